@@ -1,0 +1,204 @@
+"""A spectral cube: pixels, the wavelengths of its bands, and what is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carl.errors import CubeError, WavelengthError
+from carl.wavelengths import check_wavelengths
+
+
+@runtime_checkable
+class LazyArray(Protocol):
+    """What a cube's pixels need: NumPy arrays and memory maps have it, and HDF5 views of ours."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(height, width, bands)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as stored."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Basic indexing with integers and slices."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralCube:
+    """A cube of (height, width, bands) pixels, read from its file as they are asked for.
+
+    `data` holds the numbers as stored. `read`, `spectrum` and `to_numpy` give physical values:
+    stored number × `scale` + `offset`, and NaN where the file says there is no data.
+
+    Attributes:
+        data: (H, W, C) array-like, lazy where the format allows.
+        wavelengths: (C,) band centres in nm, or None if the file does not tell: never guessed.
+        fwhm: (C,) widths at half maximum in nm, or None.
+        good_bands: (C,) False for bands the file or the user marks as bad; all True by default.
+        name: what to call it, usually the stem of its file.
+        metadata: what else the file says; ``metadata["path"]`` is the file.
+        scale: factor from stored numbers to physical values, one number or (C,).
+        offset: added after scaling, one number or (C,).
+        nodata: the stored number that means "no data", or None.
+    """
+
+    data: LazyArray
+    wavelengths: NDArray[np.float64] | None = None
+    fwhm: NDArray[np.float64] | None = None
+    good_bands: NDArray[np.bool_] = None  # type: ignore[assignment]  # filled in __post_init__
+    name: str = "cube"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    scale: float | NDArray[np.float64] = 1.0
+    offset: float | NDArray[np.float64] = 0.0
+    nodata: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that everything fits together.
+
+        Raises:
+            CubeError: `data` is not three-dimensional and of real numbers, or has no pixels.
+            WavelengthError: wavelengths, fwhm or good_bands do not fit the bands.
+        """
+        shape = tuple(int(n) for n in self.data.shape)
+        if len(shape) != 3 or 0 in shape:
+            raise CubeError(
+                f"{self.name} has the shape {shape}: a cube has height, width and bands, none of "
+                "them 0."
+            )
+        if np.dtype(self.data.dtype).kind not in "biuf":
+            raise CubeError(f"{self.name} holds {self.data.dtype} values: a cube has real numbers.")
+        n_bands = shape[2]
+        set_ = object.__setattr__  # the dataclass is frozen for everyone else
+        if self.wavelengths is not None:
+            set_(self, "wavelengths", check_wavelengths(self.wavelengths, n_bands))
+        if self.fwhm is not None:
+            set_(self, "fwhm", _per_band(self.fwhm, n_bands, np.float64, "widths"))
+        good = np.ones(n_bands, bool) if self.good_bands is None else self.good_bands
+        set_(self, "good_bands", _per_band(good, n_bands, np.bool_, "marks of good bands"))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, bands)."""
+        height, width, bands = self.data.shape
+        return int(height), int(width), int(bands)
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return self.shape[2]
+
+    def read(
+        self, rows: slice = slice(None), columns: slice = slice(None), bands: slice = slice(None)
+    ) -> NDArray[np.float32]:
+        """A block of physical values, (rows, columns, bands) float32; NaN means no data."""
+        stored = np.asarray(self.data[rows, columns, bands])
+        values: NDArray[np.float32] = stored.astype(np.float32)
+        scale, offset = np.asarray(self.scale), np.asarray(self.offset)
+        values *= (scale[bands] if scale.ndim else scale).astype(np.float32)
+        values += (offset[bands] if offset.ndim else offset).astype(np.float32)
+        if self.nodata is not None:
+            values[stored == self.nodata] = np.nan
+        return values
+
+    def to_numpy(self) -> NDArray[np.float32]:
+        """The whole cube in memory: (H, W, C) float32 physical values; NaN means no data."""
+        return self.read()
+
+    def spectrum(self, row: int, column: int) -> NDArray[np.float32]:
+        """The (C,) spectrum of one pixel, in physical values."""
+        return self.read(slice(row, row + 1), slice(column, column + 1))[0, 0]
+
+    def require_wavelengths(self) -> NDArray[np.float64]:
+        """The wavelengths.
+
+        Raises:
+            WavelengthError: they are not known.
+        """
+        if self.wavelengths is None:
+            raise WavelengthError(
+                f"{self.name} does not tell its wavelengths: give a camera, a range such as "
+                "380:770:10, or a CSV with one per band."
+            )
+        return self.wavelengths
+
+    def with_wavelengths(self, nm: ArrayLike, fwhm: ArrayLike | None = None) -> SpectralCube:
+        """The same cube with these band centres (and widths) in nm.
+
+        Raises:
+            WavelengthError: they do not fit the bands.
+        """
+        widths = None if fwhm is None else np.asarray(fwhm, np.float64)
+        return replace(self, wavelengths=check_wavelengths(nm, self.n_bands), fwhm=widths)
+
+    def usable_bands(self) -> SpectralCube:
+        """The cube without its bad bands; itself where all are good.
+
+        Raises:
+            CubeError: no band is good.
+        """
+        if self.good_bands.all():
+            return self
+        keep = np.flatnonzero(self.good_bands)
+        if keep.size == 0:
+            raise CubeError(f"All bands of {self.name} are marked as bad: none is left to use.")
+
+        def chosen(values: Any) -> Any:
+            return values[keep] if values is not None and np.ndim(values) else values
+
+        return replace(
+            self,
+            data=_ChosenBands(self.data, keep),
+            wavelengths=chosen(self.wavelengths),
+            fwhm=chosen(self.fwhm),
+            good_bands=np.ones(keep.size, bool),
+            scale=chosen(self.scale),
+            offset=chosen(self.offset),
+        )
+
+
+class _ChosenBands:
+    """Some bands of an array, read as they are asked for."""
+
+    def __init__(self, data: LazyArray, bands: NDArray[np.intp]) -> None:
+        self._data = data
+        self._bands = bands
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self._data.shape[:2], self._bands.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        rows, columns, bands = (
+            (*key, *[slice(None)] * 3)[:3]
+            if isinstance(key, tuple)
+            else (
+                key,
+                slice(None),
+                slice(None),
+            )
+        )
+        wanted = self._bands[bands]
+        if np.ndim(wanted) == 0:
+            return self._data[rows, columns, int(wanted)]
+        # Read the covering range and choose in memory: every lazy source understands slices.
+        low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, -1)
+        return np.asarray(self._data[rows, columns, low : high + 1])[..., wanted - low]
+
+
+def _per_band(values: ArrayLike, n_bands: int, dtype: type, what: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(values, dtype=dtype)
+    if array.shape != (n_bands,):
+        raise WavelengthError(
+            f"{array.size} {what} were given for {n_bands} bands: give one per band."
+        )
+    return array
