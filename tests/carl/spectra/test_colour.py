@@ -180,4 +180,4 @@ def test_tissue_under_the_microscope_is_pink_and_purple_on_white(shared: Path):
     for tissue in (urothelium, stroma, blood):
         assert tissue[1] > 5  # towards red
     assert urothelium[2] < stroma[2] + 1  # haematoxylin is bluer than eosin
-    assert min(blood[1], stroma[1]) > urothelium[1]
+    assert blood[1] > 1.5 * stroma[1]
