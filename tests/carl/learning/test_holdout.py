@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from carl.errors import LabelError
+from carl.learning.holdout import split_strokes
+
+LABELS = hnp.arrays(
+    np.uint8,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.sampled_from([0, 0, 0, 1, 2, 9]),
+)
+
+
+@given(labels=LABELS.filter(np.any), seed=st.integers(0, 5))
+def test_the_two_parts_are_the_whole_and_training_keeps_every_class(
+    labels: np.ndarray, seed: int
+) -> None:
+    train, held = split_strokes(labels, seed)
+    assert train.dtype == held.dtype == labels.dtype
+    assert not np.any((train > 0) & (held > 0))
+    np.testing.assert_array_equal(train + held, labels)
+    assert set(np.unique(train[train > 0])) == set(np.unique(labels[labels > 0]))
+
+
+@given(labels=LABELS.filter(np.any), seed=st.integers(0, 5))
+def test_strokes_stay_whole_where_a_class_has_several(labels: np.ndarray, seed: int) -> None:
+    _, held = split_strokes(labels, seed)
+    for value in np.unique(labels[labels > 0]):
+        strokes, n = ndimage.label(labels == value, structure=np.ones((3, 3)))
+        if n == 1:
+            continue
+        shares = [(held[strokes == i] > 0).mean() for i in range(1, n + 1)]
+        assert set(shares) <= {0.0, 1.0}
+        assert 0 < sum(shares) < n
+
+
+def test_an_only_stroke_is_cut_once_across_its_long_side() -> None:
+    labels = np.zeros((20, 60), np.uint8)
+    labels[8:12, 5:55] = 1
+    train, held = split_strokes(labels, seed=3)
+    columns_train, columns_held = (np.nonzero(part.any(axis=0))[0] for part in (train, held))
+    overlap = np.intersect1d(columns_train, columns_held)
+    assert overlap.size <= 1
+    assert 0.25 < (held > 0).sum() / (labels > 0).sum() < 0.35
+
+
+def test_the_same_seed_splits_the_same_way() -> None:
+    labels = np.zeros((40, 40), np.int32)
+    labels[::4, ::4] = 1
+    labels[2::4, ::4] = 2
+    first, again, other = (split_strokes(labels, seed)[1] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def test_no_labels() -> None:
+    with pytest.raises(LabelError, match="paint"):
+        split_strokes(np.zeros((4, 4), np.uint8))
+    with pytest.raises(LabelError, match="label map"):
+        split_strokes(np.ones((4, 4)))

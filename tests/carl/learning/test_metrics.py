@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as reference
+
+from carl.errors import LabelError
+from carl.learning.metrics import evaluate
+
+MAPS = hnp.arrays(np.uint8, (7, 5), elements=st.integers(0, 4))
+
+
+def test_a_perfect_map_scores_one() -> None:
+    truth = np.array([[0, 1], [2, 2]])
+    scores = evaluate(np.array([[2, 1], [2, 2]]), truth)
+    assert scores.accuracy == scores.miou == 1.0
+    assert scores.iou == {1: 1.0, 2: 1.0}
+    assert scores.n_pixels == 3
+
+
+def test_unpredicted_pixels_are_errors() -> None:
+    scores = evaluate(np.array([[1, 0, 0, 2]]), np.array([[1, 1, 2, 2]]))
+    assert scores.accuracy == 0.5
+    assert scores.iou == {1: 0.5, 2: 0.5}
+    assert scores.values == (0, 1, 2)
+    np.testing.assert_array_equal(scores.confusion, [[0, 0, 0], [1, 1, 0], [1, 0, 1]])
+
+
+def test_a_class_the_truth_lacks_counts_against_the_others_only() -> None:
+    scores = evaluate(np.array([1, 1, 7, 2]), np.array([1, 1, 2, 2]))
+    assert scores.iou == {1: 1.0, 2: 0.5}
+    assert scores.miou == 0.75
+
+
+@given(predicted=MAPS, truth=MAPS)
+def test_agrees_with_scikit_learn(predicted: np.ndarray, truth: np.ndarray) -> None:
+    labelled = truth > 0
+    if not labelled.any():
+        with pytest.raises(LabelError, match="no labelled pixel"):
+            evaluate(predicted, truth)
+        return
+    scores = evaluate(predicted, truth)
+    y_true, y_pred = truth[labelled], predicted[labelled]
+    assert scores.accuracy == pytest.approx(reference.accuracy_score(y_true, y_pred))
+    classes = np.unique(y_true)
+    ious = reference.jaccard_score(y_true, y_pred, labels=classes, average=None, zero_division=0)
+    assert scores.iou == pytest.approx(dict(zip(classes.tolist(), ious, strict=True)))
+    assert scores.confusion.sum() == scores.n_pixels == labelled.sum()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [(np.ones((2, 3), int), "shape"), (np.ones((2, 2)), "whole numbers")],
+)
+def test_maps_that_cannot_be_compared(predicted: np.ndarray, message: str) -> None:
+    with pytest.raises(LabelError, match=message):
+        evaluate(predicted, np.ones((2, 2), int))
