@@ -1,0 +1,128 @@
+"""Read a cube in blocks of whole patches: missing values filled, normalised, padded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchReader:
+    """Reads a cube as the network takes it, a strip of patches at a time.
+
+    The right and lower borders are reflected until whole patches cover the cube.
+
+    Attributes:
+        cube: with known wavelengths and without bad bands.
+        patch_size: P, pixels.
+        mean: subtracted from every value; one number for the cube.
+        std: divides every value after that.
+    """
+
+    cube: SpectralCube
+    patch_size: int
+    mean: float
+    std: float
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), patches."""
+        height, width, _ = self.cube.shape
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
+    def strip(self, rows: slice, columns: slice = slice(None)) -> FloatArray:
+        """A rectangle of patches, laid side by side row after row.
+
+        Args:
+            rows: of the patch grid.
+            columns: of the patch grid.
+
+        Returns:
+            (C, P, n·P) normalised values, n patches.
+        """
+        size = self.patch_size
+        height, width, n_bands = self.cube.shape
+        y, x = (
+            _reflected(span, n_patches * size, length, size)
+            for span, n_patches, length in zip(
+                (rows, columns), self.grid, (height, width), strict=True
+            )
+        )
+        top, left = int(y.min()), int(x.min())
+        block = self.cube.read(slice(top, int(y.max()) + 1), slice(left, int(x.max()) + 1))
+        block -= self.mean
+        block /= self.std
+        fill_missing(block, self.cube.require_wavelengths())
+        if _is_reflected(y):
+            block = block[y - top]
+        if _is_reflected(x):
+            block = block[:, x - left]
+        patches = block.reshape(y.size // size, size, x.size // size, size, n_bands)
+        return np.ascontiguousarray(patches.transpose(4, 1, 0, 2, 3)).reshape(n_bands, size, -1)
+
+    def blocks(self, max_bytes: int) -> Iterator[tuple[slice, FloatArray]]:
+        """All strips from top to bottom, as many whole rows of patches at a time as fit.
+
+        Args:
+            max_bytes: size of a strip; at least one row of patches is read.
+
+        Yields:
+            rows of the patch grid, and their strip.
+        """
+        h, w = self.grid
+        row_bytes = 4 * self.cube.n_bands * self.patch_size**2 * w
+        step = max(1, max_bytes // row_bytes)
+        for start in range(0, h, step):
+            rows = slice(start, min(start + step, h))
+            yield rows, self.strip(rows)
+
+
+def fill_missing(spectra: FloatArray, wavelengths: NDArray[np.float64]) -> None:
+    """Fill what is not finite, in place.
+
+    A missing band takes the value of the pixel's nearest finite band by wavelength; a pixel without
+    any finite band becomes 0, the mean of a normalised cube.
+
+    Args:
+        spectra: (..., C) normalised values.
+        wavelengths: (C,) in nm, in any order.
+    """
+    missing = ~np.isfinite(spectra)
+    incomplete = missing.any(axis=-1)
+    if not incomplete.any():
+        return
+    order = np.argsort(wavelengths, kind="stable")
+    nm = np.asarray(wavelengths, np.float64)[order]
+    pixels = spectra[incomplete][:, order]
+    finite = ~missing[incomplete][:, order]
+
+    position = np.arange(nm.size)
+    before = np.maximum.accumulate(np.where(finite, position, -1), axis=1)
+    after = np.minimum.accumulate(np.where(finite, position, nm.size)[:, ::-1], axis=1)[:, ::-1]
+    to_before = np.where(before >= 0, nm - nm[before], np.inf)
+    to_after = np.where(after < nm.size, nm[np.minimum(after, nm.size - 1)] - nm, np.inf)
+    nearest = np.where(to_before <= to_after, before, after).clip(0, nm.size - 1)
+
+    filled = np.take_along_axis(pixels, nearest, axis=1)
+    filled[~finite.any(axis=1)] = 0
+    spectra[incomplete] = filled[:, np.argsort(order)]
+
+
+def _reflected(span: slice, padded: int, length: int, patch_size: int) -> NDArray[np.intp]:
+    """Pixels of an axis that a range of patches covers; beyond the border, their mirror images."""
+    first, last, _ = span.indices(padded // patch_size)
+    position = np.arange(first * patch_size, last * patch_size)
+    period = max(2 * (length - 1), 1)
+    position %= period
+    return np.minimum(position, period - position) if length > 1 else np.zeros_like(position)
+
+
+def _is_reflected(pixels: NDArray[np.intp]) -> bool:
+    return bool(pixels[-1] - pixels[0] != pixels.size - 1)

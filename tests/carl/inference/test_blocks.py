@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from carl.cube import SpectralCube
+from carl.inference.blocks import PatchReader, fill_missing
+
+SIDES = st.integers(1, 21)
+
+
+@given(height=SIDES, width=SIDES, patch_size=st.sampled_from([2, 4, 8]), rows=st.integers(1, 3))
+def test_blocks_are_the_padded_cube(height: int, width: int, patch_size: int, rows: int) -> None:
+    random = np.random.default_rng(height + 31 * width)
+    data = random.normal(size=(height, width, 3)).astype(np.float32)
+    reader = PatchReader(SpectralCube(data, np.array([400, 500, 600.0])), patch_size, 0.5, 2.0)
+    h, w = reader.grid
+    padded = np.pad(
+        (data - 0.5) / 2,
+        ((0, h * patch_size - height), (0, w * patch_size - width), (0, 0)),
+        mode="reflect",
+    )
+    expected = padded.reshape(h, patch_size, w, patch_size, 3).transpose(4, 1, 0, 2, 3)
+    row_bytes = 4 * 3 * patch_size**2 * w
+    blocks = list(reader.blocks(rows * row_bytes + 1))
+    assert all(block.shape[2] <= rows * w * patch_size for _, block in blocks)
+    strip = np.concatenate([block for _, block in blocks], axis=2)
+    np.testing.assert_allclose(strip, expected.reshape(3, patch_size, -1), atol=1e-6)
+    assert [span.start for span, _ in blocks] == list(range(0, h, rows))
+
+
+def test_a_strip_can_be_a_part_of_the_grid() -> None:
+    data = np.random.default_rng(0).normal(size=(16, 24, 2)).astype(np.float32)
+    reader = PatchReader(SpectralCube(data, np.array([1.0, 2])), 4, 0.0, 1.0)
+    part = reader.strip(slice(1, 3), slice(2, 3))
+    np.testing.assert_array_equal(part[:, :, :4], data[4:8, 8:12].transpose(2, 0, 1))
+    np.testing.assert_array_equal(part[:, :, 4:], data[8:12, 8:12].transpose(2, 0, 1))
+
+
+@given(
+    spectra=hnp.arrays(
+        np.float32, (6, 5), elements=st.sampled_from([1.0, 2.0, 3.0, np.nan, np.inf])
+    ),
+    order=st.permutations(range(5)),
+)
+def test_missing_bands_take_the_nearest_finite_one(spectra: np.ndarray, order: list[int]) -> None:
+    wavelengths = np.array([400.0, 410, 430, 470, 550])[order]
+    filled = spectra.copy()
+    fill_missing(filled, wavelengths)
+    for pixel, result in zip(spectra, filled, strict=True):
+        good = np.isfinite(pixel)
+        for band in range(5):
+            distance = np.where(good, np.abs(wavelengths - wavelengths[band]), np.inf)
+            nearest = pixel[distance == distance.min()] if good.any() else [0]
+            assert result[band] in nearest

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from carl.inference.tiling import TileLayout, encode_in_tiles, tile_weights
+
+LAYOUTS = st.builds(
+    lambda halo, more, rest: TileLayout(2 * halo + more + rest, 2 * halo + more, halo),
+    halo=st.integers(0, 3),
+    more=st.integers(1, 6),
+    rest=st.integers(1, 10),
+)
+
+
+@given(length=st.integers(1, 200), layout=LAYOUTS)
+def test_weights_add_up_to_one_everywhere(length: int, layout: TileLayout) -> None:
+    total = np.zeros(length)
+    for start, weights in tile_weights(length, layout):
+        assert weights.size == min(layout.size, length)
+        assert (weights >= 0).all()
+        total[start : start + weights.size] += weights
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(h=st.integers(1, 40), w=st.integers(1, 40), layout=LAYOUTS)
+def test_tiles_are_the_whole_where_the_view_is_as_wide_as_the_halo(
+    h: int, w: int, layout: TileLayout
+) -> None:
+    def look_around(features: np.ndarray) -> np.ndarray:
+        wide = 2 * layout.halo + 1
+        return ndimage.maximum_filter(features, (wide, wide, 1), mode="constant", cval=-9)
+
+    features = np.random.default_rng(h * w).normal(size=(h, w, 2)).astype(np.float32)
+    tiled = encode_in_tiles(look_around, features, layout)
+    np.testing.assert_allclose(tiled, look_around(features), atol=1e-5)
+
+
+def test_no_seam_where_every_tile_has_a_level_of_its_own() -> None:
+    """Tiles that disagree, as a global attention makes them, must pass smoothly into each other."""
+    levels = iter(range(100))
+
+    def level(features: np.ndarray) -> np.ndarray:
+        return np.full_like(features, next(levels))
+
+    blended = encode_in_tiles(level, np.zeros((48, 112, 1), np.float32))[0, :, 0]
+    assert blended[0] == 0
+    assert blended[-1] == pytest.approx(2)
+    assert np.abs(np.diff(blended)).max() < 0.25
+    assert (np.diff(blended) >= 0).all()
+
+
+def test_a_small_grid_is_encoded_whole() -> None:
+    shapes = []
+
+    def encode(features: np.ndarray) -> np.ndarray:
+        shapes.append(features.shape)
+        return features
+
+    encode_in_tiles(encode, np.ones((48, 31, 2), np.float32))
+    assert shapes == [(48, 31, 2)]
+
+
+def test_progress_ends_at_one() -> None:
+    told: list[float] = []
+    encode_in_tiles(
+        lambda x: x,
+        np.ones((20, 20, 1), np.float32),
+        TileLayout(8, 4, 1),
+        lambda share, _: told.append(share),
+    )
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+@pytest.mark.parametrize("wrong", [(8, 8, 1), (8, 4, 2), (8, 4, -1)])
+def test_a_layout_without_anything_to_blend_is_refused(wrong: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="halo"):
+        TileLayout(*wrong)
