@@ -1,0 +1,96 @@
+"""``carl predict``: a segmenter and cubes in, label maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carl.cli.options import AsJson, Camera, Device, Variable, Wavelengths
+from carl.cli.outputs import all_or_nothing, check_folder
+from carl.cli.terminal import progress_line, show_facts, show_json
+from carl.errors import OutputError
+
+
+def predict(
+    cubes: Annotated[list[Path], typer.Argument(metavar="CUBE", help="Cubes in any format.")],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="NAME.carl", help="A segmenter made by 'carl fit'.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the label maps go.")
+    ],
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write the probability of each class, float32."),
+    ] = False,
+    wavelengths: Wavelengths = None,
+    camera: Camera = None,
+    variable: Variable = None,
+    device: Device = "auto",
+    json: AsJson = False,
+) -> None:
+    """Segment cubes: writes STEM_labels.tif and class names for each, or nothing if one fails."""
+    import numpy as np
+    import tifffile
+
+    from carl.io import read_cube, write_labels
+
+    _check_names(cubes)
+    check_folder(output)
+    opened = [
+        read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable) for path in cubes
+    ]
+    for cube in opened:
+        cube.require_wavelengths()
+
+    from carl.learning import Segmenter
+    from carl.progress import part
+
+    segmenter = Segmenter.load(model, device=device)
+    shares: dict[str, dict[str, float]] = {}
+    with all_or_nothing(output) as folder, progress_line() as progress:
+        for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):
+            step = part(progress, done / len(cubes), (done + 1) / len(cubes))
+            prediction = segmenter.predict(cube, progress=step)
+            name = f"{path.stem}_labels.tif"
+            write_labels(folder / name, prediction.labels, segmenter.classes)
+            if probabilities:
+                tifffile.imwrite(
+                    folder / f"{path.stem}_probabilities.tif",
+                    np.moveaxis(prediction.probabilities, -1, 0),
+                    photometric="minisblack",
+                    compression="zlib",
+                    metadata={"axes": "CYX", "Labels": [each.name for each in segmenter.classes]},
+                )
+            shares[str(output / name)] = {
+                each.name: float((prediction.labels == each.value).mean())
+                for each in segmenter.classes
+            }
+    if json:
+        show_json(shares)
+        return
+    show_facts(
+        {
+            path: ", ".join(f"{name} {share:.1%}" for name, share in of_class.items())
+            for path, of_class in shares.items()
+        }
+    )
+
+
+def _check_names(cubes: Sequence[Path]) -> None:
+    """Refuse two cubes whose results would have one name.
+
+    Raises:
+        OutputError: two cubes have the same stem.
+    """
+    taken: dict[str, Path] = {}
+    for path in cubes:
+        other = taken.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise OutputError(
+                f"{other} and {path} would both be written to {path.stem}_labels.tif: predict them "
+                "into different folders."
+            )
