@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -75,8 +75,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; see `main`."""
     _quieten_libraries()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a replaced stream, as under test
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals without µ and ×
     try:
         status = app(args=arguments, prog_name="carl", standalone_mode=False)
         sys.stdout.flush()

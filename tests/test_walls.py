@@ -1,0 +1,73 @@
+"""The walls of the house: who imports whom, how fast, and what no source may hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("carl", "napari_carl")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+PROGRAMS = sorted(
+    path for name in ("scripts", "benchmarks") for path in (ROOT / name).rglob("*.py")
+)
+
+HEAVY = {"torch", "timm", "napari", "qtpy", "skimage", "sklearn", "scipy", "tifffile", "h5py"}
+UNSAFE = re.compile(
+    r"^\s*(import|from)\s+(pickle|dill|joblib)\b|allow_pickle\s*=\s*True|weights_only\s*=\s*False"
+    r"|\byaml\.(load|unsafe_load|full_load)\(|(?<![.\w])(eval|exec)\(",
+    re.MULTILINE,
+)
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return finished.stdout
+
+
+def test_import_contracts_hold():
+    command = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"
+    finished = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_import_is_light():
+    loaded = python("import sys, carl; print(*sys.modules)")
+    assert not HEAVY & set(loaded.split())
+
+
+def test_import_is_quick():
+    timed = (
+        "import time; start = time.perf_counter(); import carl; print(time.perf_counter() - start)"
+    )
+    assert min(float(python(timed)) for _ in range(3)) < 0.3
+
+
+def test_reading_and_showing_files_needs_no_torch():
+    loaded = python("import sys, carl.io, carl.spectra.colour, carl.cli; print(*sys.modules)")
+    assert not {"torch", "timm", "napari"} & set(loaded.split())
+
+
+def offenders(paths: list[Path], forbidden: re.Pattern[str]) -> list[str]:
+    """Files that hold what they should not."""
+    return [str(path) for path in paths if forbidden.search(path.read_text(encoding="utf-8"))]
+
+
+def test_no_source_can_execute_what_it_reads():
+    assert not offenders(SOURCES + PROGRAMS, UNSAFE)
+
+
+def test_private_parts_of_napari_are_left_alone():
+    assert not offenders(SOURCES + PROGRAMS, re.compile("_qt_viewer"))
+
+
+def test_files_stay_short():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert not {str(path): lines for path, lines in lengths.items() if lines > 400}
