@@ -88,5 +88,6 @@ if [ ! -x .venv/bin/python ] || ! usable .venv/bin/python; then
 fi
 
 say "setup: installing the project and what it needs (some minutes the first time)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 touch .venv/ready

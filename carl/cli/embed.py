@@ -36,17 +36,16 @@ def embed(
     json: AsJson = False,
 ) -> None:
     """Write the features the network sees in a cube: arrays 'spatial' and 'spectral', (h, w, D)."""
-    from skimage.io import imsave
-    from skimage.util import img_as_ubyte
+    import numpy as np
+    from PIL import Image
 
+    from carl.cli.inputs import open_cube_with_wavelengths
     from carl.files import atomic_write
-    from carl.io import read_cube
 
     check_output(output, ".npz", [cube])
     if pca is not None:
         check_output(pca, ".png", [cube])
-    opened = read_cube(cube, wavelengths=wavelengths, camera=camera, variable=variable)
-    opened.require_wavelengths()
+    opened = open_cube_with_wavelengths(cube, wavelengths, camera, variable)
 
     from carl import inference
     from carl.model import load_model
@@ -60,7 +59,8 @@ def embed(
         temporaries = [files.enter_context(atomic_write(path)) for path in (output, pca) if path]
         embedding.save(temporaries[0])
         if pca is not None:
-            imsave(temporaries[1], img_as_ubyte(embedding.pca(3)), check_contrast=False)
+            picture = np.rint(255 * embedding.pca(3)).astype(np.uint8)
+            Image.fromarray(picture).save(temporaries[1])
     facts = {
         "output": str(output),
         "spatial": list(embedding.spatial.shape),

@@ -50,7 +50,8 @@ def fit(
     json: AsJson = False,
 ) -> None:
     """Learn to segment from cubes of which some pixels are labelled."""
-    from carl.io import read_cube, read_labels
+    from carl.cli.inputs import open_cube_with_wavelengths
+    from carl.io import read_labels
 
     labels = [Path(argument) for argument in context.args]
     if len(cubes) != len(labels):
@@ -61,17 +62,14 @@ def fit(
     if model == "none" and tune is not None:
         raise CubeError("There is no network to fine-tune: leave out --tune, or name a --model.")
     check_output(output, ".carl", [*cubes, *labels])
-    opened = [
-        read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable) for path in cubes
-    ]
-    for cube in opened:
-        cube.require_wavelengths()
+    opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
     maps = [
         read_labels(path, shape=cube.shape[:2]) for path, cube in zip(labels, opened, strict=True)
     ]
     named = _named_classes(maps, classes)
 
-    from carl.learning import Segmenter, finetune
+    from carl.learning import Segmenter
+    from carl.learning.finetune import finetune
     from carl.model import load_model
     from carl.progress import part
 
@@ -109,7 +107,7 @@ def _named_classes(maps: Sequence[LabelMap], names: str | None) -> tuple[LabelCl
     Raises:
         LabelError: too few names, or two maps that call the same value by different names.
     """
-    from carl.io import LabelClass, default_colour
+    from carl.io import LabelClass, default_classes, default_colour
 
     if names is not None:
         given = [name.strip() for name in names.split(",")]
@@ -123,12 +121,16 @@ def _named_classes(maps: Sequence[LabelMap], names: str | None) -> tuple[LabelCl
             LabelClass(value, name, default_colour(value)) for value, name in enumerate(given, 1)
         )
     found: dict[int, LabelClass] = {}
+    unnamed: dict[int, LabelClass] = {}
     for label_map in maps:
-        for each in label_map.classes:
+        plain = default_classes(label_map.labels)
+        unnamed.update((each.value, each) for each in plain)
+        for each in set(label_map.classes) - set(plain):
             known = found.setdefault(each.value, each)
             if known.name != each.name:
                 raise LabelError(
                     f"Class {each.value} is called '{known.name}' by one label map and "
                     f"'{each.name}' by another: give the names with --classes."
                 )
-    return tuple(found[value] for value in sorted(found))
+    merged = unnamed | found
+    return tuple(merged[value] for value in sorted(merged))

@@ -40,7 +40,7 @@ class Precision(StrEnum):
     """Numbers the network computes with."""
 
     AUTO = "auto"
-    FP32 = "fp32"
+    FLOAT32 = "float32"
     BF16 = "bf16"
 
 

@@ -36,15 +36,12 @@ def predict(
     import numpy as np
     import tifffile
 
-    from carl.io import read_cube, write_labels
+    from carl.cli.inputs import open_cube_with_wavelengths
+    from carl.io import write_labels
 
     _check_names(cubes)
     check_folder(output)
-    opened = [
-        read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable) for path in cubes
-    ]
-    for cube in opened:
-        cube.require_wavelengths()
+    opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
     from carl.learning import Segmenter
     from carl.progress import part

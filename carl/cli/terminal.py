@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +15,15 @@ import typer
 
 from carl.progress import Progress, no_progress
 
+_NUMBERS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")  # numbers, true, false, null
 _BAR_WIDTH = 24
 _SECONDS_BETWEEN = 0.1
 
 
 def show_json(value: Any) -> None:
-    """Print a result as JSON. Numbers that are not finite become null."""
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    """Print a result as JSON, each list of numbers on one line. What is not finite becomes null."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    typer.echo(_NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def show_facts(facts: Mapping[str, object]) -> None:

@@ -1,0 +1,62 @@
+"""Exit statuses, surprises and the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import carl
+from carl.cli import terminal
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (MemoryError(), 2, "memory"),
+        (OSError(28, "No space left on device"), 2, "disk is full"),
+        (ValueError("two\nlines"), 1, "defect of carl (ValueError: two lines)"),
+    ],
+)
+def test_surprises_are_one_line_too(call, cube_path: Path, monkeypatch, error, status, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("carl.cli.inputs.read_cube", fail)
+    got, out, err = call("info", cube_path)
+    assert (got, out) == (status, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_traceback_on_request(call, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("CARL_DEBUG", "1")
+    err = call("info", tmp_path / "missing.hdr")[2]
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("carl: ")
+
+
+def test_progress_is_shown_on_terminals_only(capsys, monkeypatch):
+    with terminal.progress_line() as progress:
+        progress(0.5, "Working")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with terminal.progress_line() as progress:
+        progress(0.5, "Working")
+    err = capsys.readouterr().err
+    assert "50%  Working" in err
+    assert err.endswith("\x1b[K")
+
+
+def test_as_a_program():
+    def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "carl", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert program("--version").stdout == f"carl {carl.__version__}\n"
+    failed = program("info", "missing.hdr")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == "carl: missing.hdr does not exist: check the name and the folder.\n"
