@@ -1,0 +1,32 @@
+"""Cubes and labels in and out of files. No PyTorch here, and heavy libraries only when needed."""
+
+from __future__ import annotations
+
+from carl.io.envi import write_cube
+from carl.io.export import export_results
+from carl.io.labels import (
+    LabelClass,
+    LabelMap,
+    default_classes,
+    default_colour,
+    read_labels,
+    write_labels,
+)
+from carl.io.pixels import check_pixels, sample_pixels
+from carl.io.registry import READABLE_SUFFIXES, is_readable, read_cube
+
+__all__ = [
+    "READABLE_SUFFIXES",
+    "LabelClass",
+    "LabelMap",
+    "check_pixels",
+    "default_classes",
+    "default_colour",
+    "export_results",
+    "is_readable",
+    "read_cube",
+    "read_labels",
+    "sample_pixels",
+    "write_cube",
+    "write_labels",
+]

@@ -1,0 +1,346 @@
+"""ENVI: a text header beside raw numbers, and its relative, the ArcGIS header for BIL/BIP/BSQ.
+
+Headers are parsed here and not by the library `spectral`, which refuses real files: those without
+``byte order`` (little-endian is right), with letters outside UTF-8, with a remark after a list. The
+table of data types, the memory map and the writing are the library's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carl.cube import LazyArray, SpectralCube
+from carl.errors import CubeError
+from carl.files import atomic_write
+from carl.io.arcgis import envi_keys, is_arcgis_header
+from carl.io.reader import FileContents, Reader, reading, starts_with
+
+DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
+"""Endings of the data file beside a header, the likeliest first."""
+
+Header = Mapping[str, str | list[str]]
+
+_NEEDED = ("samples", "lines", "bands", "data type", "interleave")
+_MAX_HEADER_BYTES = 16 * 2**20
+_ROWS_AT_ONCE_BYTES = 64 * 2**20
+
+
+def sniff(path: Path) -> bool:
+    """Whether `path` is an ENVI or ArcGIS header, or a data file with one beside it."""
+    header = path if path.suffix.lower() == ".hdr" else _find_header(path)
+    return header is not None and (
+        starts_with(header, b"ENVI", b"\xef\xbb\xbfENVI") or is_arcgis_header(header)
+    )
+
+
+def read(path: Path, variable: str | None = None) -> FileContents:
+    """The cube of an ENVI header, or of a data file with its header beside it; memory-mapped.
+
+    Raises:
+        CubeError: the header is incomplete, of an unknown kind, or contradicts the data file.
+    """
+    header_path = path if path.suffix.lower() == ".hdr" else _find_header(path)
+    if header_path is None:
+        raise CubeError(f"{path.name} has no ENVI header beside it: put {path.stem}.hdr there.")
+    header = read_header(header_path)
+    _check_kind(header, header_path)
+    size = expected_size(header, header_path)
+    data_path = _find_data(header_path, size) if path == header_path else path
+    _check_size(header, header_path, data_path, size)
+    return FileContents(
+        data=_memory_map(header, header_path, data_path),
+        band_axis=2,
+        wavelengths=_numbers(header.get("wavelength")),
+        wavelength_unit=_unit(header),
+        fwhm=_numbers(header.get("fwhm")),
+        good_bands=_numbers(header.get("bbl")),
+        scale=_scale(header),
+        offset=_or(_numbers(header.get("data offset values")), 0.0),
+        nodata=_number(header.get("data ignore value")),
+        metadata=_metadata(header, header_path, data_path),
+    )
+
+
+def read_header(path: Path) -> dict[str, str | list[str]]:
+    """The keys of a header, in lower case, with their values: text, or a list from {…}.
+
+    Raises:
+        CubeError: not an ENVI or ArcGIS header.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_HEADER_BYTES)
+    except OSError as error:
+        raise CubeError(f"{path.name} cannot be opened: {error.strerror or error}.") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    if is_arcgis_header(path):
+        return envi_keys(text)
+    if not text.startswith("ENVI"):
+        raise CubeError(f"{path.name} does not begin with ENVI: it is no ENVI header.")
+    return _parse(text)
+
+
+def expected_size(header: Header, path: Path) -> int:
+    """Bytes the data file has to have, the header offset included.
+
+    Raises:
+        CubeError: a number is missing or impossible.
+    """
+    missing = [key for key in _NEEDED if key not in header]
+    if missing:
+        raise CubeError(f"{path.name} lacks '{missing[0]}': the header is incomplete.")
+    lines, samples, bands = (
+        _count(header, key, path, least=1) for key in ("lines", "samples", "bands")
+    )
+    offset = _count(header, "header offset", path, least=0)
+    return offset + lines * samples * bands * _dtype(header, path).itemsize
+
+
+def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
+    """Write a cube as ENVI, ``<stem>.hdr`` and ``<stem>.dat``, block by block.
+
+    Numbers are written as the cube stores them where ENVI has their type and a single scale says
+    how to read them; else as float32 physical values, NaN for no data.
+
+    Args:
+        path: the header or the data file; the other one gets the same stem.
+        cube: the cube.
+
+    Returns:
+        The header and the data file.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from spectral.io import envi
+
+    path = Path(path)
+    header_path, data_path = path.with_suffix(".hdr"), path.with_suffix(".dat")
+    as_stored = _fits_envi(cube)
+    stored_type = np.dtype(cube.data.dtype).newbyteorder("<") if as_stored else np.dtype("<f4")
+    height, width, n_bands = cube.shape
+    rows_at_once = max(1, _ROWS_AT_ONCE_BYTES // (width * n_bands * max(4, stored_type.itemsize)))
+    with atomic_write(data_path) as data_file, atomic_write(header_path) as header_file:
+        with data_file.open("wb") as file:
+            for start in range(0, height, rows_at_once):
+                rows = slice(start, min(start + rows_at_once, height))
+                block = cube.data[rows] if as_stored else cube.read(rows)
+                np.ascontiguousarray(block, stored_type).tofile(file)
+        envi.write_envi_header(str(header_file), _header_of(cube, stored_type, as_stored))
+    return header_path, data_path
+
+
+def _parse(text: str) -> dict[str, str | list[str]]:
+    header: dict[str, str | list[str]] = {}
+    lines = iter(line for line in text.splitlines()[1:] if not line.lstrip().startswith(";"))
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if not equals:
+            continue
+        key, value = " ".join(key.lower().split()), value.strip()
+        if not value.startswith("{"):
+            header[key] = value
+            continue
+        while "}" not in value:
+            following = next(lines, "}")  # a list cut off by the end of the file ends there
+            value += "\n" + following
+        inner = value[1 : value.rindex("}")]
+        free_text = key in ("description", "coordinate system string")
+        header[key] = inner.strip() if free_text else [part.strip() for part in inner.split(",")]
+    return header
+
+
+def _find_header(path: Path) -> Path | None:
+    names = (f"{path.name}.hdr", f"{path.stem}.hdr", f"{path.name}.HDR", f"{path.stem}.HDR")
+    return next((found for name in names if (found := path.with_name(name)).is_file()), None)
+
+
+def _find_data(header_path: Path, size: int) -> Path:
+    """The data file beside a header: the one whose size agrees, else the likeliest name."""
+    suffixes = (*DATA_SUFFIXES, *(suffix.upper() for suffix in DATA_SUFFIXES if suffix))
+    candidates = [header_path.with_name(header_path.stem + suffix) for suffix in suffixes]
+    files = [candidate for candidate in candidates if candidate.is_file()]
+    if not files:
+        raise CubeError(
+            f"{header_path.name} has no data file beside it: put {header_path.stem}.dat (or .img, "
+            ".raw, .bil, .bip, .bsq) into the same folder."
+        )
+    return next((file for file in files if file.stat().st_size == size), files[0])
+
+
+def _check_kind(header: Header, path: Path) -> None:
+    kind = str(header.get("file type", "")).lower()
+    for word, meaning in (
+        ("library", "a spectral library, not a cube"),
+        ("classification", "a class map, not a cube: open it as labels"),
+    ):
+        if word in kind:
+            raise CubeError(f"{path.name} describes {meaning}.")
+    if _number(header.get("file compression")):
+        raise CubeError(f"{path.name} describes compressed data: save it without compression.")
+    for key in ("major frame offsets", "minor frame offsets"):
+        if np.any(_or(_numbers(header.get(key)), 0.0)):
+            raise CubeError(f"{path.name} uses '{key}', which are not supported.")
+    interleave = str(header.get("interleave", "bsq"))
+    if interleave.lower() not in ("bil", "bip", "bsq"):
+        raise CubeError(
+            f"{path.name} says interleave = {interleave[:20]}: it has to be bil, bip or bsq."
+        )
+
+
+def _check_size(header: Header, header_path: Path, data_path: Path, size: int) -> None:
+    actual = data_path.stat().st_size
+    if actual != size:
+        shape = " × ".join(str(header[key]) for key in ("lines", "samples", "bands"))
+        raise CubeError(
+            f"{header_path.name} describes {shape} numbers of type {_dtype(header, header_path)}, "
+            f"{size} bytes, but {data_path.name} has {actual}: "
+            f"{'it is cut off' if actual < size else 'it holds more'}, or the header is of "
+            "another file."
+        )
+
+
+def _dtype(header: Header, path: Path) -> np.dtype[Any]:
+    from spectral.io import envi
+
+    code = str(header["data type"])
+    if code not in envi.envi_to_dtype:
+        raise CubeError(f"{path.name} says data type = {code[:20]}, which ENVI does not know.")
+    dtype: np.dtype[Any] = np.dtype(envi.envi_to_dtype[code])
+    if dtype.kind == "c":
+        raise CubeError(f"{path.name} holds complex numbers: a cube has real ones.")
+    return dtype
+
+
+def _memory_map(header: Header, header_path: Path, data_path: Path) -> LazyArray:
+    """The data as a memory map of (lines, samples, bands)."""
+    from spectral.io import bilfile, bipfile, bsqfile, envi
+
+    layouts = {"bil": bilfile.BilFile, "bip": bipfile.BipFile, "bsq": bsqfile.BsqFile}
+    with reading(header_path, "ENVI"):
+        parameters = envi.gen_params({"byte order": "0", **header})
+        parameters.filename = str(data_path)
+        layout = layouts[str(header["interleave"]).lower()]
+        mapped: LazyArray = layout(parameters, dict(header)).open_memmap(interleave="bip")
+    return mapped
+
+
+def _unit(header: Header) -> str | None:
+    """Unit of the wavelengths; FTIR software writes it only into the title of the spectral axis."""
+    unit = header.get("wavelength units")
+    titles = str(header.get("z plot titles", "")).lower()
+    if unit is None and re.search(r"cm\s*\^?-1|cm⁻¹|1/cm", titles):
+        return "cm-1"
+    return None if unit is None else str(unit)
+
+
+def _scale(header: Header) -> Any:
+    factor = _number(header.get("reflectance scale factor"))
+    gains = _or(_numbers(header.get("data gain values")), 1.0)
+    return gains / factor if factor else gains
+
+
+def _metadata(header: Header, header_path: Path, data_path: Path) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "format": "ENVI",
+        "header": str(header_path),
+        "data_file": str(data_path),
+        "interleave": str(header["interleave"]).lower(),
+    }
+    for key in ("description", "sensor type", "acquisition time", "acquisition date"):
+        if header.get(key) not in (None, "", "Unknown"):
+            metadata[key.replace(" ", "_")] = header[key]
+    names = header.get("band names")
+    if isinstance(names, list):
+        metadata["band_names"] = tuple(names)
+    return metadata | _pixel_size(header)
+
+
+def _pixel_size(header: Header) -> dict[str, Any]:
+    """Height and width of a pixel from the map, where it is one with a scale."""
+    place = header.get("map info")
+    if not isinstance(place, list) or len(place) < 7 or place[0].lower() == "arbitrary":
+        return {}
+    width, height = _number(place[5]), _number(place[6])
+    if not width or not height or "lat" in place[0].lower():
+        return {}
+    return {"pixel_size": (height, width), "pixel_unit": "m"}
+
+
+def _header_of(cube: SpectralCube, stored_type: np.dtype[Any], as_stored: bool) -> dict[str, Any]:
+    from spectral.io import envi
+
+    height, width, n_bands = cube.shape
+    header: dict[str, Any] = {
+        "description": "{" + cube.name.replace("}", ")") + "}",
+        "samples": width,
+        "lines": height,
+        "bands": n_bands,
+        "header offset": 0,
+        "file type": "ENVI Standard",
+        "data type": envi.dtype_to_envi[stored_type.newbyteorder("=").char],
+        "interleave": "bip",
+        "byte order": 0,
+    }
+    if as_stored and cube.scale != 1.0:
+        header["reflectance scale factor"] = repr(1.0 / float(cube.scale))
+    if as_stored and cube.nodata is not None:
+        header["data ignore value"] = repr(cube.nodata)
+    if cube.wavelengths is not None:
+        header["wavelength units"] = "Nanometers"
+        header["wavelength"] = cube.wavelengths.tolist()
+    if cube.fwhm is not None:
+        header["fwhm"] = cube.fwhm.tolist()
+    if not cube.good_bands.all():
+        header["bbl"] = cube.good_bands.astype(int).tolist()
+    return header
+
+
+def _fits_envi(cube: SpectralCube) -> bool:
+    from spectral.io import envi
+
+    native = np.dtype(cube.data.dtype).newbyteorder("=")
+    one_factor = np.ndim(cube.scale) == 0 and not np.any(cube.offset)
+    return bool(one_factor and native.char in envi.dtype_to_envi and native.kind in "iuf")
+
+
+def _numbers(value: str | list[str] | None) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A list of numbers; None if it is missing or is something else."""
+    if value is None:
+        return None
+    parts = value if isinstance(value, list) else [value]
+    try:
+        return np.array([float(part) for part in parts if part])
+    except ValueError:
+        return None
+
+
+def _number(value: str | list[str] | None) -> float | None:
+    numbers = _numbers(value)
+    return float(numbers[0]) if numbers is not None and numbers.size == 1 else None
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _count(header: Header, key: str, path: Path, *, least: int) -> int:
+    value = header.get(key, "0")
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise CubeError(f"{path.name} says {key} = {str(value)[:20]}: it has to be a whole number.")
+    return number
+
+
+READER = Reader("ENVI", (".hdr", *DATA_SUFFIXES), sniff, read)

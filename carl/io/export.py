@@ -1,0 +1,202 @@
+"""What a user takes home: label map, masks, class names and a table of the classes.
+
+All files are complete before the first one takes its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carl.cube import SpectralCube
+from carl.errors import LabelError, OutputError
+from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
+from carl.progress import Progress, no_progress, part
+
+_BLOCK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStatistics:
+    """Pixels of a class and the mean of their finite values: (C,) physical values."""
+
+    pixels: int
+    mean: NDArray[np.float64]
+
+
+def export_results(
+    folder: str | Path,
+    stem: str,
+    labels: ArrayLike,
+    classes: Sequence[LabelClass],
+    cube: SpectralCube,
+    *,
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Write everything there is to say of a segmented cube into a folder.
+
+    ``<stem>_labels.tif``, ``<stem>_labels.png`` in the class colours, ``<stem>_classes.json``,
+    ``<stem>_mask_<name>.png`` for every class (0 and 255) and ``<stem>_classes.csv``: value, name,
+    pixels, share of the labelled pixels, area where the size of a pixel is known, mean spectrum.
+
+    Args:
+        folder: where to; made if missing.
+        stem: beginning of the file names.
+        labels: (H, W) whole numbers, 0 for unlabelled.
+        classes: names and colours; classes in the labels that are not among them are added.
+        cube: the cube the labels belong to.
+        progress: told how far it is.
+
+    Returns:
+        The files.
+
+    Raises:
+        LabelError: these are no labels, or not of the size of the cube.
+        OutputError: the folder cannot be written.
+    """
+    array = as_labels(labels)
+    if array.shape != cube.shape[:2]:
+        raise LabelError(
+            f"The labels are {array.shape[0]} × {array.shape[1]} pixels but {cube.name} is "
+            f"{cube.shape[0]} × {cube.shape[1]}: labels must be of the size of their cube."
+        )
+    classes = _all_classes(array, classes)
+    statistics = class_statistics(cube, array, classes, progress=part(progress, 0.0, 0.8))
+    with _all_or_nothing(Path(folder)) as (staging, moved):
+        write_labels(staging / f"{stem}_labels.tif", array)
+        write_labels(staging / f"{stem}_labels.png", array, classes)
+        (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
+        progress(0.9, "Writing masks")
+        for known, name in zip(classes, mask_names(classes), strict=True):
+            _write_mask(staging / f"{stem}_mask_{name}.png", array == known.value)
+        _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
+    progress(1.0, "Exported")
+    return moved
+
+
+def class_statistics(
+    cube: SpectralCube,
+    labels: NDArray[np.unsignedinteger],
+    classes: Sequence[LabelClass],
+    *,
+    progress: Progress = no_progress,
+) -> list[ClassStatistics]:
+    """Size and mean spectrum of each class, in one pass over the cube, block by block.
+
+    Args:
+        cube: (H, W, C).
+        labels: (H, W), 0 for unlabelled.
+        classes: the classes to look at.
+        progress: told how far it is.
+    """
+    height, width, n_bands = cube.shape
+    values = [known.value for known in classes]
+    sums = np.zeros((len(values), n_bands))
+    counts = np.zeros((len(values), n_bands), np.int64)
+    rows_at_once = max(1, _BLOCK_BYTES // (4 * width * n_bands))
+    for start in range(0, height, rows_at_once):
+        rows = slice(start, min(start + rows_at_once, height))
+        progress(start / height, "Averaging the spectra of the classes")
+        if not np.isin(labels[rows], values).any():
+            continue
+        block = cube.read(rows)
+        for i, value in enumerate(values):
+            spectra = block[labels[rows] == value]
+            finite = np.isfinite(spectra)
+            sums[i] += np.where(finite, spectra, 0).sum(axis=0, dtype=np.float64)
+            counts[i] += finite.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = sums / counts
+    return [
+        ClassStatistics(int(np.count_nonzero(labels == value)), mean)
+        for value, mean in zip(values, means, strict=True)
+    ]
+
+
+def mask_names(classes: Sequence[LabelClass]) -> list[str]:
+    """The classes' names as parts of file names: safe everywhere, and different from each other."""
+    names = [re.sub(r"[^\w.-]+", "_", known.name).strip("._") for known in classes]
+    lowered = [name.lower() for name in names]
+    return [
+        name if name and lowered.count(name.lower()) == 1 else f"{name}_{known.value}".lstrip("_")
+        for name, known in zip(names, classes, strict=True)
+    ]
+
+
+def _all_classes(
+    labels: NDArray[np.unsignedinteger], classes: Sequence[LabelClass]
+) -> tuple[LabelClass, ...]:
+    named = {known.value for known in classes}
+    unnamed = [known for known in default_classes(labels) if known.value not in named]
+    return tuple(sorted((*classes, *unnamed), key=lambda known: known.value))
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """A place for files that all move to `folder` at the end or all vanish; and where they went."""
+    moved: list[Path] = []
+    staging: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".carl-", dir=folder))
+        yield staging, moved
+        for file in sorted(staging.iterdir()):
+            os.replace(file, folder / file.name)
+            moved.append(folder / file.name)
+    except OSError as error:
+        raise OutputError(
+            f"The results cannot be written to {folder} ({error.strerror or error}): "
+            "choose another folder or free some space."
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    from PIL import Image
+
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG", optimize=True)
+
+
+def _write_table(
+    path: Path,
+    classes: Sequence[LabelClass],
+    statistics: Sequence[ClassStatistics],
+    cube: SpectralCube,
+) -> None:
+    pixel_area, unit = _pixel_area(cube)
+    labelled = sum(found.pixels for found in statistics)
+    head = ["value", "name", "pixels", "share", "area", "area_unit", *_band_columns(cube)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        for known, found in zip(classes, statistics, strict=True):
+            share = found.pixels / labelled if labelled else 0.0
+            area = "" if pixel_area is None else f"{found.pixels * pixel_area:.10g}"
+            means = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in found.mean]
+            row = [known.value, known.name, found.pixels, f"{share:.6f}", area, unit, *means]
+            writer.writerow(row)
+
+
+def _band_columns(cube: SpectralCube) -> list[str]:
+    if cube.wavelengths is None:
+        return [f"mean_band_{band + 1}" for band in range(cube.n_bands)]
+    return [f"mean_{nm:.6g}" for nm in cube.wavelengths]
+
+
+def _pixel_area(cube: SpectralCube) -> tuple[float | None, str]:
+    size = cube.metadata.get("pixel_size")
+    if size is None:
+        return None, ""
+    return float(size[0]) * float(size[1]), f"{cube.metadata.get('pixel_unit', '')}²"

@@ -1,0 +1,93 @@
+"""HDF5, also in the shape MATLAB v7.3 gives it: axes reversed. Blocks are read as asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carl.io.lazy import TransposedArray
+from carl.io.reader import FileContents, Reader, reading
+from carl.io.variables import Variable, choose_cube, find_wavelengths
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
+"""HDF5 may begin after a user block; MATLAB's is 512 bytes."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the HDF5 signature is where it may be."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SIGNATURE_OFFSETS[-1] + len(_SIGNATURE))
+    except OSError:
+        return False
+    return any(head[at : at + len(_SIGNATURE)] == _SIGNATURE for at in _SIGNATURE_OFFSETS)
+
+
+def read(path: Path, variable: str | None = None) -> FileContents:
+    """The cube among the datasets of an HDF5 file, which stays open as long as the cube lives.
+
+    Raises:
+        CubeError: damaged, or does not tell which of its datasets is the cube.
+    """
+    import h5py
+
+    with reading(path, "HDF5"):
+        file = h5py.File(path, "r")
+        datasets = _datasets(file)
+        variables = [
+            Variable(name, dataset.shape[:: _direction(dataset)], dataset.dtype.kind)
+            for name, dataset in datasets.items()
+        ]
+        cube = choose_cube(variables, variable, path)
+        listed = find_wavelengths(variables, cube)
+        dataset = datasets[cube.name]
+        wavelengths, unit = _wavelengths(dataset, None if listed is None else datasets[listed.name])
+        axes = tuple(range(len(dataset.shape)))[:: _direction(dataset)]
+    return FileContents(
+        data=TransposedArray(dataset, axes, path, "HDF5"),
+        wavelengths=wavelengths,
+        wavelength_unit=unit,
+        metadata={"format": "HDF5", "variable": cube.name},
+    )
+
+
+def _direction(dataset: Any) -> int:
+    """-1 where MATLAB wrote a dataset: its axes are in reverse; else 1."""
+    return -1 if "MATLAB_class" in dataset.attrs else 1
+
+
+def _datasets(file: Any) -> dict[str, Any]:
+    """All datasets with a shape, by path; MATLAB's hidden ``#refs#`` left out."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape and not name.startswith("#"):
+            found[name] = item
+
+    file.visititems(visit)
+    return found
+
+
+def _wavelengths(dataset: Any, listed: Any | None) -> tuple[Any, str | None]:
+    """Wavelengths and their unit from a dataset beside the cube, or from the cube's attributes."""
+    if listed is not None:
+        return np.ravel(listed[()]), _text(listed.attrs.get("units", listed.attrs.get("unit")))
+    for name in ("wavelengths", "wavelength"):
+        if name in dataset.attrs:
+            unit = dataset.attrs.get("wavelength_units", dataset.attrs.get("wavelength_unit"))
+            return np.ravel(dataset.attrs[name]), _text(unit)
+    return None, None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None
+
+
+READER = Reader("HDF5", (".h5", ".hdf5", ".he5"), is_hdf5, read)

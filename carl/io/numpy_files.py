@@ -1,0 +1,104 @@
+"""NumPy's .npy and .npz, memory-mapped; pickled objects are never loaded."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from carl.cube import LazyArray
+from carl.errors import CubeError
+from carl.io.reader import FileContents, Reader, reading
+from carl.io.variables import Variable, choose_cube, find_wavelengths
+
+
+def sniff(path: Path) -> bool:
+    """By the suffix alone, which nothing else uses: a damaged file is reported, not passed over."""
+    return True
+
+
+def read(path: Path, variable: str | None = None) -> FileContents:
+    """The array of a .npy file, or the cube among those of a .npz file.
+
+    Raises:
+        CubeError: damaged, holds objects, or does not tell which of its arrays is the cube.
+    """
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, variable)
+    with reading(path, "NumPy .npy"):
+        with path.open("rb") as file:
+            _, _, dtype = _array_header(file)
+        _refuse_objects(dtype, path)
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    return FileContents(data=data, metadata={"format": "NumPy"})
+
+
+def _read_npz(path: Path, wanted: str | None) -> FileContents:
+    with reading(path, "NumPy .npz"), zipfile.ZipFile(path) as archive:
+        variables = []
+        for entry in archive.namelist():
+            if entry.endswith(".npy"):
+                with archive.open(entry) as file:
+                    shape, _, dtype = _array_header(file)
+                variables.append(Variable(entry.removesuffix(".npy"), shape, dtype.kind))
+        cube = choose_cube(variables, wanted, path)
+        listed = find_wavelengths(variables, cube)
+        data = _load_entry(archive, cube.name, path)
+        wavelengths = None if listed is None else _load_entry(archive, listed.name, path)
+    return FileContents(
+        data=data,
+        wavelengths=None if wavelengths is None else np.ravel(np.asarray(wavelengths)),
+        metadata={"format": "NumPy", "variable": cube.name},
+    )
+
+
+def _load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> LazyArray:
+    """One array of an archive: mapped where it is stored as it is, else decompressed."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as entry:
+        _, _, dtype = _array_header(entry)
+        _refuse_objects(dtype, path)
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as entry:
+            loaded: NDArray[Any] = npy_format.read_array(entry, allow_pickle=False)
+        return loaded
+    with path.open("rb") as file:
+        file.seek(_data_offset(file, info))
+        shape, fortran, dtype = _array_header(file)
+        start = file.tell()
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where an entry's bytes begin: after its local header of 30 bytes, its name and extra field.
+
+    The central directory, which `info` is from, may give the extra field another length.
+    """
+    file.seek(info.header_offset)
+    header = file.read(30)
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    return info.header_offset + 30 + int(name_length) + int(extra_length)
+
+
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran order, and dtype; the file is left where the numbers begin."""
+    version = npy_format.read_magic(file)
+    if version == (1, 0):
+        return npy_format.read_array_header_1_0(file)
+    return npy_format.read_array_header_2_0(file)
+
+
+def _refuse_objects(dtype: np.dtype[Any], path: Path) -> None:
+    if dtype.hasobject:
+        raise CubeError(
+            f"{path.name} holds pickled Python objects, which could run code: save a plain array "
+            "of numbers with numpy.save."
+        )
+
+
+READER = Reader("NumPy", (".npy", ".npz"), sniff, read)

@@ -1,0 +1,90 @@
+"""The formats there are, and the one way to read a cube from any of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from carl.cube import SpectralCube
+from carl.errors import CubeError
+from carl.io import envi, hdf5, matlab, numpy_files, tiff
+from carl.io.assembly import assemble, requested_bands
+from carl.io.reader import Reader, reading
+
+READERS: tuple[Reader, ...] = (
+    envi.READER,
+    tiff.READER,
+    numpy_files.READER,
+    matlab.READER,
+    hdf5.READER,
+)
+"""All formats; the first one that recognises a file reads it."""
+
+READABLE_SUFFIXES: tuple[str, ...] = tuple(
+    dict.fromkeys(suffix for reader in READERS for suffix in reader.suffixes if suffix)
+)
+"""File name endings of cubes, for file dialogs; a file without one can be ENVI."""
+
+
+def is_readable(path: str | os.PathLike[str]) -> bool:
+    """Whether a file looks like a cube, by its suffix and a few bytes; never raises."""
+    return _find_reader(Path(path)) is not None
+
+
+def read_cube(
+    path: str | os.PathLike[str],
+    *,
+    wavelengths: ArrayLike | str | Path | None = None,
+    camera: str | None = None,
+    variable: str | None = None,
+) -> SpectralCube:
+    """Read a cube; pixels are loaded as they are asked for where the format allows.
+
+    Args:
+        path: the file; of ENVI, the header or the data.
+        wavelengths: band centres in nm, a range "380:770:10" (start:last:step), or the path of a
+            table; goes before what the file says.
+        camera: name of a camera whose bands these are; goes before what the file says.
+        variable: which array, in a file with several.
+
+    Raises:
+        CubeError: the file is missing, damaged, of an unknown format or not a cube.
+        WavelengthError: the wavelengths or the camera do not fit the cube, or are unknown.
+    """
+    path = Path(path)
+    requested = requested_bands(wavelengths, camera)
+    if path.is_dir():
+        raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
+    if not path.is_file():
+        raise CubeError(f"{path} does not exist: check the name and the folder.")
+    reader = _find_reader(path)
+    if reader is None:
+        raise CubeError(_unknown(path))
+    with reading(path, reader.name):
+        return assemble(reader.read(path, variable), path, requested)
+
+
+def _find_reader(path: Path) -> Reader | None:
+    try:
+        if not path.is_file():
+            return None
+    except (OSError, ValueError):
+        return None
+    suffix = path.suffix.lower()
+    return next((r for r in READERS if suffix in r.suffixes and r.sniff(path)), None)
+
+
+def _unknown(path: Path) -> str:
+    named = [reader.name for reader in READERS if path.suffix.lower() in reader.suffixes]
+    if not named or not path.suffix:
+        return (
+            f"{path.name} is of no format that is known: open an ENVI, TIFF, NumPy, MATLAB or HDF5 "
+            "file."
+        )
+    beside = f", nor is an ENVI header {path.stem}.hdr beside it" if "ENVI" in named else ""
+    return (
+        f"{path.name} is named like {' or '.join(named)} but does not begin like one{beside}: "
+        "it is damaged or another kind of file."
+    )

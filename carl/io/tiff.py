@@ -1,0 +1,105 @@
+"""TIFF and its families: plain stacks, GeoTIFF, ImageJ, OME, Zeiss LSM, and those tifffile writes.
+
+Uncompressed pixels are memory-mapped; compressed ones are decoded when the file is opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.errors import CubeError
+from carl.io.reader import FileContents, Reader, reading, starts_with
+from carl.io.tiff_metadata import TiffFacts, tiff_facts
+
+if TYPE_CHECKING:
+    import tifffile
+
+# tifffile logs what it finds odd in a file; on stderr that would stand beside our one sentence.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BAND_AXES = "CSIZTRH"
+"""What the third axis may be called when it is the bands: channels, samples, pages, depth, time and
+so on. tifffile's "Q" is not among them: it means that the writer did not say."""
+
+
+def sniff(path: Path) -> bool:
+    """Whether the file begins as a TIFF does."""
+    return starts_with(path, *_SIGNATURES)
+
+
+def read(path: Path, variable: str | None = None) -> FileContents:
+    """The cube of a TIFF.
+
+    Raises:
+        CubeError: damaged, an image of one band, or compressed in a way that cannot be undone here.
+    """
+    import tifffile
+
+    with reading(path, "TIFF"), tifffile.TiffFile(path) as file:
+        series = _widest_series(file)
+        facts = tiff_facts(file, series.keyframe)
+        shape, band_axis = _layout(tuple(series.shape), series.axes, facts)
+        data = _pixels(path, series, facts).reshape(shape)
+    return FileContents(
+        data=data,
+        band_axis=band_axis,
+        band_axis_in_doubt=0,
+        wavelengths=facts.wavelengths,
+        wavelength_unit=facts.wavelength_unit,
+        fwhm=facts.fwhm,
+        good_bands=facts.good_bands,
+        scale=facts.scale,
+        offset=facts.offset,
+        nodata=facts.nodata,
+        metadata={"format": "TIFF", **facts.metadata},
+    )
+
+
+def _widest_series(file: tifffile.TiffFile) -> Any:
+    """The series with the most bands: a cube may come with a preview."""
+    return max(file.series, key=lambda series: (len(series.shape), series.size))
+
+
+def _layout(
+    shape: tuple[int, ...], axes: str, facts: TiffFacts
+) -> tuple[tuple[int, ...], int | None]:
+    """Shape and band axis, if the file names it; the axis of a single band is put back."""
+    if len(shape) == 2:
+        if facts.shape is not None and len(facts.shape) == 3:
+            return facts.shape, facts.shape.index(1)
+        if facts.wavelengths is not None and np.size(facts.wavelengths) == 1:
+            return (1, *shape), 0
+    others = [axis for axis in axes if axis not in "YX"]
+    named = len(axes) == 3 and len(others) == 1 and others[0] in _BAND_AXES
+    return shape, axes.index(others[0]) if named else None
+
+
+def _pixels(path: Path, series: Any, facts: TiffFacts) -> NDArray[Any]:
+    if facts.shape is not None and math.prod(facts.shape) != series.size:
+        raise CubeError(
+            f"{path.name} should hold {' × '.join(map(str, facts.shape))} numbers but has "
+            f"{' × '.join(map(str, series.shape))}: it is cut off."
+        )
+    if series.dataoffset is not None:
+        return np.memmap(path, series.dtype, "r", series.dataoffset, series.shape)
+    try:
+        pixels: NDArray[Any] = series.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        compression = getattr(series.keyframe.compression, "name", series.keyframe.compression)
+        raise CubeError(
+            f"{path.name} is compressed with {compression}, which needs one more package: "
+            "pip install imagecodecs, or save the file with deflate or without compression."
+        ) from error
+    return pixels
+
+
+READER = Reader("TIFF", (".tif", ".tiff", ".lsm"), sniff, read)

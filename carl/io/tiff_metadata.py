@@ -1,0 +1,196 @@
+"""What a TIFF says of its bands, in the dialects of those who write TIFFs.
+
+=========== =====================================================================================
+tifffile    JSON in ImageDescription: ``wavelengths``, ``fwhm``, ``wavelength_unit``, ``scale``,
+            ``offset``, ``nodata``
+GDAL        per-band items ``wavelength``, ``wavelength_units``, ``fwhm``, ``bbl``, scale, offset;
+            the no-data tag
+OME         ``EmissionWavelength`` of the channels
+ImageJ      slice labels such as "450 nm"
+Zeiss LSM   edges of the lambda channels, in metres
+=========== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import tifffile
+
+
+@dataclass(frozen=True, eq=False)
+class TiffFacts:
+    """What a TIFF says beside its pixels; the fields are those of `FileContents`.
+
+    `shape` is the shape before axes of length one were dropped, where the file keeps it.
+    """
+
+    shape: tuple[int, ...] | None = None
+    wavelengths: ArrayLike | None = None
+    wavelength_unit: str | None = None
+    fwhm: ArrayLike | None = None
+    good_bands: ArrayLike | None = None
+    scale: ArrayLike = 1.0
+    offset: ArrayLike = 0.0
+    nodata: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tiff_facts(file: tifffile.TiffFile, page: tifffile.TiffPage) -> TiffFacts:
+    """The facts of a file in whichever dialect it speaks.
+
+    Args:
+        file: the open file.
+        page: the first page of the cube in it.
+    """
+    if file.is_lsm and file.lsm_metadata:
+        facts = _from_lsm(file.lsm_metadata)
+    elif file.is_ome and file.ome_metadata:
+        facts = _from_ome(file.ome_metadata)
+    elif file.is_imagej and file.imagej_metadata:
+        facts = _from_imagej(file.imagej_metadata)
+    elif page.description.lstrip().startswith("{"):
+        facts = _from_json(page.description)
+    elif "GDAL_METADATA" in page.tags:
+        facts = _from_gdal(str(page.tags["GDAL_METADATA"].value))
+    else:
+        facts = TiffFacts()
+    if "GDAL_NODATA" in page.tags:
+        facts = replace(facts, nodata=_number(page.tags["GDAL_NODATA"].value))
+    return replace(facts, metadata={**facts.metadata, **_pixel_size(page)})
+
+
+def _from_json(description: str) -> TiffFacts:
+    try:
+        content = json.loads(description)
+    except (ValueError, RecursionError):
+        return TiffFacts()
+    shape = content.get("shape")
+    return TiffFacts(
+        shape=tuple(int(n) for n in shape) if isinstance(shape, list | tuple) else None,
+        wavelengths=_numbers(content.get("wavelengths", content.get("wavelength"))),
+        wavelength_unit=_text(content.get("wavelength_unit", content.get("wavelength_units"))),
+        fwhm=_numbers(content.get("fwhm")),
+        scale=_numbers(content.get("scale"), 1.0),
+        offset=_numbers(content.get("offset"), 0.0),
+        nodata=_number(content.get("nodata")),
+        metadata={key: content[key] for key in ("description", "quantity") if key in content},
+    )
+
+
+def _from_gdal(xml: str) -> TiffFacts:
+    """GDAL numbers its bands from 0 in the attribute ``sample``."""
+    per_band: dict[str, dict[int, str]] = {}
+    try:
+        items = list(ElementTree.fromstring(xml).iter("Item"))
+    except ElementTree.ParseError:
+        return TiffFacts()
+    for item in items:
+        sample = item.get("sample", "")
+        if sample.isdigit():
+            name = (item.get("role") or item.get("name") or "").lower()
+            per_band.setdefault(name, {})[int(sample)] = (item.text or "").strip()
+
+    def numbers(name: str) -> Any:
+        found = per_band.get(name, {})
+        return _numbers([found[band] for band in sorted(found)]) if found else None
+
+    def whole(name: str, neutral: float) -> Any:
+        values = numbers(name)
+        return neutral if values is None else values
+
+    units = set(per_band.get("wavelength_units", per_band.get("wavelength_unit", {})).values())
+    return TiffFacts(
+        wavelengths=numbers("wavelength"),
+        wavelength_unit=units.pop() if len(units) == 1 else None,
+        fwhm=numbers("fwhm"),
+        good_bands=numbers("bbl"),
+        scale=whole("scale", 1.0),
+        offset=whole("offset", 0.0),
+    )
+
+
+def _from_ome(xml: str) -> TiffFacts:
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return TiffFacts()
+    image = next(root.iter("{*}Image"), root)
+    channels = list(image.iter("{*}Channel"))
+    centres = [channel.get("EmissionWavelength") for channel in channels]
+    units = {channel.get("EmissionWavelengthUnit", "nm") for channel in channels}
+    known = bool(centres) and None not in centres and len(units) == 1
+    pixels = next(image.iter("{*}Pixels"), None)
+    return TiffFacts(
+        wavelengths=_numbers(centres) if known else None,
+        wavelength_unit=units.pop() if known else None,
+        metadata={} if pixels is None else _ome_pixel_size(pixels),
+    )
+
+
+def _ome_pixel_size(pixels: ElementTree.Element) -> dict[str, Any]:
+    height, width = _number(pixels.get("PhysicalSizeY")), _number(pixels.get("PhysicalSizeX"))
+    if not height or not width:
+        return {}
+    unit = pixels.get("PhysicalSizeXUnit", "µm")
+    return {"pixel_size": (height, width), "pixel_unit": unit}
+
+
+def _from_imagej(content: Mapping[str, Any]) -> TiffFacts:
+    labels = content.get("Labels")
+    if not isinstance(labels, list) or not labels:
+        return TiffFacts()
+    found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels]
+    if None in found:
+        return TiffFacts()
+    return TiffFacts(
+        wavelengths=[float(match[1]) for match in found if match], wavelength_unit="nm"
+    )
+
+
+def _from_lsm(content: Mapping[str, Any]) -> TiffFacts:
+    edges = np.asarray(content.get("ChannelWavelength", ()), np.float64)
+    if edges.ndim != 2 or edges.shape[1] != 2 or not np.all(edges > 0):
+        return TiffFacts()
+    return TiffFacts(
+        wavelengths=edges.mean(axis=1), wavelength_unit="m", fwhm=edges[:, 1] - edges[:, 0]
+    )
+
+
+def _pixel_size(page: Any) -> dict[str, Any]:
+    """Height and width of a pixel in metres, of a GeoTIFF in a projection with metres."""
+    tags = page.tags
+    if "ModelPixelScaleTag" not in tags or not page.geotiff_tags.get("ProjectedCSTypeGeoKey"):
+        return {}
+    width, height, *_ = tags["ModelPixelScaleTag"].value
+    return {"pixel_size": (float(height), float(width)), "pixel_unit": "m"}
+
+
+def _numbers(values: Any, otherwise: Any = None) -> Any:
+    """Values as float64; `otherwise` if there are none or they are no numbers."""
+    if values is None:
+        return otherwise
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
