@@ -50,7 +50,7 @@ class PatchReader:
         size = self.patch_size
         height, width, n_bands = self.cube.shape
         y, x = (
-            _reflected(span, n_patches * size, length, size)
+            mirrored(_pixels(span, n_patches, size), length)
             for span, n_patches, length in zip(
                 (rows, columns), self.grid, (height, width), strict=True
             )
@@ -115,13 +115,18 @@ def fill_missing(spectra: FloatArray, wavelengths: NDArray[np.float64]) -> None:
     spectra[incomplete] = filled[:, np.argsort(order)]
 
 
-def _reflected(span: slice, padded: int, length: int, patch_size: int) -> NDArray[np.intp]:
-    """Pixels of an axis that a range of patches covers; beyond the border, their mirror images."""
-    first, last, _ = span.indices(padded // patch_size)
-    position = np.arange(first * patch_size, last * patch_size)
-    period = max(2 * (length - 1), 1)
-    position %= period
-    return np.minimum(position, period - position) if length > 1 else np.zeros_like(position)
+def mirrored(positions: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+    """Indices into an axis for positions that may lie beyond its last pixel: mirrored there."""
+    if length == 1:
+        return np.zeros_like(positions)
+    period = 2 * (length - 1)
+    inside = positions % period
+    return np.minimum(inside, period - inside)
+
+
+def _pixels(patches: slice, n_patches: int, patch_size: int) -> NDArray[np.intp]:
+    first, last, _ = patches.indices(n_patches)
+    return np.arange(first * patch_size, last * patch_size)
 
 
 def _is_reflected(pixels: NDArray[np.intp]) -> bool:

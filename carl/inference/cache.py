@@ -1,0 +1,115 @@
+"""Embeddings in memory, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+from threading import Condition
+
+import numpy as np
+
+from carl.cube import SpectralCube
+from carl.inference.embedding import Embedding, embed
+from carl.model import CARL
+from carl.progress import Progress, no_progress
+
+_SAMPLED_ROWS = 16
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at `progress` while another thread computes: it may want to cancel."""
+
+
+class FeatureCache:
+    """The embeddings used last, up to a number of bytes. Safe to share between threads.
+
+    Args:
+        max_bytes: of features to keep. One embedding larger than that is returned but not kept.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, Embedding] = OrderedDict()
+        self._running: set[str] = set()
+        self._changed = Condition()
+
+    def embed(
+        self,
+        cube: SpectralCube,
+        model: CARL,
+        *,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> Embedding:
+        """As `carl.inference.embed`, from memory where it is known.
+
+        Of several threads that ask for the same, one computes and the others wait; if it fails or
+        is cancelled, one of the others takes over.
+        """
+        key = "/".join((cube_key(cube), model.fingerprint, precision, speed))
+        while True:
+            with self._changed:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+                if key not in self._running:
+                    self._running.add(key)
+                    break
+                self._changed.wait(_LOOK_EVERY)
+            progress(0.0, "Waiting for the same features, being computed already")
+        try:
+            embedding = embed(cube, model, precision=precision, speed=speed, progress=progress)
+            self._keep(key, embedding)
+            return embedding
+        finally:
+            with self._changed:
+                self._running.discard(key)
+                self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._changed:
+            self._kept.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the kept features take, in bytes."""
+        with self._changed:
+            return sum(embedding.nbytes for embedding in self._kept.values())
+
+    def _keep(self, key: str, embedding: Embedding) -> None:
+        with self._changed:
+            self._kept[key] = embedding
+            total = sum(each.nbytes for each in self._kept.values())
+            while total > self._max_bytes:
+                _, dropped = self._kept.popitem(last=False)
+                total -= dropped.nbytes
+
+
+def cube_key(cube: SpectralCube) -> str:
+    """A key that differs where the pixels or the wavelengths of cubes differ.
+
+    For a cube from a file the file's path, variable, size and time of change stand for what is in
+    it. A few rows of pixels are part of the key in any case: they tell apart a cube from a
+    corrected or cropped copy of it, and cubes that come from no file.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    facts = (cube.shape, np.dtype(cube.data.dtype).str, cube.nodata, *_file_facts(cube))
+    digest.update(repr(facts).encode())
+    for values in (cube.wavelengths, cube.good_bands, cube.scale, cube.offset):
+        digest.update(repr(None if values is None else np.asarray(values).tolist()).encode())
+    height = cube.shape[0]
+    for row in np.unique(np.linspace(0, height - 1, _SAMPLED_ROWS).astype(int)):
+        digest.update(np.ascontiguousarray(cube.data[row : row + 1, :, :]).data)
+    return digest.hexdigest()
+
+
+def _file_facts(cube: SpectralCube) -> tuple[object, ...]:
+    path = cube.metadata.get("path")
+    if path is None:
+        return ()
+    try:
+        found = Path(path).stat()
+    except OSError:  # moved since it was opened; the pixels still tell
+        return ()
+    return str(path), cube.metadata.get("variable"), found.st_size, found.st_mtime_ns

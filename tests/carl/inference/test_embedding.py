@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from carl.cube import SpectralCube
+from carl.errors import Cancelled, CarlError, CubeError, ModelError, WavelengthError
+from carl.inference import Embedding, embed
+from carl.model import CARL
+
+NM = np.linspace(400, 790, 7)
+
+
+def cube(height: int = 37, width: int = 29) -> SpectralCube:
+    random = np.random.default_rng(height)
+    return SpectralCube(random.normal(3, 2, (height, width, 7)).astype(np.float32), NM)
+
+
+def as_the_model_sees_it(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.ndarray]:
+    """Spatial and spectral features by one plain forward pass over a padded, normalised cube."""
+    pad = [(0, -n % model.patch_size) for n in data.shape[:2]]
+    normalised = np.pad((data - data.mean()) / data.std(), [*pad, (0, 0)], mode="reflect")
+    image = torch.from_numpy(normalised.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        output = model(image, torch.tensor(NM / 1000, dtype=torch.float32)[None])
+    spatial, spectral = (each[0].permute(1, 2, 0).numpy() for each in output)
+    return spatial, spectral
+
+
+def test_the_blocks_add_up_to_the_forward_pass(
+    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carl.inference.embedding._BLOCK_BYTES", 10_000)
+    embedding = embed(cube(), tiny_model, precision="float32")
+    spatial, spectral = as_the_model_sees_it(cube().to_numpy(), tiny_model)
+    np.testing.assert_allclose(embedding.spectral, spectral, atol=1e-4)
+    np.testing.assert_allclose(embedding.spatial, spatial, atol=1e-4)
+    assert embedding.shape == (37, 29)
+    assert embedding.speed == "exact"
+    assert embedding.fidelity is None
+    assert embedding.pca(3).shape == (37, 29, 3)
+
+
+def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
+    clean = embed(cube(), tiny_model, precision="float32")
+    data = np.concatenate([cube().to_numpy(), np.full((37, 29, 1), 1e9, np.float32)], axis=2)
+    data[5, 5, 2] = np.nan
+    good = np.array([True] * 7 + [False])
+    dirty = embed(
+        SpectralCube(data, np.append(NM, 900), good_bands=good), tiny_model, precision="float32"
+    )
+    assert np.isfinite(dirty.spatial).all()
+    changed = np.abs(dirty.spectral - clean.spectral).max(axis=2) > 1e-2
+    assert changed.sum() <= 1
+
+
+def test_turbo_tells_how_faithful_it_is(tiny_model: CARL) -> None:
+    exact = embed(cube(), tiny_model, precision="float32")
+    turbo = embed(cube(), tiny_model, precision="float32", speed="turbo")
+    assert turbo.fidelity is not None
+    assert turbo.fidelity >= 0.99
+    assert turbo.speed in ("exact", "turbo")
+    if turbo.speed == "exact":
+        np.testing.assert_array_equal(turbo.spectral, exact.spectral)
+
+
+def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carl.inference.turbo.LEAST_FIDELITY", -1.0)
+    seen = set()
+    spectral_features = CARL.spectral_features
+
+    def watched(self, image, wavelengths_um):  # type: ignore[no-untyped-def]
+        seen.add(image.shape[1])
+        return spectral_features(self, image, wavelengths_um)
+
+    monkeypatch.setattr(CARL, "spectral_features", watched)
+    turbo = embed(cube(), tiny_model, speed="turbo")
+    assert turbo.speed == "turbo"
+    assert seen == {7, 3}  # the sample with all bands; the sample and the cube with groups of three
+
+
+def test_a_saved_embedding_comes_back(tiny_model: CARL, tmp_path: Path) -> None:
+    embedding = embed(cube(), tiny_model, speed="turbo")
+    embedding.save(tmp_path / "features.npz")
+    loaded = Embedding.load(tmp_path / "features.npz")
+    np.testing.assert_array_equal(loaded.spatial, embedding.spatial)
+    np.testing.assert_array_equal(loaded.spectral, embedding.spectral)
+    arrays = {"spatial": embedding.spatial, "spectral": embedding.spectral}
+    facts = vars(replace(loaded, **arrays))
+    assert facts == vars(embedding)
+    assert list(tmp_path.iterdir()) == [tmp_path / "features.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_what_is_no_embedding_is_said_to_be_none(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.npz"
+    if content is None:
+        np.savez(path, something=np.ones(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CarlError, match=r"other\.npz is not a saved embedding"):
+        Embedding.load(path)
+
+
+def test_wrong_wishes(tiny_model: CARL) -> None:
+    with pytest.raises(WavelengthError, match="does not tell its wavelengths"):
+        embed(SpectralCube(np.ones((9, 9, 3))), tiny_model)
+    with pytest.raises(CubeError, match="holds no numbers"):
+        embed(SpectralCube(np.full((9, 9, 7), np.nan), NM), tiny_model)
+    with pytest.raises(CarlError, match="'fast' is not a speed"):
+        embed(cube(), tiny_model, speed="fast")
+    with pytest.raises(ModelError, match="'half' is not a precision"):
+        embed(cube(), tiny_model, precision="half")
+
+
+def test_a_constant_cube_is_embedded(tiny_model: CARL) -> None:
+    flat = embed(SpectralCube(np.full((9, 9, 7), 5.0), NM), tiny_model)
+    assert np.isfinite(flat.spatial).all()
+    assert not flat.pca().any()
+
+
+def test_progress_rises_to_one_and_cancels(tiny_model: CARL) -> None:
+    told: list[float] = []
+    embed(cube(), tiny_model, progress=lambda share, _: told.append(share))
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+
+    def stop(share: float, message: str) -> None:
+        raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        embed(cube(), tiny_model, progress=stop)
