@@ -1,0 +1,28 @@
+"""The tissue cube that comes with the plugin, as napari sample data."""
+
+from __future__ import annotations
+
+from carl.cube import SpectralCube
+from carl.files import resource_path
+from carl.io import read_cube, read_labels
+from napari_carl.readers import METADATA_KEY, LayerData, cube_layers
+
+
+def bladder() -> list[LayerData]:
+    """An H&E stained bladder, 40 bands from 380 to 770 nm, and its colour picture."""
+    return cube_layers(_bladder_cube())
+
+
+def bladder_labels() -> list[LayerData]:
+    """The same with sparse labels of lumen, urothelium, stroma and blood."""
+    cube = _bladder_cube()
+    known = read_labels(resource_path("sample", "bladder_labels.png"), cube.shape)
+    arguments = {
+        "name": f"{cube.name} labels",
+        "metadata": {METADATA_KEY: {"classes": known.classes}},
+    }
+    return [*cube_layers(cube), (known.labels, arguments, "labels")]
+
+
+def _bladder_cube() -> SpectralCube:
+    return read_cube(resource_path("sample", "bladder.tif"))
