@@ -1,0 +1,61 @@
+"""The network: from an image and its wavelengths to features that no longer depend on the camera.
+
+Tensors in, tensors out; wavelengths in µm. The names below load their modules when first used, so
+that the list of models can be read without PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from carl.model.carl import CARL, CARLOutput
+    from carl.model.checkpoint import read_checkpoint, read_model, save_model
+    from carl.model.config import CARLConfig
+    from carl.model.device import device_label, resolve_device
+    from carl.model.loading import build_model, load_model
+    from carl.model.pretrained import load_public_weights
+    from carl.model.registry import ModelInfo, list_models
+
+__all__ = [
+    "CARL",
+    "CARLConfig",
+    "CARLOutput",
+    "ModelInfo",
+    "build_model",
+    "device_label",
+    "list_models",
+    "load_model",
+    "load_public_weights",
+    "read_checkpoint",
+    "read_model",
+    "resolve_device",
+    "save_model",
+]
+
+_HOME = {
+    "CARL": "carl",
+    "CARLOutput": "carl",
+    "CARLConfig": "config",
+    "ModelInfo": "registry",
+    "list_models": "registry",
+    "build_model": "loading",
+    "load_model": "loading",
+    "load_public_weights": "pretrained",
+    "read_checkpoint": "checkpoint",
+    "read_model": "checkpoint",
+    "save_model": "checkpoint",
+    "device_label": "device",
+    "resolve_device": "device",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'carl.model' has no attribute '{name}'")
+    return getattr(import_module(f"carl.model.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

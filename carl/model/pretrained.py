@@ -1,0 +1,81 @@
+"""Public weights to start training from: DINOv2 for the bands, any backbone of timm for space."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import timm
+from torch import Tensor
+
+from carl.errors import ModelError
+from carl.model.carl import CARL
+from carl.model.spatial_encoder import create_backbone
+
+_LOG = logging.getLogger(__name__)
+
+_DINOV2 = {
+    384: "vit_small_patch14_dinov2.lvd142m",
+    768: "vit_base_patch14_dinov2.lvd142m",
+}
+"""The DINOv2 network of each width."""
+
+
+def load_public_weights(model: CARL) -> None:
+    """Give the blocks of both encoders public weights, in place.
+
+    The spatial encoder takes those of its backbone. The spectral encoder takes the blocks of the
+    DINOv2 ViT of its width, with the joint layer for queries, keys and values split in three; for
+    other widths there are none, and a warning is logged.
+
+    Raises:
+        ModelError: they are neither in timm's cache nor can they be downloaded.
+    """
+    config = model.config
+    backbone = _download(
+        config.spat_encoder_kwargs.model_name,
+        lambda: create_backbone(config.spat_encoder_kwargs, pretrained=True),
+    )
+    own = model.spatial_encoder.state_dict()
+    public = backbone.state_dict()
+    model.spatial_encoder.load_state_dict({name: public[name] for name in own})
+
+    width = config.spec_encoder_kwargs.embed_dim
+    if width not in _DINOV2:
+        _LOG.warning(
+            "There is no DINOv2 network of width %d: the spectral encoder keeps its random weights.",
+            width,
+        )
+        return
+    name = _DINOV2[width]
+    dino = _download(name, lambda: timm.create_model(name, pretrained=True))
+    blocks = split_qkv(dino.blocks.state_dict())
+    own = model.spectral_encoder.blocks.state_dict()
+    model.spectral_encoder.blocks.load_state_dict(
+        {name: blocks[name] if name in blocks else tensor for name, tensor in own.items()}
+    )
+
+
+def split_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of blocks whose joint layer for queries, keys and values is split in three."""
+    split: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if ".attn.qkv." in name:
+            for letter, third in zip("qkv", tensor.chunk(3), strict=True):
+                split[name.replace(".qkv.", f".{letter}.")] = third
+        else:
+            split[name] = tensor
+    return split
+
+
+def _download(name: str, create: Any) -> Any:
+    """What `create` gives, or one error whichever of the many ways a download can fail in."""
+    try:
+        return create()
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"The public weights of {name} are not on this machine and cannot be downloaded: "
+            "connect it to the internet once, or start from random weights."
+        ) from error
