@@ -154,7 +154,7 @@ class CARL(nn.Module):
         return features
 
     def split(self, image: Tensor) -> Tensor:
-        """Cut (B, C, H, W) into patches (B, h, w, C, P·P), reflecting the right and lower border."""
+        """Cut (B, C, H, W) into patches (B, h, w, C, P·P), extended by reflection where need be."""
         size = self.patch_size
         image = reflect_to_multiple(image, size)
         patches = image.unfold(2, size, size).unfold(3, size, size)

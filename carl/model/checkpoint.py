@@ -172,7 +172,8 @@ def weights_of(part: Part, state: Mapping[str, Tensor], path: Path) -> dict[str,
 
     Args:
         part: which network.
-        state: all tensors of the checkpoint; a network saved alone has no prefix and is the student.
+        state: all tensors of the checkpoint; a network saved alone has no prefix and is a
+            student.
         path: of the file, for messages.
 
     Raises:

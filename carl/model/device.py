@@ -13,8 +13,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     """The device of that name.
 
     Args:
-        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ... or ``"auto"`` for the fastest there
-            is.
+        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ... or ``"auto"`` for the fastest
+            there is.
 
     Raises:
         ModelError: the name means nothing, or this machine has no such device.

@@ -43,7 +43,7 @@ def load_public_weights(model: CARL) -> None:
     width = config.spec_encoder_kwargs.embed_dim
     if width not in _DINOV2:
         _LOG.warning(
-            "There is no DINOv2 network of width %d: the spectral encoder keeps its random weights.",
+            "No DINOv2 network has the width %d: the spectral encoder keeps its random weights.",
             width,
         )
         return
@@ -52,7 +52,7 @@ def load_public_weights(model: CARL) -> None:
     blocks = split_qkv(dino.blocks.state_dict())
     own = model.spectral_encoder.blocks.state_dict()
     model.spectral_encoder.blocks.load_state_dict(
-        {name: blocks[name] if name in blocks else tensor for name, tensor in own.items()}
+        {name: blocks.get(name, tensor) for name, tensor in own.items()}
     )
 
 

@@ -28,7 +28,7 @@ class Readout(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Gather (N, K, D) queries into (N, out_dim)."""
         if self.score is not None:
-            weights = self.score(queries).softmax(dim=1)
+            weights: Tensor = self.score(queries).softmax(dim=1)
             return (weights * queries).sum(dim=1)
         if self.kind == "concat":
             return queries.flatten(1)

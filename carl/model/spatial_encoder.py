@@ -6,7 +6,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
@@ -72,7 +72,8 @@ class SpatialEncoder(nn.Module):
             if rotary is not None:
                 options["rope"] = rotary[index] if self._rope_per_block else rotary
             x = block(x, **options)
-        return x[:, self._n_prefix :].transpose(1, 2).unflatten(2, (h, w))
+        patches: Tensor = x[:, self._n_prefix :]
+        return patches.transpose(1, 2).reshape(*features.shape[:2], h, w)
 
     def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Prefix tokens before (B, h·w, D) patches, and the absolute position code added."""

@@ -49,6 +49,6 @@ class WavelengthEncoding(nn.Module):
         # Phases reach hundreds of radians, of which half precision keeps nothing: the frequencies
         # follow the network to another device, but never to another number format.
         exact = self.frequencies
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.frequencies = exact.to(self.frequencies.device)
         return self
