@@ -1,0 +1,140 @@
+"""The canvas beside the layers: the wavelength in words, the pixel under the cursor, the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_carl.layers import ViewerLayers
+from napari_carl.session import Session
+from napari_carl.steps import describe_band
+from napari_carl.strokes import StrokeTools
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+N_KEYS = 9
+
+
+class BandText:
+    """Says on the canvas which band is shown, and keeps the slider and the session in step."""
+
+    def __init__(self, viewer: Viewer, session: Session) -> None:
+        self._viewer = viewer
+        self._session = session
+        viewer.dims.events.current_step.connect(self._on_slider)
+        session.cube_changed.connect(self._on_cube)
+        session.band_changed.connect(self._on_band)
+
+    def close(self) -> None:
+        """Let go of the slider and take the text off."""
+        self._viewer.dims.events.current_step.disconnect(self._on_slider)
+        self._overlay.visible = False
+
+    @property
+    def _overlay(self) -> Any:
+        return self._viewer.canvas.overlays.text
+
+    @property
+    def _slider_band(self) -> int:
+        return int(self._viewer.dims.current_step[0]) if self._viewer.dims.ndim > 2 else 0
+
+    def _on_cube(self) -> None:
+        cube = self._session.cube
+        if cube is not None:
+            self._session.band = min(self._slider_band, cube.n_bands - 1)
+        self._write()
+
+    def _on_slider(self, event: Any = None) -> None:
+        cube, band = self._session.cube, self._slider_band
+        if cube is not None and band != self._session.band and band < cube.n_bands:
+            self._session.show_band(band)
+
+    def _on_band(self, band: int) -> None:
+        if band != self._slider_band:
+            self._viewer.dims.set_current_step(0, band)
+        self._write()
+
+    def _write(self) -> None:
+        cube, overlay = self._session.cube, self._overlay
+        overlay.visible = cube is not None
+        if cube is not None:
+            overlay.text = describe_band(cube, self._session.band)
+            overlay.position = "top_left"
+            overlay.font_size = 11
+
+
+class Pointer:
+    """Tells the pixel of the current cube that the cursor is over."""
+
+    moved = Signal(int, int)  # row, column; may lie outside the cube
+
+    def __init__(self, viewer: Viewer, layers: ViewerLayers) -> None:
+        self._viewer = viewer
+        self._layers = layers
+        viewer.mouse_move_callbacks.append(self._on_move)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._viewer.mouse_move_callbacks.remove(self._on_move)
+
+    def _on_move(self, viewer: Viewer, event: Any) -> None:
+        layers = self._layers.current
+        if layers is not None:
+            row, column = layers.image.world_to_data(event.position)[-2:]
+            self.moved.emit(round(row), round(column))
+
+
+class Keys:
+    """Number keys choose a class and paint with it, B is the brush, E the eraser.
+
+    A key is looked up in the active layer before the viewer. So the keys are bound on both, on the
+    layer only if it is one of the current cube's: elsewhere they keep napari's meaning.
+    """
+
+    def __init__(
+        self, viewer: Viewer, session: Session, layers: ViewerLayers, tools: StrokeTools
+    ) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._layers = layers
+        self._tools = tools
+        self._bound: list[tuple[Any, str, Any]] = []  # on what, which key, what it did before
+        layers.strokes_replaced.connect(self._bind)
+        viewer.layers.selection.events.active.connect(self._bind)
+        self._bind()
+
+    def close(self) -> None:
+        """Give all keys back."""
+        self._viewer.layers.selection.events.active.disconnect(self._bind)
+        self._unbind()
+
+    def _bind(self, event: Any = None) -> None:
+        self._unbind()
+        active, current = self._viewer.layers.selection.active, self._layers.current
+        providers = [self._viewer]
+        if current is not None and active in current.present():
+            providers.append(active)
+        actions: dict[str, Callable[[Any], None]] = {
+            "B": lambda _: self._tools.use("paint"),
+            "E": lambda _: self._tools.use("erase"),
+        }
+        for value in range(1, N_KEYS + 1):
+            actions[str(value)] = partial(self._paint_class, value)
+        for provider in providers:
+            for key, action in actions.items():
+                before = provider.bind_key(key, action, overwrite=True)
+                self._bound.append((provider, key, before))
+
+    def _unbind(self) -> None:
+        for provider, key, before in self._bound:
+            provider.bind_key(key, before, overwrite=True)
+        self._bound.clear()
+
+    def _paint_class(self, value: int, _: Any) -> None:
+        if value in self._session.classes:
+            self._session.classes.choose(value)
+            self._tools.use("paint")

@@ -1,0 +1,181 @@
+"""The CARL dock: five steps from a cube to exported labels, beside one viewer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
+from qtpy.QtWidgets import QScrollArea, QWidget
+
+from napari_carl.canvas import BandText, Keys, Pointer
+from napari_carl.jobs import ThreadRunner, notify
+from napari_carl.layers import ViewerLayers
+from napari_carl.panels.annotate import AnnotatePanel
+from napari_carl.panels.cube import CubePanel
+from napari_carl.panels.explore import ExplorePanel
+from napari_carl.panels.export import ExportPanel
+from napari_carl.panels.learn import LearnPanel
+from napari_carl.panels.parts import column, line
+from napari_carl.panels.section import Section
+from napari_carl.panels.theme import stylesheet, theme_colours
+from napari_carl.session import Session
+from napari_carl.steps import Step, step_state
+from napari_carl.strokes import StrokeTools
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+_PAUSE_MS = 400
+"""Without a stroke for so long, the map follows."""
+_MIN_WIDTH = 330
+_CURSOR_MS = 40
+
+
+class Assembly:
+    """Everything behind the widgets of one dock, and the one clean-up that undoes it."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self.runner = ThreadRunner()
+        self.session = Session(self.runner)
+        self.layers = ViewerLayers(viewer, self.session)
+        self.tools = StrokeTools(self.layers, self.session)
+        self.pointer = Pointer(viewer, self.layers)
+        self._text = BandText(viewer, self.session)
+        self._keys = Keys(viewer, self.session, self.layers, self.tools)
+        self._is_closed = False
+        self.session.failed.connect(notify)
+
+    def close(self, *_: Any) -> None:
+        """Call off and join all work, and let go of the viewer; its layers stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for part in (self._keys, self._text, self.pointer, self.tools, self.layers):
+            part.close()
+        for emitter in (self.session, self.session.tasks, self.session.classes):
+            disconnect_all(emitter)
+        self.runner.close()
+
+
+def disconnect_all(emitter: object) -> None:
+    """Take every listener off every signal of an object."""
+    for name, attribute in vars(type(emitter)).items():
+        if isinstance(attribute, Signal):
+            getattr(emitter, name).disconnect()
+
+
+class CarlDock(QWidget):
+    """The five steps, top to bottom, in a column that scrolls.
+
+    napari closes a dock by taking its parent away, and a window by destroying what is in it;
+    neither sends a close event. Either way, and when the application quits, the session is closed.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._assembly = assembly = Assembly(viewer)
+        self._was_docked = False
+        self.session = assembly.session
+        self._explore = ExplorePanel(self.session)
+        self._learn = LearnPanel(self.session)
+        self.sections = {
+            Step.CUBE: Section(1, "Cube", CubePanel(self.session)),
+            Step.EXPLORE: Section(2, "Explore", self._explore),
+            Step.ANNOTATE: Section(3, "Annotate", AnnotatePanel(self.session, assembly.tools)),
+            Step.LEARN: Section(4, "Learn", self._learn),
+            Step.EXPORT: Section(5, "Export", ExportPanel(self.session)),
+        }
+        self._lay_out()
+        self._start_timers()
+        self._listen()
+        self._on_theme()
+        self._refresh()
+        assembly.layers.take_in_present()
+
+    def close_session(self) -> None:
+        """Call off all work and let go of the viewer. The dock is of no use afterwards."""
+        self._pause.stop()
+        self._rest.stop()
+        self._viewer.events.theme.disconnect(self._on_theme)
+        self._assembly.close()
+
+    def event(self, event: QEvent) -> bool:
+        """Notice when the dock is closed."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._was_docked = True
+            elif self._was_docked:
+                self.close_session()
+                self.deleteLater()
+        return super().event(event)
+
+    def _lay_out(self) -> None:
+        self.setMinimumWidth(_MIN_WIDTH)
+        steps = QWidget()
+        layout = column(steps, spacing=0)
+        for section in self.sections.values():
+            layout.addWidget(section)
+            layout.addWidget(line())
+        layout.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(steps)
+        column(self).addWidget(scroll)
+
+    def _start_timers(self) -> None:
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self._assembly.tools.report)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_CURSOR_MS)
+        self._rest.timeout.connect(self._point)
+        self._pixel = (0, 0)
+
+    def _listen(self) -> None:
+        session, assembly = self.session, self._assembly
+        for signal in (
+            session.cube_changed,
+            session.strokes_changed,
+            session.features_changed,
+            session.learned_changed,
+            session.exported_changed,
+            session.tasks.changed,
+        ):
+            signal.connect(self._refresh)
+        assembly.tools.touched.connect(self._on_touched)
+        assembly.pointer.moved.connect(self._on_pointer)
+        self._viewer.events.theme.connect(self._on_theme)
+        # The widget is gone when `destroyed` comes: what is to be closed has to outlive it.
+        self.destroyed.connect(partial(Assembly.close, assembly))
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(assembly.close)
+
+    def _refresh(self) -> None:
+        for step, section in self.sections.items():
+            state = step_state(self.session, step)
+            section.set_state(state.ready, state.line)
+
+    def _on_theme(self, event: Any = None) -> None:
+        colours = theme_colours(self._viewer.theme)
+        self.setStyleSheet(stylesheet(colours))
+        self._explore.set_colours(colours)
+        self._learn.set_colours(colours)
+
+    def _on_touched(self) -> None:
+        self._pause.start()
+
+    def _on_pointer(self, row: int, column: int) -> None:
+        self._pixel = (row, column)
+        if not self._rest.isActive():
+            self._rest.start()
+
+    def _point(self) -> None:
+        self.session.point_at(*self._pixel)

@@ -1,0 +1,255 @@
+"""The layers of a viewer kept in step with a session; the only module that names layer classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from carl.cube import SpectralCube
+from napari_carl.readers import METADATA_KEY, LayerData
+from napari_carl.session import Session
+from napari_carl.state import View
+from napari_carl.work import Picture
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from carl.io import LabelClass
+
+MAP_OPACITY = 0.5
+STROKE_OPACITY = 0.9
+BRUSH_SIZE = 8
+
+
+@dataclass(eq=False)
+class CubeLayers:
+    """The layers that belong to one cube, the lowest first; None where there is none yet."""
+
+    cube: SpectralCube
+    image: Image
+    picture: Image | None = None
+    embedding: Image | None = None
+    map: Labels | None = None
+    strokes: Labels | None = None
+
+    DERIVED = ("picture", "embedding", "map", "strokes")
+
+    def present(self) -> list[Layer]:
+        """The layers that are there, the lowest first."""
+        derived = (getattr(self, name) for name in self.DERIVED)
+        return [self.image, *(layer for layer in derived if layer is not None)]
+
+
+class ViewerLayers:
+    """Shows a session in a viewer, and tells the session which cubes come and go there."""
+
+    strokes_replaced = Signal()  # the current cube's strokes are in another layer, or in none
+
+    def __init__(self, viewer: Viewer, session: Session) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._known: list[CubeLayers] = []
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        session.opened.connect(self._on_opened)
+        session.cube_replaced.connect(self._on_replaced)
+        session.cube_changed.connect(self._on_cube)
+        session.view_changed.connect(self._on_view)
+        session.picture_changed.connect(self._on_picture)
+        session.learned_changed.connect(self._on_learned)
+        session.classes.changed.connect(self._on_classes)
+
+    def take_in_present(self) -> None:
+        """Take in the cubes that were in the viewer before."""
+        for layer in tuple(self._viewer.layers):
+            self._take_in(layer)
+
+    def close(self) -> None:
+        """Let go of the viewer; its layers stay as they are."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._known.clear()
+
+    @property
+    def current(self) -> CubeLayers | None:
+        """The layers of the current cube."""
+        return self._of(self._session.cube)
+
+    @property
+    def strokes(self) -> Labels | None:
+        """The layer with the strokes on the current cube."""
+        return None if self.current is None else self.current.strokes
+
+    def _of(self, cube: SpectralCube | None) -> CubeLayers | None:
+        return next((layers for layers in self._known if layers.cube is cube), None)
+
+    # ---- cubes
+
+    def _on_inserted(self, event: Any) -> None:
+        self._take_in(event.value)
+
+    def _take_in(self, layer: Layer) -> None:
+        entry = layer.metadata.get(METADATA_KEY, {})
+        cube, pictured = entry.get("cube"), self._of(entry.get("picture_of"))
+        if cube is not None and self._of(cube) is None:
+            self._known.append(CubeLayers(cube, layer))
+            self._session.add_cube(cube)
+        elif pictured is not None and pictured.picture is None:
+            pictured.picture = layer
+            self._stack(pictured)
+            if pictured is self.current and self._session.view is View.TRUE_COLOUR:
+                self._session.set_picture(Picture(layer.name, layer.data))
+                self.require_strokes()
+
+    def _on_removed(self, event: Any) -> None:
+        for layers in tuple(self._known):
+            if event.value is layers.image:
+                self._known.remove(layers)
+                self._session.remove_cube(layers.cube)
+            for name in CubeLayers.DERIVED:
+                if event.value is getattr(layers, name):
+                    setattr(layers, name, None)
+                    if name == "strokes" and layers is self.current:
+                        self.strokes_replaced.emit()
+
+    def _on_opened(self, layers: list[LayerData]) -> None:
+        for data, attributes, kind in layers:
+            self._viewer.add_layer(Layer.create(data, attributes, kind))
+
+    def _on_replaced(self, before: SpectralCube, after: SpectralCube) -> None:
+        layers = self._of(before)
+        if layers is not None:
+            layers.cube = after
+            layers.image.metadata = {**layers.image.metadata, METADATA_KEY: {"cube": after}}
+
+    def _on_cube(self) -> None:
+        for known in self._known:
+            for layer in known.present():
+                layer.visible = known is self.current
+        if self.current is not None:
+            self.require_strokes()
+        self._on_view()
+        self.strokes_replaced.emit()
+
+    # ---- strokes
+
+    def require_strokes(self) -> Labels | None:
+        """The layer with the strokes on the current cube, made if need be and made active."""
+        layers = self.current
+        if layers is None:
+            return None
+        if layers.strokes is None:
+            nothing = np.zeros(layers.cube.shape[:2], np.uint8)
+            layers.strokes = self._new_labels(layers, "strokes", nothing, STROKE_OPACITY)
+            layers.strokes.brush_size = BRUSH_SIZE
+            self._place(layers, layers.strokes)
+            self.strokes_replaced.emit()
+        self._viewer.layers.selection.active = layers.strokes
+        return layers.strokes
+
+    def _on_classes(self) -> None:
+        for layers in self._known:
+            for labels in (layers.map, layers.strokes):
+                if labels is not None:
+                    labels.colormap = class_colormap(self._session.classes)
+                    labels.metadata = self._class_metadata()
+
+    def _new_labels(
+        self, layers: CubeLayers, what: str, data: NDArray[Any], opacity: float
+    ) -> Labels:
+        return Labels(
+            data,
+            name=f"{layers.cube.name} {what}",
+            colormap=class_colormap(self._session.classes),
+            opacity=opacity,
+            metadata=self._class_metadata(),
+            **placed_like(layers.image),
+        )
+
+    def _class_metadata(self) -> dict[str, Any]:
+        """What the writer of labels needs to name the classes."""
+        return {METADATA_KEY: {"classes": tuple(self._session.classes)}}
+
+    # ---- pictures and map
+
+    def _on_view(self) -> None:
+        """Let the layers of the chosen view be seen, and not the others that would hide them."""
+        layers, view = self.current, self._session.view
+        if layers is not None:
+            layers.image.visible = True
+            if layers.picture is not None:
+                layers.picture.visible = view in (View.TRUE_COLOUR, View.THREE_BANDS)
+            if layers.embedding is not None:
+                layers.embedding.visible = view is View.EMBEDDING
+
+    def _on_picture(self) -> None:
+        layers, picture = self.current, self._session.picture
+        if layers is None or picture is None:
+            return
+        slot = "embedding" if self._session.view is View.EMBEDDING else "picture"
+        layer = getattr(layers, slot)
+        if layer is None:
+            name = "embedding" if slot == "embedding" else "colour"
+            layer = Image(
+                picture.pixels,
+                rgb=True,
+                name=f"{layers.cube.name} {name}",
+                **placed_like(layers.image),
+            )
+            setattr(layers, slot, layer)
+            self._place(layers, layer)
+        elif layer.data is not picture.pixels:
+            layer.data = picture.pixels
+        self._on_view()
+
+    def _on_learned(self) -> None:
+        layers, learned = self.current, self._session.learned
+        if layers is None or learned is None:
+            return
+        labels = learned.prediction.labels
+        if layers.map is None:
+            layers.map = self._new_labels(layers, "map", labels, MAP_OPACITY)
+            layers.map.editable = False
+            self._place(layers, layers.map)
+        else:
+            layers.map.data = labels
+
+    def _place(self, layers: CubeLayers, layer: Layer) -> None:
+        """Add a layer in its place among those of its cube; the selection stays."""
+        selected = self._viewer.layers.selection.active
+        self._viewer.add_layer(layer)
+        self._viewer.layers.selection.active = selected
+        self._stack(layers)
+
+    def _stack(self, layers: CubeLayers) -> None:
+        """Put the layers of a cube one on the other in their order."""
+        all_layers = self._viewer.layers
+        for below, above in pairwise(layers.present()):
+            if all_layers.index(above) < all_layers.index(below):
+                all_layers.move(all_layers.index(above), all_layers.index(below) + 1)
+
+
+def class_colormap(classes: Iterable[LabelClass]) -> DirectLabelColormap:
+    """Each class in its colour, everything else transparent."""
+    colours: dict[int | None, NDArray[np.float32]] = {
+        known.value: np.array([*known.colour, 255], np.float32) / 255 for known in classes
+    }
+    clear = np.zeros(4, np.float32)
+    return DirectLabelColormap(color_dict={None: clear, 0: clear, **colours})
+
+
+def placed_like(image: Image) -> dict[str, Any]:
+    """Where a (height, width) layer has to lie to cover a cube's."""
+    return {
+        "scale": image.scale[-2:],
+        "translate": image.translate[-2:],
+        "units": image.units[-2:],
+    }

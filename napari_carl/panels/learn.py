@@ -1,0 +1,120 @@
+"""Step 4: from strokes to a map, and training of the network itself when that is not enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QSizePolicy, QWidget
+
+from napari_carl.panels.parts import TaskBar, button, column, label, line, row
+from napari_carl.panels.plots import CurvePlot
+from napari_carl.panels.theme import Colours
+from napari_carl.session import Session
+from napari_carl.steps import describe_fine_tuning
+from napari_carl.tasks import Task
+
+_MODES = {"head": "Last blocks", "lora": "LoRA adapters", "full": "Whole network"}
+_CAPTION_WIDTH = 58
+_FILTER = "CARL models (*.carl)"
+
+
+class LearnPanel(QWidget):
+    """Makes the map, fine-tunes the network, saves and loads what makes the map."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._learn = button("Learn", "primary", "Make a map of the whole cube from the strokes")
+        self._learn.clicked.connect(session.learn)
+        self._automatic = QCheckBox("Automatic")
+        self._automatic.setToolTip("Make a new map whenever the strokes change")
+        self._automatic.setChecked(session.automatic)
+        self._automatic.toggled.connect(session.set_automatic)
+        self._device = label("", "muted")
+        self._progress = TaskBar()
+        self._mode = QComboBox()
+        self._mode.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for mode, name in _MODES.items():
+            self._mode.addItem(name, mode)
+        self._tune = button("Start", tip="Train the network itself on the strokes")
+        self._tune.clicked.connect(lambda: session.fine_tune(self._mode.currentData()))
+        self._tuning = TaskBar()
+        self._curve = CurvePlot()
+        self._curve.hide()
+        self._verdict = label("", "value", wrap=True)
+        self._save = button("Save …", tip="For other cubes, and for carl predict")
+        self._save.clicked.connect(self._on_save)
+        self._load = button("Load …", tip="Map this cube with a saved model")
+        self._load.clicked.connect(self._on_load)
+        self._lay_out()
+        self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.LEARNING))
+        self._tuning.cancelled.connect(lambda: session.tasks.cancel(Task.FINE_TUNING))
+        session.tasks.changed.connect(self._on_task)
+        for signal in (session.cube_changed, session.strokes_changed, session.features_changed):
+            signal.connect(self._refresh)
+        session.learned_changed.connect(self._refresh)
+        session.cube_changed.connect(self._on_fine_tuning)
+        session.fine_tuning_changed.connect(self._on_fine_tuning)
+        self._refresh()
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw the curve in the colours of a theme."""
+        self._curve.set_colours(colours)
+
+    def _lay_out(self) -> None:
+        layout = column(self, spacing=8)
+        layout.addLayout(row(self._learn, self._automatic, QWidget(), self._device, stretch=2))
+        layout.addWidget(self._progress)
+        layout.addWidget(line())
+        layout.addLayout(row(_caption("Fine-tune"), self._mode, self._tune, stretch=1))
+        layout.addWidget(self._tuning)
+        layout.addWidget(self._curve)
+        layout.addWidget(self._verdict)
+        layout.addWidget(line())
+        layout.addLayout(row(_caption("Model"), self._save, self._load, QWidget(), stretch=3))
+
+    def _refresh(self) -> None:
+        session = self._session
+        tuning = session.tasks.state(Task.FINE_TUNING) is not None
+        self._learn.setEnabled(session.can_learn)
+        self._tune.setEnabled(session.can_learn and session.features is not None and not tuning)
+        self._mode.setEnabled(not tuning)
+        self._save.setEnabled(session.learned is not None)
+        self._load.setEnabled(session.has_wavelengths)
+        self._device.setText(session.features.device if session.features else "")
+
+    def _on_task(self, task: str) -> None:
+        bars = {Task.LEARNING: self._progress, Task.FINE_TUNING: self._tuning}
+        if task in bars:
+            bars[Task(task)].show_state(self._session.tasks.state(Task(task)))
+            self._refresh()
+
+    def _on_fine_tuning(self) -> None:
+        run = self._session.fine_tuning
+        self._curve.setVisible(run is not None)
+        if run is not None:
+            steps = tuple(run.steps)  # it grows in another thread
+            self._curve.show_run(
+                [step.step for step in steps],
+                [step.loss for step in steps],
+                [step.validation for step in steps],
+            )
+        verdict = describe_fine_tuning(self._session)
+        self._verdict.setText(verdict)
+        self._verdict.setVisible(bool(verdict))
+
+    def _on_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save the model", "model.carl", _FILTER)
+        if path:
+            self._session.save_segmenter(Path(path).with_suffix(".carl"))
+
+    def _on_load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
+        if path:
+            self._session.load_segmenter(Path(path))
+
+
+def _caption(text: str) -> QLabel:
+    made = label(text, "muted")
+    made.setFixedWidth(_CAPTION_WIDTH)
+    return made

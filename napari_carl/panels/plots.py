@@ -1,0 +1,129 @@
+"""The two plots of the dock: spectra, and the curve of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QSizePolicy
+
+from napari_carl.panels.theme import Colours
+
+Colour = tuple[int, int, int]
+FloatArray = NDArray[np.floating]
+
+
+def _colour(css: str) -> QColor:
+    return QColor(*(int(part) for part in css[4:-1].split(",")))
+
+
+class _Plot(pg.PlotWidget):
+    """A quiet plot: no grid, no menu, no buttons, in the colours of the theme."""
+
+    def __init__(self, height: int, bottom: str) -> None:
+        super().__init__(background=None)
+        self._bottom = bottom
+        self.setFixedHeight(height)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.getPlotItem().setContentsMargins(0, 4, 6, 2)
+        self.getAxis("left").setWidth(34)
+        self.getAxis("bottom").setHeight(38)
+        for side in ("left", "bottom"):
+            self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4)
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw axes and texts in the colours of a theme."""
+        for side in ("left", "bottom"):
+            axis = self.getAxis(side)
+            axis.setPen(pg.mkPen(_colour(colours.line)))
+            axis.setTextPen(pg.mkPen(_colour(colours.muted)))
+        self.setLabel("bottom", self._bottom, color=_colour(colours.muted).name(), size="9pt")
+
+
+class SpectrumPlot(_Plot):
+    """The spectrum under the cursor, over the mean ± standard deviation of each class."""
+
+    def __init__(self) -> None:
+        super().__init__(height=160, bottom="wavelength (nm)")
+        self._x: FloatArray = np.arange(0)
+        self._order = np.arange(0)
+        self._classes: list[pg.GraphicsObject] = []
+        self._cursor = self.plot([], [], antialias=True)
+        self._cursor.setZValue(10)
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        super().set_colours(colours)
+        self._cursor.setPen(pg.mkPen(_colour(colours.text), width=1.5))
+
+    def set_bands(self, wavelengths: FloatArray | None, n_bands: int) -> None:
+        """Say what the bands are; by number where their wavelengths are not known."""
+        known = wavelengths is not None
+        x = wavelengths if wavelengths is not None else np.arange(1, n_bands + 1)
+        self._order = np.argsort(x, kind="stable")
+        self._x = np.asarray(x, float)[self._order]
+        self._bottom = "wavelength (nm)" if known else "band"
+        self.getAxis("bottom").setLabel(self._bottom)
+        self._cursor.setData([], [])
+        self.show_classes(())
+        if n_bands:
+            self.setXRange(self._x[0], self._x[-1], padding=0.01)
+
+    def show_cursor(self, spectrum: FloatArray) -> None:
+        """Show the (C,) spectrum under the cursor."""
+        self._cursor.setData(self._x, spectrum[self._order], connect="finite")
+
+    def show_classes(self, spectra: Iterable[tuple[Colour, FloatArray, FloatArray]]) -> None:
+        """Show colour, (C,) mean and (C,) standard deviation of each class."""
+        for item in self._classes:
+            self.removeItem(item)
+        self._classes.clear()
+        for colour, mean, deviation in spectra:
+            mean, deviation = mean[self._order], deviation[self._order]
+            low = pg.PlotCurveItem(self._x, mean - deviation, pen=None)
+            high = pg.PlotCurveItem(self._x, mean + deviation, pen=None)
+            band = pg.FillBetweenItem(low, high, brush=pg.mkBrush(*colour, 60))
+            curve = pg.PlotCurveItem(
+                self._x, mean, pen=pg.mkPen(*colour, width=2), antialias=True, connect="finite"
+            )
+            self._classes += [low, high, band, curve]
+        for item in self._classes:
+            self.addItem(item)
+
+
+class CurvePlot(_Plot):
+    """Loss and held-out score of a training run, by step."""
+
+    def __init__(self) -> None:
+        super().__init__(height=110, bottom="step")
+        self._loss = self.plot([], [], antialias=True)
+        self._score = self.plot([], [], antialias=True, symbolSize=5, symbolPen=None)
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        super().set_colours(colours)
+        self._loss.setPen(pg.mkPen(_colour(colours.muted), width=1.5))
+        self._score.setPen(pg.mkPen(_colour(colours.accent), width=2))
+        self._score.setSymbolBrush(_colour(colours.accent))
+
+    def show_run(
+        self, steps: Sequence[int], losses: Sequence[float], scores: Sequence[float | None]
+    ) -> None:
+        """Show the run so far.
+
+        Args:
+            steps: number of each step.
+            losses: training loss at each step.
+            scores: score on held-out strokes, None at steps where it was not taken.
+        """
+        taken = [
+            (step, score) for step, score in zip(steps, scores, strict=True) if score is not None
+        ]
+        self._loss.setData(list(steps), list(losses))
+        self._score.setData([step for step, _ in taken], [score for _, score in taken])

@@ -1,0 +1,92 @@
+"""The look of the dock: napari's own theme, with the few roles that Qt's widgets do not have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari.utils.theme import get_theme
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours of a theme that the dock and its plots use, as ``rgb(r, g, b)``.
+
+    Attributes:
+        text: of what is to be read first.
+        muted: of what is said beside it.
+        line: between steps and around plots.
+        field: behind buttons and fields.
+        accent: of the action to take next.
+        warning: of what should be known before trusting a result.
+    """
+
+    text: str
+    muted: str
+    line: str
+    field: str
+    accent: str
+    warning: str
+
+
+def theme_colours(name: str) -> Colours:
+    """The colours of one of napari's themes."""
+    theme = get_theme(name)
+    text, background = theme.text.as_rgb_tuple()[:3], theme.background.as_rgb_tuple()[:3]
+    muted = tuple(round(0.62 * t + 0.38 * b) for t, b in zip(text, background, strict=True))
+    return Colours(
+        text=theme.text.as_rgb(),
+        muted=f"rgb{muted}",
+        line=theme.foreground.as_rgb(),
+        field=theme.primary.as_rgb(),
+        accent=theme.current.as_rgb(),
+        warning=theme.warning.as_rgb(),
+    )
+
+
+def stylesheet(colours: Colours) -> str:
+    """What the dock adds to napari's style sheet; roles are dynamic properties of widgets."""
+    return f"""
+    QScrollArea, QScrollArea > QWidget > QWidget {{ border: none; }}
+    QLabel {{ padding: 0px; }}
+    QLabel[role="title"] {{ font-size: 11pt; font-weight: 600; }}
+    QLabel[role="muted"] {{ font-size: 9pt; color: {colours.muted}; }}
+    QLabel[role="warning"] {{ font-size: 9pt; color: {colours.warning}; }}
+    QLabel[role="value"] {{ font-size: 9pt; }}
+    QLabel[role="number"] {{
+        font-size: 9pt; font-weight: 600; color: {colours.muted};
+        background-color: {colours.field}; border-radius: 10px;
+    }}
+    QLabel[role="number"][ready="true"] {{ color: white; background-color: {colours.accent}; }}
+    QLabel[role="key"] {{
+        font-size: 8pt; color: {colours.muted};
+        border: 1px solid {colours.field}; border-radius: 3px;
+    }}
+    QFrame[role="line"] {{ background-color: {colours.line}; }}
+    QFrame[role="box"] {{ background-color: {colours.line}; border-radius: 4px; }}
+    QFrame[role="box"] QLabel {{ background-color: transparent; }}
+    QFrame[role="row"] {{ border-radius: 3px; }}
+    QFrame[role="row"][current="true"] {{ background-color: {colours.line}; }}
+    QFrame[role="row"] QLineEdit {{ background-color: transparent; min-height: 18px; }}
+    QFrame[role="row"] QLineEdit:focus {{ background-color: {colours.field}; }}
+    QPushButton {{ font-size: 9pt; padding: 4px 10px; min-height: 16px; }}
+    QPushButton[role="primary"]:enabled {{
+        background-color: {colours.accent}; color: white; font-weight: 600;
+    }}
+    QPushButton[role="quiet"] {{
+        background-color: transparent; color: {colours.muted}; padding: 2px 4px;
+    }}
+    QPushButton[role="quiet"]:hover {{ background-color: {colours.field}; }}
+    Swatch, QPushButton[role="icon"] {{ padding: 0px; min-height: 0px; }}
+    QPushButton[role="icon"] {{ background-color: transparent; color: {colours.muted}; }}
+    QPushButton[role="icon"]:hover {{ background-color: {colours.field}; }}
+    QPushButton[role="segment"] {{ border-radius: 0px; padding: 4px 4px; }}
+    QScrollBar:vertical {{ margin: 0px; max-width: 8px; background: transparent; }}
+    QScrollBar::handle:vertical {{ border-radius: 4px; background: {colours.field}; }}
+    QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0px; }}
+    QScrollBar::up-arrow:vertical, QScrollBar::down-arrow:vertical {{
+        min-height: 0px; max-height: 0px; padding: 0px;
+    }}
+    QComboBox, QCheckBox, QLineEdit {{ font-size: 9pt; }}
+    QProgressBar {{ border: none; border-radius: 2px; background-color: {colours.field}; }}
+    QProgressBar::chunk {{ background-color: {colours.accent}; border-radius: 2px; }}
+    """

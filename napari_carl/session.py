@@ -1,0 +1,396 @@
+"""The state of one viewer: its cubes, its classes, its strokes and what was made of them.
+
+No Qt and no napari. Views listen to the signals and call the methods. Long work goes to an injected
+runner, see `napari_carl.tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from psygnal import Signal
+
+from carl.cube import SpectralCube
+from carl.errors import CarlError
+from carl.progress import Progress
+from carl.wavelengths import Camera, camera, cameras, parse_range, read_wavelength_table
+from napari_carl import work
+from napari_carl.classes import ClassTable
+from napari_carl.state import FineTuning, View
+from napari_carl.tasks import Runner, Task, Tasks
+from napari_carl.work import ClassSpectrum, Features, Labels, Learned, Picture, Tune
+
+if TYPE_CHECKING:
+    from carl.learning.finetune import FineTuneResult
+    from carl.model import CARL, ModelInfo
+
+
+class Session:
+    """Everything one viewer knows, and what can be done with it.
+
+    Attributes:
+        tasks: the long work that is running.
+        classes: the classes one paints.
+        cubes: the cubes in the viewer, in order of arrival.
+        cube: the one that is worked on, or None.
+        automatic: whether the map follows the strokes by itself.
+        strokes: (H, W) strokes on the current cube as last seen, 0 = unlabelled; or None.
+        counts: painted pixels by class value.
+        view: what the cube is shown as.
+        band: index of the band that is shown as a single band.
+        composition: indices of the bands that are shown as red, green and blue.
+        picture: the last picture that was made, or None.
+        spectra: mean and deviation of the spectra under the strokes, by class value.
+        features: the network and what it says about the current cube, or None.
+        learned: the segmenter and its map of the current cube, or None.
+        fine_tuning: the last run of fine-tuning, or None.
+        exported: the files last written.
+    """
+
+    cubes_changed = Signal()
+    cube_changed = Signal()  # another cube, or the same one under other wavelengths
+    opened = Signal(object)  # list of LayerData of a cube from a file, for the viewer to show
+    cube_replaced = Signal(object, object)  # SpectralCube before and after new wavelengths
+    strokes_changed = Signal()
+    view_changed = Signal()
+    band_changed = Signal(int)
+    picture_changed = Signal()
+    cursor_changed = Signal(object)  # (C,) spectrum under the cursor
+    spectra_changed = Signal()
+    features_changed = Signal()
+    learned_changed = Signal()
+    fine_tuning_changed = Signal()
+    saved = Signal(object)  # Path of a segmenter
+    exported_changed = Signal()
+    failed = Signal(object)  # exception: a CarlError is for the user, any other a defect
+
+    def __init__(self, runner: Runner, model_name: str = "carl-nano", device: str = "auto") -> None:
+        self.tasks = Tasks(runner)
+        self.tasks.failed.connect(self.failed.emit)
+        self.tasks.changed.connect(self._on_task)
+        self.classes = ClassTable()
+        self.model_name = model_name
+        self.device = device
+        self.cubes: tuple[SpectralCube, ...] = ()
+        self.cube: SpectralCube | None = None
+        self.automatic = True
+        self.view = View.TRUE_COLOUR
+        self.band = 0
+        self.composition = (0, 0, 0)
+        self._model: CARL | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop everything that belongs to one cube."""
+        self.tasks.cancel()
+        self.strokes: Labels | None = None
+        self.counts: dict[int, int] = {}
+        self.picture: Picture | None = None
+        self.spectra: Mapping[int, ClassSpectrum] = {}
+        self.features: Features | None = None
+        self.learned: Learned | None = None
+        self.fine_tuning: FineTuning | None = None
+        self.exported: tuple[Path, ...] = ()
+
+    # ---- cubes
+
+    def open_cube(self, path: Path) -> None:
+        """Read a cube from its file; `opened` brings the layers to show it with."""
+        self.tasks.start(
+            Task.OPENING, lambda progress: work.open_cube(path, progress), self.opened.emit
+        )
+
+    def add_cube(self, cube: SpectralCube) -> None:
+        """Take in a cube that has appeared in the viewer, and work on it."""
+        if not any(known is cube for known in self.cubes):
+            self.cubes = (*self.cubes, cube)
+            self.cubes_changed.emit()
+        self.select_cube(cube)
+
+    def remove_cube(self, cube: SpectralCube) -> None:
+        """Forget a cube that has left the viewer; the last one that is left takes its place."""
+        self.cubes = tuple(known for known in self.cubes if known is not cube)
+        self.cubes_changed.emit()
+        if self.cube is cube:
+            self.select_cube(self.cubes[-1] if self.cubes else None)
+
+    def select_cube(self, cube: SpectralCube | None) -> None:
+        """Work on this cube; its picture and its features begin by themselves."""
+        if cube is self.cube:
+            return
+        self._forget()
+        self.cube = cube
+        if cube is not None:
+            self.composition = work.first_composition(cube)
+        self.cube_changed.emit()
+        self.show_true_colour()
+        self._embed()
+
+    def set_wavelengths(self, nm: ArrayLike, fwhm: ArrayLike | None = None) -> None:
+        """Give the current cube its wavelengths in nm; strokes stay, features begin anew."""
+        before, strokes = self.cube, self.strokes
+        if before is None:
+            return
+        with self._errors_told():
+            after = before.with_wavelengths(nm, fwhm)
+            self.cubes = tuple(after if known is before else known for known in self.cubes)
+            self.cube_replaced.emit(before, after)
+            self.cubes_changed.emit()
+            self.select_cube(after)
+            if strokes is not None:
+                self.set_strokes(strokes)
+
+    def set_wavelengths_of_camera(self, name: str) -> None:
+        """Give the current cube the wavelengths of a known camera."""
+        with self._errors_told():
+            preset = camera(name)
+            self.set_wavelengths(preset.wavelengths, preset.fwhm)
+
+    def set_wavelengths_in_range(self, text: str) -> None:
+        """Give the current cube wavelengths from ``start:last:step`` in nm."""
+        with self._errors_told():
+            self.set_wavelengths(parse_range(text))
+
+    def set_wavelengths_from_file(self, path: Path) -> None:
+        """Give the current cube the wavelengths in a CSV file."""
+        with self._errors_told():
+            self.set_wavelengths(*read_wavelength_table(path))
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except CarlError as error:
+            self.failed.emit(error)
+
+    def fitting_cameras(self) -> tuple[Camera, ...]:
+        """The known cameras with as many bands as the current cube."""
+        n_bands = 0 if self.cube is None else self.cube.n_bands
+        return tuple(known for known in cameras() if known.n_bands == n_bands)
+
+    # ---- pictures and spectra
+
+    def show_true_colour(self) -> None:
+        """Show the cube as an eye would see it."""
+        self._show(View.TRUE_COLOUR, work.picture_true_colour)
+
+    def show_bands(self, red: int, green: int, blue: int) -> None:
+        """Show three bands, given by index, as red, green and blue."""
+        bands = self.composition = (red, green, blue)
+        self._show(
+            View.THREE_BANDS, lambda cube, progress: work.picture_bands(cube, bands, progress)
+        )
+
+    def show_band(self, band: int) -> None:
+        """Show a single band, given by index."""
+        self.tasks.cancel(Task.PICTURE)
+        self._set_view(View.SINGLE_BAND)
+        if band != self.band:
+            self.band = band
+            self.band_changed.emit(band)
+
+    def show_embedding(self) -> None:
+        """Show the principal components of the embedding, once it is there."""
+        if self.features is not None:
+            embedding = self.features.embedding
+            self._show(
+                View.EMBEDDING, lambda _, progress: work.picture_embedding(embedding, progress)
+            )
+
+    def _show(self, view: View, draw: Callable[[SpectralCube, Progress], Picture]) -> None:
+        cube = self.cube
+        if cube is not None:
+            self._set_view(view)
+            self.tasks.start(Task.PICTURE, lambda progress: draw(cube, progress), self._set_picture)
+
+    def _set_view(self, view: View) -> None:
+        if view != self.view:
+            self.view = view
+            self.view_changed.emit()
+
+    def set_picture(self, picture: Picture) -> None:
+        """Take a picture that is there already in the place of the one being made."""
+        self.tasks.cancel(Task.PICTURE)
+        self._set_picture(picture)
+
+    def _set_picture(self, picture: Picture) -> None:
+        self.picture = picture
+        self.picture_changed.emit()
+
+    def point_at(self, row: int, column: int) -> None:
+        """Ask for the spectrum of a pixel; `cursor_changed` brings it. Outside, nothing happens."""
+        cube = self.cube
+        if cube is not None and 0 <= row < cube.shape[0] and 0 <= column < cube.shape[1]:
+            self.tasks.start(
+                Task.CURSOR,
+                lambda progress: work.cursor_spectrum(cube, row, column, progress),
+                self.cursor_changed.emit,
+            )
+
+    # ---- strokes
+
+    def set_strokes(self, labels: NDArray[Any]) -> None:
+        """Take note of the strokes as they are now; cheap and silent if nothing has changed.
+
+        Args:
+            labels: (H, W) integers, 0 = unlabelled; copied, so that painting may go on.
+        """
+        if self.strokes is not None and np.array_equal(labels, self.strokes):
+            return
+        if self.strokes is None and not labels.any():
+            return
+        self.strokes = np.array(labels)
+        painted = np.bincount(self.strokes.ravel())
+        self.counts = {int(v): int(painted[v]) for v in np.flatnonzero(painted) if v}
+        self.classes.include(self.counts)
+        self.strokes_changed.emit()
+        self._ask_for_spectra(self.strokes)
+        if self.automatic:
+            self.learn()
+
+    def _ask_for_spectra(self, strokes: Labels) -> None:
+        cube = self.cube
+        if cube is not None:
+            self.tasks.start(
+                Task.SPECTRA,
+                lambda progress: work.class_spectra(cube, strokes, progress),
+                self._set_spectra,
+            )
+
+    def _set_spectra(self, spectra: Mapping[int, ClassSpectrum]) -> None:
+        self.spectra = spectra
+        self.spectra_changed.emit()
+
+    # ---- network and map
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """What is known about the chosen network without loading it."""
+        from carl.model import list_models
+
+        return next(info for info in list_models() if info.name == self.model_name)
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether there is a cube with wavelengths and strokes of two classes on it."""
+        return self.has_wavelengths and len(self.counts) >= 2
+
+    @property
+    def has_wavelengths(self) -> bool:
+        """Whether there is a cube whose wavelengths are known."""
+        return self.cube is not None and self.cube.wavelengths is not None
+
+    def _embed(self) -> None:
+        cube, model = self.cube, self._model
+        if cube is not None and self.has_wavelengths:
+            self.tasks.start(
+                Task.EMBEDDING,
+                lambda progress: work.compute_features(
+                    cube, model, self.model_name, self.device, progress
+                ),
+                self._set_features,
+            )
+
+    def _set_features(self, features: Features) -> None:
+        self._model = features.model
+        self.features = features
+        self.features_changed.emit()
+        if self.learned is not None or self.tasks.state(Task.LEARNING) is not None:
+            self.learn()
+
+    def _on_task(self, task: str) -> None:
+        if task == Task.FINE_TUNING:
+            self.fine_tuning_changed.emit()
+
+    def set_automatic(self, automatic: bool) -> None:
+        """Let the map follow the strokes by itself, or only when `learn` is called."""
+        self.automatic = automatic
+        if automatic:
+            self.learn()
+
+    def learn(self) -> None:
+        """Make a map from the strokes; the one from before stays until the new one is there.
+
+        As long as the network is at work on the cube, the map is made without its features; it is
+        made again when they are there.
+        """
+        cube, strokes = self.cube, self.strokes
+        if cube is None or strokes is None or not self.can_learn:
+            self.tasks.cancel(Task.LEARNING)
+            return
+        model = None if self.features is None else self.features.model
+        classes = tuple(self.classes)
+        self.tasks.start(
+            Task.LEARNING,
+            lambda progress: work.learn(cube, strokes, model, classes, progress),
+            self._set_learned,
+        )
+
+    def _set_learned(self, learned: Learned) -> None:
+        self.learned = learned
+        self.learned_changed.emit()
+
+    def fine_tune(self, tune: Tune) -> None:
+        """Train the network itself on the strokes, beside everything else."""
+        cube, strokes, model = self.cube, self.strokes, self._model
+        if cube is not None and strokes is not None and model is not None and self.can_learn:
+            run = FineTuning(tune)
+            self.fine_tuning = run
+            self.tasks.start(
+                Task.FINE_TUNING,
+                lambda progress: work.fine_tune(
+                    cube, strokes, model, tune, run.steps.append, progress
+                ),
+                self._set_fine_tuned,
+            )
+
+    def _set_fine_tuned(self, result: FineTuneResult) -> None:
+        if self.fine_tuning is not None:
+            self.fine_tuning = replace(self.fine_tuning, result=result)
+        if result.kept:
+            self._model = result.model
+            self._embed()
+
+    def save_segmenter(self, path: Path) -> None:
+        """Save what makes the map, network included, for other cubes and for the shell."""
+        if self.learned is not None:
+            segmenter = self.learned.segmenter
+            self.tasks.start(
+                Task.SAVING, lambda _: segmenter.save(path), lambda _: self.saved.emit(path)
+            )
+
+    def load_segmenter(self, path: Path) -> None:
+        """Map the current cube with a saved segmenter; its classes replace those of the table."""
+        cube = self.cube
+        if cube is not None:
+            self.tasks.start(
+                Task.LEARNING,
+                lambda progress: work.load_segmenter(path, cube, self.device, progress),
+                self._set_loaded,
+            )
+
+    def _set_loaded(self, loaded: Learned) -> None:
+        self.classes.replace(loaded.segmenter.classes)
+        self.classes.include(self.counts)
+        self._set_learned(loaded)
+
+    def export(self, folder: Path) -> None:
+        """Write the map, its masks and its tables into a folder."""
+        cube, learned = self.cube, self.learned
+        if cube is not None and learned is not None:
+            labels, classes = learned.prediction.labels, tuple(self.classes)
+            self.tasks.start(
+                Task.EXPORTING,
+                lambda progress: work.export(folder, cube, labels, classes, progress),
+                self._set_exported,
+            )
+
+    def _set_exported(self, paths: list[Path]) -> None:
+        self.exported = tuple(paths)
+        self.exported_changed.emit()

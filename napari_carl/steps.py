@@ -1,0 +1,140 @@
+"""The five steps of the dock: what each needs, and the one line that says what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from napari_carl.session import Session
+from napari_carl.tasks import Task
+from napari_carl.work import Learned
+
+
+class Step(IntEnum):
+    """The steps from a file to files, in order."""
+
+    CUBE = 1
+    EXPLORE = 2
+    ANNOTATE = 3
+    LEARN = 4
+    EXPORT = 5
+
+
+@dataclass(frozen=True)
+class StepState:
+    """Whether a step has what it needs, and one line about it: what is missing, or how it is."""
+
+    ready: bool
+    line: str
+
+
+def step_state(session: Session, step: Step) -> StepState:
+    """The state of one step of a session."""
+    if step is Step.CUBE:
+        return StepState(True, _cube_line(session))
+    if session.cube is None:
+        return StepState(False, "Needs a cube.")
+    if step is Step.EXPLORE:
+        return StepState(True, "")
+    if step is Step.ANNOTATE:
+        return StepState(True, _strokes_line(session))
+    if step is Step.LEARN:
+        return StepState(session.has_wavelengths, _learn_line(session))
+    if session.learned is None:
+        return StepState(False, "Needs a map.")
+    return StepState(True, _export_line(session))
+
+
+def _cube_line(session: Session) -> str:
+    if session.tasks.state(Task.OPENING) is not None:
+        return "Opening …"
+    if session.cube is None:
+        return "Open a file, or drop one on the window."
+    if session.cube.wavelengths is None:
+        return "Wavelengths are missing: say where they are."
+    path = session.cube.metadata.get("path")
+    return session.cube.name if path is None else Path(path).name
+
+
+def _strokes_line(session: Session) -> str:
+    if not session.counts:
+        return "Paint a few strokes of each class."
+    pixels = f"{sum(session.counts.values()):,} pixels"
+    if len(session.counts) == 1:
+        return f"{pixels} painted; a second class is missing."
+    return f"{pixels} in {len(session.counts)} classes."
+
+
+def _learn_line(session: Session) -> str:
+    if not session.has_wavelengths:
+        return "Needs the wavelengths of the cube."
+    if session.learned is None and not session.can_learn:
+        return "Needs strokes of two classes."
+    if session.learned is None:
+        return "No map yet."
+    return _describe_learned(session.learned)
+
+
+def _export_line(session: Session) -> str:
+    if session.exported:
+        return f"{len(session.exported)} files written."
+    return "Labels, masks and tables of the map."
+
+
+def describe_size(cube: SpectralCube) -> str:
+    """Width, height and bands of a cube, and how many of these are good."""
+    height, width, bands = cube.shape
+    good = int(cube.good_bands.sum())
+    return f"{width} × {height} px · {bands} bands, {'all' if good == bands else good} good"
+
+
+def describe_range(cube: SpectralCube) -> str:
+    """First and last wavelength of a cube, "unknown" where they are."""
+    if cube.wavelengths is None:
+        return "unknown"
+    return f"{cube.wavelengths.min():.0f}–{cube.wavelengths.max():.0f} nm"
+
+
+def describe_band(cube: SpectralCube, band: int) -> str:
+    """One band by its wavelength and its number."""
+    number = f"band {band + 1}/{cube.n_bands}"
+    return number if cube.wavelengths is None else f"{cube.wavelengths[band]:.0f} nm · {number}"
+
+
+def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
+    """A band by its wavelength, or by its number where that is unknown."""
+    return f"band {band + 1}" if wavelengths is None else f"{wavelengths[band]:.0f} nm"
+
+
+def describe_model(session: Session) -> tuple[str, str]:
+    """The network in a few words, and what one should know before trusting it, if anything."""
+    info = session.model_info
+    notice = "" if info.trained else "Untrained: the map rests on spectra and texture alone."
+    return f"{info.name} · {info.parameters / 1e6:.1f} M parameters", notice
+
+
+def _describe_learned(learned: Learned) -> str:
+    """How good the map is and how long it took."""
+    facts = [] if learned.accuracy is None else [f"left-out pixels {learned.accuracy:.0%} right"]
+    facts.append(f"{learned.seconds:.1f} s")
+    if not learned.has_network:
+        facts.append("network to follow")
+    return " · ".join(facts)
+
+
+def describe_fine_tuning(session: Session) -> str:
+    """What fine-tuning does, or what came of it."""
+    run = session.fine_tuning
+    if run is None:
+        return ""
+    if run.result is None:
+        running = session.tasks.state(Task.FINE_TUNING) is not None
+        return "" if running else "Cancelled; the network is as it was."
+    before, after = run.result.score_before, run.result.score_after
+    verdict = "Kept" if run.result.kept else "Not kept"
+    return f"{verdict}: {before:.2f} → {after:.2f} on held-out strokes."

@@ -1,0 +1,120 @@
+"""Long work of a session: at most one of a kind, and a late result never overwrites a newer one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from psygnal import Signal
+
+from carl.errors import Cancelled
+from carl.progress import Progress
+
+T = TypeVar("T")
+
+
+class Task(StrEnum):
+    """Kinds of long work."""
+
+    OPENING = "opening"
+    PICTURE = "picture"
+    CURSOR = "cursor"
+    SPECTRA = "spectra"
+    EMBEDDING = "embedding"
+    LEARNING = "learning"
+    FINE_TUNING = "fine-tuning"
+    SAVING = "saving"
+    EXPORTING = "exporting"
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """Where a running task stands: share done, 0..1, and what it is doing."""
+
+    fraction: float = 0.0
+    message: str = ""
+
+
+class Runner(Protocol):
+    """Runs jobs. The dock's runs them in threads, the one of the tests when it is told to."""
+
+    def start(
+        self,
+        task: Task,
+        job: Callable[[Progress], Any],
+        *,
+        finished: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+        progressed: Callable[[float, str], None],
+    ) -> None:
+        """Run `job` in place of any older one of the same kind.
+
+        `finished` or `failed`, and `progressed`, are called where the session lives.
+        """
+
+    def cancel(self, task: Task) -> None:
+        """Make the `progress` of that job raise `Cancelled` when next called."""
+
+
+class Tasks:
+    """What is running, and whose results are still wanted.
+
+    Each start and each cancel makes a new generation of its kind; what comes back from an older
+    generation is dropped, be it a result, an error or a word of progress.
+    """
+
+    changed = Signal(str)  # a Task has begun, moved on or ended
+    failed = Signal(object)  # the exception that ended one
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._generations: dict[Task, int] = dict.fromkeys(Task, 0)
+        self._states: dict[Task, TaskState] = {}
+
+    def state(self, task: Task) -> TaskState | None:
+        """Where the task stands, or None if none of its kind runs."""
+        return self._states.get(task)
+
+    def start(self, task: Task, job: Callable[[Progress], T], then: Callable[[T], None]) -> None:
+        """Run `job`; hand its result to `then` unless something newer was started meanwhile."""
+        generation = self._renew(task)
+
+        def is_wanted() -> bool:
+            return self._generations[task] == generation
+
+        def finished(result: T) -> None:
+            if is_wanted():
+                del self._states[task]
+                then(result)
+                self.changed.emit(task)
+
+        def failed(error: BaseException) -> None:
+            if is_wanted():
+                del self._states[task]
+                self.changed.emit(task)
+                if not isinstance(error, Cancelled):
+                    self.failed.emit(error)
+
+        def progressed(fraction: float, message: str) -> None:
+            if is_wanted():
+                self._states[task] = TaskState(fraction, message)
+                self.changed.emit(task)
+
+        self._states[task] = TaskState()
+        self.changed.emit(task)
+        self._runner.start(task, job, finished=finished, failed=failed, progressed=progressed)
+
+    def cancel(self, *tasks: Task) -> None:
+        """Call off the running jobs of these kinds; of all kinds if none is named."""
+        for task in tasks or tuple(Task):
+            if task in self._states:
+                self._renew(task)
+                self._runner.cancel(task)
+                del self._states[task]
+                self.changed.emit(task)
+
+    def _renew(self, task: Task) -> int:
+        self._generations[task] += 1
+        return self._generations[task]

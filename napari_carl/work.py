@@ -1,0 +1,246 @@
+"""The long work of a session as plain functions: arrays and a `progress` in, dataclasses out.
+
+They run in whatever thread calls them and touch no state of the session. The library is imported
+inside, so that PyTorch is loaded by the first job and not by opening the dock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from carl.progress import Progress, part
+
+if TYPE_CHECKING:
+    from carl.inference import Embedding
+    from carl.io import LabelClass
+    from carl.learning import Prediction, Segmenter
+    from carl.learning.finetune import FineTuneResult, StepReport
+    from carl.model import CARL
+    from napari_carl.readers import LayerData
+
+Labels = NDArray[np.uint8]
+Tune = Literal["head", "lora", "full"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An RGB picture of a cube and what it shows.
+
+    Attributes:
+        name: what it shows, e.g. "True colour".
+        pixels: (H, W, 3) uint8.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Features:
+    """A network on its device and what it says about one cube."""
+
+    model: CARL
+    device: str
+    embedding: Embedding
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A segmenter and its map.
+
+    Attributes:
+        segmenter: fitted on the strokes, or loaded from a file.
+        prediction: its map of the current cube.
+        accuracy: share of the painted pixels it gets right when they are left out of the fit; None
+            for one from a file.
+        has_network: whether the network's features take part.
+        seconds: from strokes to map.
+    """
+
+    segmenter: Segmenter
+    prediction: Prediction
+    accuracy: float | None
+    has_network: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassSpectrum:
+    """Mean and standard deviation of the spectra under the strokes of one class, each (C,)."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+def open_cube(path: Path, progress: Progress) -> list[LayerData]:
+    """The layers of a cube in a file: its bands and its colours."""
+    from carl.io import check_pixels, read_cube
+    from napari_carl.readers import cube_layers
+
+    progress(0.0, f"Opening {path.name}")
+    cube = read_cube(path)
+    check_pixels(cube)
+    progress(0.5, f"Colours of {cube.name}")
+    return cube_layers(cube)
+
+
+def first_composition(cube: SpectralCube) -> tuple[int, int, int]:
+    """The bands to begin with as red, green and blue: those of the eye where the cube has them."""
+    from carl.spectra.colour import is_visible, nearest_band, spread_bands
+
+    if not is_visible(cube):
+        return spread_bands(cube)
+    return nearest_band(cube, 630.0), nearest_band(cube, 540.0), nearest_band(cube, 460.0)
+
+
+def picture_true_colour(cube: SpectralCube, progress: Progress) -> Picture:
+    """The cube as an eye would see it, or three spread bands where it cannot be said."""
+    from carl.spectra.colour import is_visible, true_colour
+
+    return Picture("True colour" if is_visible(cube) else "Colour", true_colour(cube, progress))
+
+
+def picture_bands(cube: SpectralCube, bands: Sequence[int], progress: Progress) -> Picture:
+    """Three bands of the cube as red, green and blue."""
+    from carl.spectra.colour import band_composite
+
+    return Picture("Three bands", band_composite(cube, bands, progress))
+
+
+def picture_embedding(embedding: Embedding, progress: Progress) -> Picture:
+    """The first three principal components of an embedding as red, green and blue."""
+    progress(0.0, "Principal components")
+    return Picture("Embedding (PCA)", np.uint8(np.round(255 * embedding.pca(3))))
+
+
+def compute_features(
+    cube: SpectralCube, model: CARL | None, name: str, device: str, progress: Progress
+) -> Features:
+    """Load the network if it is not there yet, and embed the cube."""
+    progress(0.0, f"Loading {name}")
+    from carl.learning.segmenter import prepare
+    from carl.model import device_label, load_model
+
+    if model is None:
+        model = load_model(name, device=device)
+    embedding = prepare(cube, model, progress=part(progress, 0.1, 1.0))
+    return Features(model, device_label(next(model.parameters()).device), embedding)
+
+
+def learn(
+    cube: SpectralCube,
+    strokes: Labels,
+    model: CARL | None,
+    classes: Sequence[LabelClass],
+    progress: Progress,
+) -> Learned:
+    """Fit a segmenter on the strokes and map the whole cube with it."""
+    from carl.learning import Segmenter
+
+    start = perf_counter()
+    segmenter = Segmenter(model, classes=classes)
+    segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
+    prediction = segmenter.predict(cube, progress=part(progress, 0.6, 1.0))
+    accuracy = float(segmenter.report["left_out_accuracy"])
+    return _learned(segmenter, prediction, accuracy if isfinite(accuracy) else None, start)
+
+
+def load_segmenter(path: Path, cube: SpectralCube, device: str, progress: Progress) -> Learned:
+    """Map the cube with a segmenter from a file."""
+    progress(0.0, f"Loading {path.name}")
+    from carl.learning import Segmenter
+
+    start = perf_counter()
+    segmenter = Segmenter.load(path, device=device)
+    prediction = segmenter.predict(cube, progress=part(progress, 0.2, 1.0))
+    return _learned(segmenter, prediction, None, start)
+
+
+def _learned(
+    segmenter: Segmenter, prediction: Prediction, accuracy: float | None, start: float
+) -> Learned:
+    _ = prediction.labels  # made when first asked for: not on the GUI thread
+    seconds = perf_counter() - start
+    return Learned(segmenter, prediction, accuracy, segmenter.model is not None, seconds)
+
+
+def fine_tune(
+    cube: SpectralCube,
+    strokes: Labels,
+    model: CARL,
+    tune: Tune,
+    on_step: Callable[[StepReport], None],
+    progress: Progress,
+) -> FineTuneResult:
+    """Train the network on the strokes; it is kept only if held-out strokes are served better."""
+    from carl.learning.finetune import finetune
+
+    return finetune(model, [cube], [strokes], tune=tune, on_step=on_step, progress=progress)
+
+
+def export(
+    folder: Path,
+    cube: SpectralCube,
+    labels: NDArray[Any],
+    classes: Sequence[LabelClass],
+    progress: Progress,
+) -> list[Path]:
+    """Write the map, its masks and its tables; all files or none."""
+    from carl.io import export_results
+
+    stem = cube.name.replace("/", "_")
+    return export_results(folder, stem, labels, classes, cube, progress=progress)
+
+
+def class_spectra(
+    cube: SpectralCube, strokes: Labels, progress: Progress
+) -> Mapping[int, ClassSpectrum]:
+    """Mean and standard deviation of the spectra under each class's strokes, by class value.
+
+    Only the rows that hold strokes are read, one after the other. Values without data are left out.
+    """
+    values = [int(value) for value in np.unique(strokes) if value]
+    count = {value: np.zeros(cube.n_bands) for value in values}
+    total = {value: np.zeros(cube.n_bands) for value in values}
+    squares = {value: np.zeros(cube.n_bands) for value in values}
+    rows = np.flatnonzero(strokes.any(axis=1))
+    for done, row in enumerate(rows):
+        progress(done / len(rows), "Spectra of the classes")
+        spectra = cube.read(rows=slice(row, row + 1))[0].astype(np.float64)
+        for value in np.unique(strokes[row]):
+            if value:
+                chosen = spectra[strokes[row] == value]
+                known = np.isfinite(chosen)
+                chosen = np.where(known, chosen, 0.0)
+                count[int(value)] += known.sum(axis=0)
+                total[int(value)] += chosen.sum(axis=0)
+                squares[int(value)] += (chosen**2).sum(axis=0)
+    return {
+        value: _mean_and_deviation(count[value], total[value], squares[value]) for value in values
+    }
+
+
+def _mean_and_deviation(
+    count: NDArray[np.float64], total: NDArray[np.float64], squares: NDArray[np.float64]
+) -> ClassSpectrum:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0.0)
+    return ClassSpectrum(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
+
+
+def cursor_spectrum(
+    cube: SpectralCube, row: int, column: int, progress: Progress
+) -> NDArray[np.float32]:
+    """The spectrum of one pixel."""
+    progress(0.0, "")
+    return cube.spectrum(row, column)
