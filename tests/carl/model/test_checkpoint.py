@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from carl.errors import ModelError, OutputError
+from carl.model import CARL, CARLConfig, read_checkpoint, read_model, save_model
+from carl.model.checkpoint import original_name, read_header
+
+Make = Callable[..., CARL]
+
+
+@pytest.fixture
+def lightning(small_model: Make, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkpoint as the original's trainer would, after a change to its weights."""
+
+    def write(change: Callable[[dict[str, Any]], object] = lambda state: None) -> Path:
+        state: dict[str, Any] = {}
+        for prefix, sign in (("model.", 1), ("teacher.", -1)):
+            for name, tensor in small_model().state_dict().items():
+                state[prefix + original_name(name)] = sign * tensor
+            state[prefix + "spatial_encoder.net.head.weight"] = torch.zeros(3, 2)
+            state[prefix + "spatial_encoder.net.patch_embed.proj.bias"] = torch.zeros(2)
+        state["model.spectral_predictor.mask_token"] = torch.zeros(1, 1, 8)
+        state["classifier.weight"] = torch.zeros(4)
+        change(state)
+        path = tmp_path / "run.ckpt"
+        torch.save({"state_dict": state, "epoch": 3, "optimizer_states": []}, path)
+        return path
+
+    return write
+
+
+def equal(first: CARL, second: CARL, sign: int = 1) -> bool:
+    theirs = second.state_dict()
+    return all(torch.equal(t, sign * theirs[name]) for name, t in first.state_dict().items())
+
+
+def test_student_and_teacher(lightning: Callable[..., Path], small_model: Make) -> None:
+    path, model = lightning(), small_model()
+    student = read_checkpoint(path, model.config)
+    teacher = read_checkpoint(path, model.config, "teacher")
+    assert equal(student, model)
+    assert equal(teacher, model, sign=-1)
+    assert (student.name, student.trained, student.training) == ("run", True, False)
+
+
+def test_the_originals_own_teacher_differs_from_its_student(shared: Path) -> None:
+    folder = shared / "fixtures/carl_reference/vit_small_case"
+    path, config = folder / "checkpoint.ckpt", folder / "config.json"
+    assert not equal(read_checkpoint(path, config), read_checkpoint(path, config, "teacher"))
+
+
+def test_a_network_saved_alone(small_model: Make, tmp_path: Path) -> None:
+    model, path = small_model(), tmp_path / "alone.pt"
+    torch.save({original_name(n): t for n, t in model.state_dict().items()}, path)
+    assert equal(read_checkpoint(path, model.config.to_dict()), model)
+
+
+def test_missing_and_unexpected_weights_are_listed(
+    lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
+) -> None:
+    def change(state: dict[str, Any]) -> None:
+        del state["model.linear_connector.bias"]
+        state["model.spectral_tf.blocks.9.norm1.weight"] = torch.zeros(16)
+        state["model.embedder.bias"] = torch.zeros(17)
+
+    with pytest.raises(ModelError) as caught:
+        read_checkpoint(lightning(change), small_config())
+    message = str(caught.value)
+    assert "run.ckpt" in message
+    assert "1 missing: linear_connector.bias" in message
+    assert "1 unexpected: spectral_tf.blocks.9.norm1.weight" in message
+    assert "embedder.bias (17,) instead of (16,)" in message
+
+
+def test_long_lists_are_shortened(
+    lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
+) -> None:
+    with pytest.raises(ModelError, match=r"and \d+ more") as caught:
+        read_checkpoint(lightning(), small_config(depth=6))
+    assert "spectral_tf.blocks.4.norm1.weight" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_part_that_is_not_there(
+    lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
+) -> None:
+    def change(state: dict[str, Any]) -> None:
+        for name in [name for name in state if name.startswith("teacher.")]:
+            del state[name]
+
+    with pytest.raises(ModelError, match="holds no teacher"):
+        read_checkpoint(lightning(change), small_config(), "teacher")
+
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_never_run(
+    lightning: Callable[..., Path],
+    small_config: Callable[..., CARLConfig],
+    tmp_path: Path,
+    zipped: bool,
+) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "evil.ckpt"
+    state = torch.load(lightning(), weights_only=True)
+    state["hyper_parameters"] = Payload(f"touch {trace}")
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match="could run code"):
+        read_checkpoint(path, small_config())
+    assert not trace.exists()
+    torch.load(path, weights_only=False)  # the payload was a real one
+    assert trace.exists()
+
+
+@given(share=st.floats(0, 0.999), flipped=st.integers(0, 10**9))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_truncated_files_are_refused(
+    lightning: Callable[..., Path],
+    small_config: Callable[..., CARLConfig],
+    tmp_path: Path,
+    share: float,
+    flipped: int,
+) -> None:
+    content = lightning().read_bytes()
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelError, match=r"broken\.ckpt"):
+        read_checkpoint(broken, small_config())
+    damaged = bytearray(content)
+    damaged[flipped % len(damaged)] ^= 0xFF
+    broken.write_bytes(damaged)
+    with suppress(ModelError):  # one bit within a weight passes, all else is refused in words
+        read_checkpoint(broken, small_config())
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": "b"}}, {"state_dict": 3}])
+def test_other_content_is_refused(
+    small_config: Callable[..., CARLConfig], tmp_path: Path, content: object
+) -> None:
+    path = tmp_path / "other.ckpt"
+    torch.save(content, path)
+    with pytest.raises(ModelError, match=r"other\.ckpt"):
+        read_checkpoint(path, small_config())
+
+
+@pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
+def test_import_then_save_then_read_gives_the_same_features(
+    shared: Path, tmp_path: Path, case: str
+) -> None:
+    folder = shared / "fixtures/carl_reference" / case
+    model = read_checkpoint(folder / "checkpoint.ckpt", folder / "config.json")
+    save_model(model, tmp_path / "ours.safetensors")
+    again = read_model(tmp_path / "ours.safetensors")
+    image, wavelengths = torch.randn(1, 5, 24, 16), torch.linspace(0.4, 0.9, 5)
+    with torch.no_grad():
+        assert torch.equal(again(image, wavelengths).spatial, model(image, wavelengths).spatial)
+    assert again.fingerprint == model.fingerprint
+
+
+def test_all_a_network_knows_of_itself_is_kept(small_config: Any, tmp_path: Path) -> None:
+    model = CARL(
+        small_config(patch_size=8),
+        name="mine",
+        trained=True,
+        normalisation=(0.25, 0.5),
+        wavelength_range_um=(0.38, 2.5),
+    )
+    save_model(model, tmp_path / "m.safetensors")
+    again = read_model(tmp_path / "m.safetensors")
+    for name in ("config", "name", "trained", "normalisation", "wavelength_range_um"):
+        assert getattr(again, name) == getattr(model, name)
+    assert read_header(tmp_path / "m.safetensors")["trained"] is True
+
+
+def test_half_precision_halves_the_file_but_not_the_wavelengths(
+    small_model: Make, tmp_path: Path
+) -> None:
+    model = small_model()
+    save_model(model, tmp_path / "full.safetensors")
+    save_model(model, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{n}.safetensors").stat().st_size for n in ("half", "full")]
+    assert sizes[0] < 0.7 * sizes[1]
+    stored = load_file(tmp_path / "half.safetensors")
+    assert stored["connector.weight"].dtype == torch.half
+    again = read_model(tmp_path / "half.safetensors")
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    frequencies = again.spectral_encoder.wavelength_encoding.frequencies
+    assert torch.equal(frequencies, model.spectral_encoder.wavelength_encoding.frequencies)
+
+
+@given(share=st.floats(0, 0.999))
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_half_a_file_of_ours_is_refused(small_model: Make, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(small_model(), path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ModelError, match=r"m\.safetensors"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, {}, {"carl": "["}, {"carl": "3"}, {"carl": "{}"}, {"carl": json.dumps({"config": 3})}],
+)
+def test_safetensors_of_others_are_refused(tmp_path: Path, header: dict[str, str] | None) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata=header)
+    with pytest.raises(ModelError, match=r"other\.safetensors"):
+        read_model(path)
+
+
+def test_weights_missing_in_a_file_of_ours_are_listed(small_model: Make, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(small_model(), path)
+    header = {"carl": json.dumps(read_header(path))}
+    weights = load_file(path)
+    del weights["connector.bias"]
+    save_file(weights, path, metadata=header)
+    with pytest.raises(ModelError, match=r"1 missing: connector\.bias"):
+        read_model(path)
+
+
+def test_nothing_is_left_where_saving_fails(small_model: Make, tmp_path: Path) -> None:
+    target = tmp_path / "taken"
+    target.mkdir()
+    with pytest.raises(OutputError, match="taken"):
+        save_model(small_model(), target)
+    assert list(tmp_path.iterdir()) == [target]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carl.errors import ModelError
+from carl.model import CARLConfig
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+
+CASES = ("vit_small_case", "eva_small_case")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reads_the_originals_files_and_gives_their_keys_back(shared: Path, case: str) -> None:
+    path = shared / "fixtures/carl_reference" / case / "config.json"
+    values = json.loads(path.read_text())
+    again = CARLConfig.from_file(path).to_dict()
+    for key, value in values.items():
+        if isinstance(value, dict):
+            assert {name: again[key][name] for name in value} == value
+        else:
+            assert again[key] == value
+
+
+def test_round_trip_through_json_and_yaml(tmp_path: Path) -> None:
+    config = CARLConfig(
+        patch_size=4,
+        spec_encoder_kwargs=SpectralEncoderConfig(embed_dim=96, num_heads=4, layer_scale=None),
+        spat_encoder_kwargs=SpatialEncoderConfig("vit_tiny_patch16_224", 2, {"embed_dim": 96}),
+    )
+    (tmp_path / "c.json").write_text(json.dumps(config.to_dict()))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    assert CARLConfig.from_file(tmp_path / "c.json") == config
+    assert CARLConfig.from_file(tmp_path / "c.yaml") == config
+
+
+def test_finds_the_network_in_a_whole_training_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "model_kwargs:\n  patch_size: 4\n  spec_encoder_kwargs: {layer_scale: 1e-4}\n"
+        "  upernet_head_kwargs: {hidden_size: 256}\ntraining_kwargs:\n  batch_size: 16\n"
+    )
+    config = CARLConfig.from_file(path)
+    assert config.patch_size == 4
+    assert config.spec_encoder_kwargs.layer_scale == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"pach_size": 8}, "pach_size"),
+        ({"spec_encoder_kwargs": {"n_querys": 8, "sigma": 3}}, "spec_encoder_kwargs.n_querys"),
+        ({"spec_encoder_kwargs": {"n_querys": 8, "sigma": 3}}, "spec_encoder_kwargs.sigma"),
+        ({"patch_size": "eight"}, "patch_size"),
+        ({"patch_size": 0}, "patch_size"),
+        ({"patch_size": True}, "patch_size"),
+        ({"spec_encoder_kwargs": 3}, "spec_encoder_kwargs"),
+        ({"spec_encoder_kwargs": {"embed_dim": 100, "num_heads": 3}}, "num_heads"),
+        ({"spec_encoder_kwargs": {"embed_dim": 9, "num_heads": 3}}, "embed_dim"),
+        ({"spec_encoder_kwargs": {"readout": "mean"}}, "mean"),
+        ({"spec_encoder_kwargs": {"pos_enc_sigma": -1}}, "pos_enc_sigma"),
+        ({"spat_predictor_kwargs": {"predictor_embed_dim": 6, "num_heads": 1}}, "multiple of 4"),
+    ],
+)
+def test_says_which_key_is_wrong(values: dict[str, object], named: str) -> None:
+    with pytest.raises(ModelError, match=named):
+        CARLConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("text", ["{not json", "", "[1, 2]"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    for name in ("c.json", "c.yaml"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ModelError, match=name):
+            CARLConfig.from_file(tmp_path / name)
+    with pytest.raises(ModelError, match="absent"):
+        CARLConfig.from_file(tmp_path / "absent.yaml")
