@@ -85,7 +85,7 @@ def read_header(path: Path) -> dict[str, str | list[str]]:
         return envi_keys(text)
     if not text.startswith("ENVI"):
         raise CubeError(f"{path.name} does not begin with ENVI: it is no ENVI header.")
-    return _parse(text)
+    return _parse(text, path)
 
 
 def expected_size(header: Header, path: Path) -> int:
@@ -138,7 +138,7 @@ def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     return header_path, data_path
 
 
-def _parse(text: str) -> dict[str, str | list[str]]:
+def _parse(text: str, path: Path) -> dict[str, str | list[str]]:
     header: dict[str, str | list[str]] = {}
     lines = iter(line for line in text.splitlines()[1:] if not line.lstrip().startswith(";"))
     for line in lines:
@@ -150,7 +150,9 @@ def _parse(text: str) -> dict[str, str | list[str]]:
             header[key] = value
             continue
         while "}" not in value:
-            following = next(lines, "}")  # a list cut off by the end of the file ends there
+            following = next(lines, None)
+            if following is None:
+                raise CubeError(f"{path.name} ends within the list '{key}': it is cut off.")
             value += "\n" + following
         inner = value[1 : value.rindex("}")]
         free_text = key in ("description", "coordinate system string")

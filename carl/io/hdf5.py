@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     import h5py
 
-    with reading(path, "HDF5"):
-        file = h5py.File(path, "r")
+    with reading(path, "HDF5"), ExitStack() as on_failure:
+        file = on_failure.enter_context(h5py.File(path, "r"))
         datasets = _datasets(file)
         variables = [
             Variable(name, dataset.shape[:: _direction(dataset)], dataset.dtype.kind)
@@ -46,6 +47,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         dataset = datasets[cube.name]
         wavelengths, unit = _wavelengths(dataset, None if listed is None else datasets[listed.name])
         axes = tuple(range(len(dataset.shape)))[:: _direction(dataset)]
+        on_failure.pop_all()
     return FileContents(
         data=TransposedArray(dataset, axes, path, "HDF5"),
         wavelengths=wavelengths,

@@ -6,8 +6,10 @@ Uncompressed pixels are memory-mapped; compressed ones are decoded when the file
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     import tifffile
 
 # tifffile logs what it finds odd in a file; on stderr that would stand beside our one sentence.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+_LOGGER = logging.getLogger("tifffile")
+_LOGGER.addHandler(logging.NullHandler())
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BAND_AXES = "CSIZTRH"
@@ -42,11 +45,14 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     import tifffile
 
-    with reading(path, "TIFF"), tifffile.TiffFile(path) as file:
+    with reading(path, "TIFF"), _complaints() as complaints, tifffile.TiffFile(path) as file:
         series = _widest_series(file)
-        facts = tiff_facts(file, series.keyframe)
+        if any("invalid page offset" in complaint for complaint in complaints):
+            raise CubeError(f"{path.name} is cut off: pages at its end are missing.")
+        facts = tiff_facts(file, series)
+        _check_size(path, series, facts)
         shape, band_axis = _layout(tuple(series.shape), series.axes, facts)
-        data = _pixels(path, series, facts).reshape(shape)
+        data = _pixels(path, series).reshape(shape)
     return FileContents(
         data=data,
         band_axis=band_axis,
@@ -60,6 +66,25 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         nodata=facts.nodata,
         metadata={"format": "TIFF", **facts.metadata},
     )
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs in this thread meanwhile: its only word on pages it cannot find."""
+    heard: list[str] = []
+    thread = get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread:
+                heard.append(record.getMessage())
+
+    listener = Listener(logging.WARNING)
+    _LOGGER.addHandler(listener)
+    try:
+        yield heard
+    finally:
+        _LOGGER.removeHandler(listener)
 
 
 def _widest_series(file: tifffile.TiffFile) -> Any:
@@ -81,12 +106,15 @@ def _layout(
     return shape, axes.index(others[0]) if named else None
 
 
-def _pixels(path: Path, series: Any, facts: TiffFacts) -> NDArray[Any]:
-    if facts.shape is not None and math.prod(facts.shape) != series.size:
+def _check_size(path: Path, series: Any, facts: TiffFacts) -> None:
+    """Hold what the file says of its size against what is there."""
+    if facts.size is not None and facts.size != series.size:
         raise CubeError(
-            f"{path.name} should hold {' × '.join(map(str, facts.shape))} numbers but has "
-            f"{' × '.join(map(str, series.shape))}: it is cut off."
+            f"{path.name} says it holds {facts.size} numbers but has {series.size}: it is cut off."
         )
+
+
+def _pixels(path: Path, series: Any) -> NDArray[Any]:
     if series.dataoffset is not None:
         return np.memmap(path, series.dtype, "r", series.dataoffset, series.shape)
     try:

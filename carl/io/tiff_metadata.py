@@ -14,6 +14,7 @@ Zeiss LSM   edges of the lambda channels, in metres
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 class TiffFacts:
     """What a TIFF says beside its pixels; the fields are those of `FileContents`.
 
-    `shape` is the shape before axes of length one were dropped, where the file keeps it.
+    `size` is the number of values there should be, `shape` the shape before axes of length one were
+    dropped, both where the file tells.
     """
 
+    size: int | None = None
     shape: tuple[int, ...] | None = None
     wavelengths: ArrayLike | None = None
     wavelength_unit: str | None = None
@@ -45,19 +48,20 @@ class TiffFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def tiff_facts(file: tifffile.TiffFile, page: tifffile.TiffPage) -> TiffFacts:
+def tiff_facts(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> TiffFacts:
     """The facts of a file in whichever dialect it speaks.
 
     Args:
         file: the open file.
-        page: the first page of the cube in it.
+        series: the cube in it.
     """
+    page = series.keyframe
     if file.is_lsm and file.lsm_metadata:
         facts = _from_lsm(file.lsm_metadata)
     elif file.is_ome and file.ome_metadata:
-        facts = _from_ome(file.ome_metadata)
+        facts = _from_ome(file.ome_metadata, file.series.index(series))
     elif file.is_imagej and file.imagej_metadata:
-        facts = _from_imagej(file.imagej_metadata)
+        facts = _from_imagej(file.imagej_metadata, page.size)
     elif page.description.lstrip().startswith("{"):
         facts = _from_json(page.description)
     elif "GDAL_METADATA" in page.tags:
@@ -74,9 +78,10 @@ def _from_json(description: str) -> TiffFacts:
         content = json.loads(description)
     except (ValueError, RecursionError):
         return TiffFacts()
-    shape = content.get("shape")
+    shape = tuple(int(n) for n in content["shape"]) if "shape" in content else None
     return TiffFacts(
-        shape=tuple(int(n) for n in shape) if isinstance(shape, list | tuple) else None,
+        size=None if shape is None else math.prod(shape),
+        shape=shape,
         wavelengths=_numbers(content.get("wavelengths", content.get("wavelength"))),
         wavelength_unit=_text(content.get("wavelength_unit", content.get("wavelength_units"))),
         fwhm=_numbers(content.get("fwhm")),
@@ -119,18 +124,22 @@ def _from_gdal(xml: str) -> TiffFacts:
     )
 
 
-def _from_ome(xml: str) -> TiffFacts:
+def _from_ome(xml: str, index: int) -> TiffFacts:
+    """The image of that index among those of a file."""
     try:
-        root = ElementTree.fromstring(xml)
+        images = list(ElementTree.fromstring(xml).iter("{*}Image"))
     except ElementTree.ParseError:
         return TiffFacts()
-    image = next(root.iter("{*}Image"), root)
+    if index >= len(images):
+        return TiffFacts()
+    image = images[index]
     channels = list(image.iter("{*}Channel"))
     centres = [channel.get("EmissionWavelength") for channel in channels]
     units = {channel.get("EmissionWavelengthUnit", "nm") for channel in channels}
     known = bool(centres) and None not in centres and len(units) == 1
     pixels = next(image.iter("{*}Pixels"), None)
     return TiffFacts(
+        size=None if pixels is None else math.prod(int(pixels.get(f"Size{a}", 1)) for a in "XYZCT"),
         wavelengths=_numbers(centres) if known else None,
         wavelength_unit=units.pop() if known else None,
         metadata={} if pixels is None else _ome_pixel_size(pixels),
@@ -145,16 +154,14 @@ def _ome_pixel_size(pixels: ElementTree.Element) -> dict[str, Any]:
     return {"pixel_size": (height, width), "pixel_unit": unit}
 
 
-def _from_imagej(content: Mapping[str, Any]) -> TiffFacts:
+def _from_imagej(content: Mapping[str, Any], page_size: int) -> TiffFacts:
+    size = int(content.get("images", 1)) * page_size
     labels = content.get("Labels")
-    if not isinstance(labels, list) or not labels:
-        return TiffFacts()
-    found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels]
-    if None in found:
-        return TiffFacts()
-    return TiffFacts(
-        wavelengths=[float(match[1]) for match in found if match], wavelength_unit="nm"
-    )
+    found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels or ()]
+    centres = [float(match[1]) for match in found if match]
+    if not centres or None in found:
+        return TiffFacts(size=size)
+    return TiffFacts(size=size, wavelengths=centres, wavelength_unit="nm")
 
 
 def _from_lsm(content: Mapping[str, Any]) -> TiffFacts:

@@ -71,8 +71,11 @@ def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable 
 
 def _by_name(variables: Sequence[Variable], wanted: str, path: Path) -> Variable:
     for variable in variables:
-        if variable.name.strip("/") == wanted.strip("/"):
-            return variable
+        if variable.name.strip("/") != wanted.strip("/"):
+            continue
+        if variable.kind not in "biuf":
+            raise CubeError(f"'{wanted}' in {path.name} is no array of real numbers.")
+        return variable
     raise CubeError(
         f"{path.name} has no variable '{wanted}': it holds {_listed(variables) or 'none'}."
     )
