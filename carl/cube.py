@@ -112,7 +112,8 @@ class SpectralCube:
 
     def spectrum(self, row: int, column: int) -> NDArray[np.float32]:
         """The (C,) spectrum of one pixel, in physical values."""
-        return self.read(slice(row, row + 1), slice(column, column + 1))[0, 0]
+        block = self.read(slice(row, row + 1), slice(column, column + 1))
+        return block.reshape(-1)
 
     def require_wavelengths(self) -> NDArray[np.float64]:
         """The wavelengths.

@@ -124,8 +124,8 @@ def read_wavelength_table(path: str | Path) -> tuple[FloatArray, FloatArray | No
 
     One band per line: the wavelength alone, or several columns separated by comma, semicolon, tab
     or blank under a heading that has a column with "wavelength" or "centre" in its name, and
-    perhaps one with "fwhm" or "width". A unit in the heading, as in ``wavelength_um``, is respected; lines
-    that start with # are comments.
+    perhaps one with "fwhm" or "width". A unit in the heading, as in ``wavelength_um``, is
+    respected; lines that start with # are comments.
 
     Returns:
         wavelengths (C,) and widths (C,) or None.

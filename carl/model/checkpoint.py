@@ -80,18 +80,46 @@ def read_model(path: str | Path) -> CARL:
     path = Path(path)
     header = read_header(path)
     try:
-        limits = header["wavelength_range_um"]
-        normalisation = header["normalisation"]
+        with safetensors.safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(_damaged(path)) from error
+    return from_facts(header, weights, path)
+
+
+def facts_of(model: CARL) -> dict[str, Any]:
+    """All it takes to build the network but its weights, as plain JSON."""
+    return {
+        "name": model.name,
+        "config": model.config.to_dict(),
+        "trained": model.trained,
+        "normalisation": model.normalisation,
+        "wavelength_range_um": model.wavelength_range_um,
+    }
+
+
+def from_facts(facts: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> CARL:
+    """The inverse of `facts_of`, in eval mode, on the CPU.
+
+    Args:
+        facts: of the network.
+        weights: by name.
+        path: of the file they come from, for messages.
+
+    Raises:
+        ModelError: facts are missing, or the weights do not fit them.
+    """
+    try:
+        limits = facts["wavelength_range_um"]
+        normalisation = facts["normalisation"]
         model = CARL(
-            CARLConfig.from_dict(header["config"]),
-            name=str(header["name"]),
-            trained=bool(header["trained"]),
+            CARLConfig.from_dict(facts["config"]),
+            name=str(facts["name"]),
+            trained=bool(facts["trained"]),
             normalisation=None if normalisation is None else _pair(normalisation),
             wavelength_range_um=None if limits is None else _pair(limits),
         )
-        with safetensors.safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(_damaged(path)) from error
     fill(model, weights, path)
     return model.eval()
@@ -124,13 +152,6 @@ def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    header = {
-        "name": model.name,
-        "config": model.config.to_dict(),
-        "trained": model.trained,
-        "normalisation": model.normalisation,
-        "wavelength_range_um": model.wavelength_range_um,
-    }
     learned = {name for name, _ in model.named_parameters()}
     weights = {
         name: tensor.detach().cpu().to(torch.half if half and name in learned else tensor.dtype)
@@ -138,7 +159,7 @@ def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
     }
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(weights, {_HEADER: json.dumps(header)}))
+        temporary.write_bytes(save(weights, {_HEADER: json.dumps(facts_of(model))}))
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

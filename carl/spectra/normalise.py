@@ -10,8 +10,8 @@ from carl.errors import CubeError
 from carl.progress import Progress, no_progress
 
 _BLOCK_VALUES = 1 << 23
-_WHITE_SAMPLE = 1 << 16
-_WHITE_PERCENTILE = 99.5
+_WHITE_SAMPLE = 20_000
+_MOST_ROWS = 256
 
 
 def row_blocks(cube: SpectralCube, values: int = _BLOCK_VALUES) -> list[slice]:
@@ -49,38 +49,52 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
         progress((i + 1) / len(blocks), "Measuring the cube")
     if count == 0:
         raise CubeError(
-            f"{cube.name} holds no numbers, only missing values: check the file or its no-data value."
+            f"{cube.name} holds no numbers, "
+            "only missing values: check the file or its no-data value."
         )
     return mean, float(np.sqrt(squares / count))
 
 
-def sample_spectra(cube: SpectralCube, n: int, seed: int = 0) -> NDArray[np.float32]:
-    """About `n` spectra from rows spread evenly over the cube, (n, C), pixels without data left out.
+def sample_spectra(
+    cube: SpectralCube, n: int, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Spectra with data from rows spread evenly over the cube, each with one of a pixel beside it.
 
     Whole rows are read, because that is what files on disk give quickly.
+
+    Args:
+        cube: to look at.
+        n: about how many.
+        seed: of the columns drawn.
+
+    Returns:
+        (n, C) spectra, and (n, C) of their right neighbours (of themselves at the right border).
     """
     height, width, _ = cube.shape
-    per_row = min(width, max(1, -(-n // min(height, 256))))
+    per_row = min(width, max(1, -(-n // min(height, _MOST_ROWS))))
     rows = np.unique(np.linspace(0, height - 1, min(height, -(-n // per_row))).astype(int))
     generator = np.random.default_rng(seed)
-    picked = [
-        cube.read(slice(row, row + 1))[0, generator.choice(width, per_row, replace=False)]
-        for row in rows
-    ]
-    spectra = np.concatenate(picked)
-    return spectra[np.isfinite(spectra).all(axis=1)]
+    pairs = []
+    for row in rows:
+        spectra = cube.read(slice(row, row + 1)).reshape(width, -1)
+        columns = generator.choice(width, per_row, replace=False)
+        pairs.append(np.stack([spectra[columns], spectra[np.minimum(columns + 1, width - 1)]]))
+    here, beside = np.concatenate(pairs, axis=1)
+    known = np.isfinite(here).all(axis=1) & np.isfinite(beside).all(axis=1)
+    return here[known], beside[known]
 
 
 def white_level(cube: SpectralCube) -> float:
-    """The value that is as good as white here: a high percentile over a sample of all bands.
+    """The value that is as good as white here: a high percentile of each pixel's middle band.
 
-    Dividing by it makes raw counts, scaled integers and reflectance alike.
+    Dividing by it makes raw counts, scaled integers and reflectance alike. The middle of a pixel's
+    values hardly depends on which bands a camera has, nor on how noisy the outermost are.
 
     Raises:
         CubeError: no spectrum of the sample is finite and above zero.
     """
-    values = sample_spectra(cube, _WHITE_SAMPLE // max(1, cube.n_bands) + 1024)
-    level = float(np.percentile(values, _WHITE_PERCENTILE)) if values.size else 0.0
+    spectra, _ = sample_spectra(cube, _WHITE_SAMPLE)
+    level = float(np.percentile(np.median(spectra, axis=1), 99.5)) if spectra.size else 0.0
     if not level > 0:
         raise CubeError(
             f"{cube.name} holds no value above zero: check the file, its scale or its bad bands."

@@ -12,7 +12,6 @@ from carl.errors import WavelengthError
 FloatArray = NDArray[np.float64]
 
 MOST_GRID_POINTS = 64
-_LEAST_COVERED = 0.8
 
 
 def wavelength_grid(cameras: Sequence[FloatArray], most: int = MOST_GRID_POINTS) -> FloatArray:
@@ -43,34 +42,28 @@ def wavelength_grid(cameras: Sequence[FloatArray], most: int = MOST_GRID_POINTS)
     return np.asarray(inside[kept], np.float64)
 
 
-def resampling_matrix(wavelengths: FloatArray, grid: FloatArray) -> NDArray[np.float32]:
-    """Weights that turn spectra at `wavelengths` into spectra at `grid`: (C, G), columns sum to 1.
+def resampling_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np.float32]:
+    """Weights that turn spectra at some wavelengths into spectra at others.
 
-    Where the grid is coarser than the bands, bands are averaged under a triangle as wide as the
-    grid's steps, so that nothing between grid points is lost; elsewhere this is linear
+    Where fewer are wanted than there are, bands are averaged under triangles as wide as the steps
+    between the wanted ones, so that nothing between them is lost; elsewhere this is linear
     interpolation. Outside the bands the nearest one is taken.
 
     Args:
         wavelengths: (C,) of the spectra in nm, in any order.
-        grid: (G,) wanted, increasing.
+        wanted: (G,) in nm, in any order.
 
-    Raises:
-        WavelengthError: the bands leave more than a fifth of the grid uncovered.
+    Returns:
+        (C, G), columns sum to 1; to be multiplied from the right to spectra.
     """
     order = np.argsort(wavelengths, kind="stable")
     bands = np.asarray(wavelengths, np.float64)[order]
-    span = max(grid[-1] - grid[0], 1.0)
-    step = span / max(bands.size - 1, 1)
-    covered = np.mean((grid >= bands[0] - step) & (grid <= bands[-1] + step))
-    if covered < _LEAST_COVERED:
-        raise WavelengthError(
-            f"This cube has bands from {bands[0]:.0f} to {bands[-1]:.0f} nm, but "
-            f"{grid[0]:.0f} to {grid[-1]:.0f} nm are needed: use a cube of a camera that covers them."
-        )
-    weights = _interpolation(bands, grid) if grid.size >= bands.size else _averaging(bands, grid)
-    matrix = np.zeros_like(weights)
-    matrix[order] = weights
-    return matrix.astype(np.float32)
+    targets, inverse = np.unique(np.asarray(wanted, np.float64), return_inverse=True)
+    coarser = targets.size < bands.size
+    weights = _averaging(bands, targets) if coarser else _interpolation(bands, targets)
+    matrix = np.empty((bands.size, len(inverse)), np.float32)
+    matrix[order] = weights[:, inverse]
+    return matrix
 
 
 def to_grid(

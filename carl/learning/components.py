@@ -1,0 +1,53 @@
+"""Principal components whose scales say how much each is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+_SOFTENING = 0.3
+"""Components keep their spread to this power: 0 makes all alike, 1 leaves them as they are."""
+_NEGLIGIBLE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """An affine map onto principal components, the later ones made smaller.
+
+    Attributes:
+        mean: (D,).
+        basis: (D, d).
+    """
+
+    mean: FloatArray
+    basis: FloatArray
+
+    @classmethod
+    def fit(cls, features: FloatArray, n_components: int) -> Self:
+        """At most `n_components` principal components of (n, D) features."""
+        mean = features.mean(axis=0)
+        basis = soft_principal_basis(features - mean, n_components)
+        return cls(mean.astype(np.float32), basis.astype(np.float32))
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """(..., D) to (..., d)."""
+        return np.asarray((features - self.mean) @ self.basis, np.float32)
+
+
+def soft_principal_basis(centred: NDArray[np.floating], n_components: int) -> NDArray[np.floating]:
+    """(D, d) principal directions of (n, D) centred vectors, later ones scaled to less spread.
+
+    The mean square of the components over the vectors is 1 on average.
+    """
+    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
+    spreads /= np.sqrt(len(centred))
+    kept = max(1, min(n_components, int(np.sum(spreads > _NEGLIGIBLE * spreads[0]))))
+    spreads = np.maximum(spreads[:kept], np.finfo(np.float32).tiny)
+    worth = (spreads / spreads[0]) ** _SOFTENING
+    worth /= np.sqrt(np.mean(worth**2))
+    return np.asarray((directions[:kept] * (worth / spreads)[:, None]).T)

@@ -1,0 +1,124 @@
+"""Feature maps at several resolutions, read at pixels and turned into scores for every pixel.
+
+A linear score of bilinearly interpolated features is the bilinear interpolation of the score. So
+coarse maps are never blown up to the size of the cube: they are multiplied by the weights first,
+and only the few scores are interpolated. That is what makes a map of the whole cube quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.inference import upsample
+
+FloatArray = NDArray[np.float32]
+
+_BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """One group of features of a cube.
+
+    Attributes:
+        name: of the group, e.g. ``"texture 6 px"``.
+        values: (h, w, d) features; cell (0, 0) has its centre at pixel (cell − 1) / 2.
+        cell: pixels along a side of a cell; 1 for a value at every pixel.
+        reliable: (d,) which features the camera shows well enough to be used; None for all.
+    """
+
+    name: str
+    values: FloatArray
+    cell: int
+    reliable: NDArray[np.bool_] | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features d."""
+        return int(self.values.shape[2])
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+        """Features at pixels, (n, d), interpolated as `carl.inference.upsample` does."""
+        if self.cell == 1:
+            return self.values[rows, columns]
+        top, bottom, down = self._between(rows, self.values.shape[0])
+        left, right, across = self._between(columns, self.values.shape[1])
+        upper = self.values[top, left] * (1 - across) + self.values[top, right] * across
+        lower = self.values[bottom, left] * (1 - across) + self.values[bottom, right] * across
+        return np.asarray(upper * (1 - down) + lower * down, np.float32)
+
+    def _between(
+        self, pixels: NDArray[np.intp], n_cells: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+        position = np.clip((pixels + 0.5) / self.cell - 0.5, 0, n_cells - 1)
+        before = position.astype(np.intp)
+        after = np.minimum(before + 1, n_cells - 1)
+        return before, after, (position - before).astype(np.float32)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStack:
+    """All feature groups of one cube.
+
+    Attributes:
+        shape: (H, W) pixels.
+        maps: the groups, in the order of their columns in `at`.
+        valid: (H, W) False where the cube has no data, or None where it has data everywhere.
+    """
+
+    shape: tuple[int, int]
+    maps: tuple[FeatureMap, ...]
+    valid: NDArray[np.bool_] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the features take, in bytes."""
+        return sum(each.values.nbytes for each in self.maps)
+
+    @property
+    def reliable(self) -> NDArray[np.bool_]:
+        """(p,) which features can be used."""
+        return np.concatenate(
+            [
+                np.ones(each.width, bool) if each.reliable is None else each.reliable
+                for each in self.maps
+            ]
+        )
+
+    def columns(self) -> dict[str, slice]:
+        """Where each group lies among the columns of `at`."""
+        stops = np.cumsum([each.width for each in self.maps]).tolist()
+        starts = [0, *stops[:-1]]
+        return {
+            each.name: slice(*ends) for each, *ends in zip(self.maps, starts, stops, strict=True)
+        }
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+        """Features of pixels, (n, p)."""
+        return np.concatenate([each.at(rows, columns) for each in self.maps], axis=1)
+
+    def scores(self, weights: NDArray[np.floating], bias: NDArray[np.floating]) -> FloatArray:
+        """Linear scores ``features @ weights + bias`` of every pixel.
+
+        Args:
+            weights: (p, K).
+            bias: (K,).
+
+        Returns:
+            (H, W, K) float32.
+        """
+        parts = [
+            (each.values @ weights[columns].astype(np.float32), each.cell)
+            for each, columns in zip(self.maps, self.columns().values(), strict=True)
+        ]
+        result = np.empty((*self.shape, weights.shape[1]), np.float32)
+        result[:] = bias
+        for top in range(0, self.shape[0], _BLOCK_ROWS):
+            rows = slice(top, min(top + _BLOCK_ROWS, self.shape[0]))
+            for scores, cell in parts:
+                fine = scores[rows] if cell == 1 else upsample(scores, self.shape, cell, rows)
+                result[rows] += fine
+        return result

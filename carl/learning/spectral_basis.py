@@ -1,0 +1,88 @@
+"""A few numbers for a spectrum: what stands out of the noise, estimated from any camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.learning.components import soft_principal_basis
+
+FloatArray = NDArray[np.float32]
+
+_LEAST_NOISE = 0.1
+"""Added to every band's noise, as a share of the mean over bands: no band is trusted blindly."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralBasis:
+    """Components of spectra ordered by signal against noise, and what spectra they stand for.
+
+    Attributes:
+        mean: (G,) of the spectra.
+        basis: (G, k) projects centred spectra onto components.
+        loadings: (k, G) the spectrum that goes with each component.
+        spread: (k,) standard deviation of every component.
+        residual: (G, G) covariance of what the components leave unexplained.
+    """
+
+    mean: FloatArray
+    basis: FloatArray
+    loadings: FloatArray
+    spread: FloatArray
+    residual: FloatArray
+
+    @classmethod
+    def fit(cls, spectra: FloatArray, differences: FloatArray, n_components: int) -> Self:
+        """The minimum noise fraction transform (Green et al. 1988), later components made smaller.
+
+        Args:
+            spectra: (n, G).
+            differences: (m, G) between neighbouring pixels, whose covariance is twice the noise's.
+            n_components: k at most.
+        """
+        mean = spectra.mean(axis=0, dtype=np.float64)
+        centred = spectra - mean
+        noise = differences.T.astype(np.float64) @ differences / (2 * max(len(differences), 1))
+        level = max(np.trace(noise) / len(noise), np.finfo(np.float32).eps)
+        root = np.linalg.cholesky(noise + _LEAST_NOISE * level * np.eye(len(noise)))
+        whitened = np.linalg.solve(root, centred.T).T
+        basis = np.linalg.solve(root.T, soft_principal_basis(whitened, n_components))
+        components = centred @ basis
+        variance = np.maximum(components.var(axis=0), np.finfo(np.float32).tiny)
+        loadings = components.T @ centred / (len(centred) * variance[:, None])
+        residual = np.cov(centred - components @ loadings, rowvar=False).reshape(noise.shape)
+        parts = (mean, basis, loadings, np.sqrt(variance), residual)
+        return cls(*(each.astype(np.float32) for each in parts))
+
+    @property
+    def n_components(self) -> int:
+        """Number of components k."""
+        return int(self.basis.shape[1])
+
+    def __call__(self, spectra: FloatArray) -> FloatArray:
+        """(..., G) to (..., k)."""
+        return np.asarray((spectra - self.mean) @ self.basis, np.float32)
+
+    def estimator(self, observation: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """How to estimate the components from what another camera sees of a spectrum.
+
+        Wiener estimation (Pratt and Mancill 1976): the expected components given the bands of the
+        other camera, all that the components leave unexplained being noise.
+
+        Args:
+            observation: (G, C) turns spectra into what the camera sees.
+
+        Returns:
+            (C, k), to be multiplied from the right to observations less ``mean @ observation``; and
+            (k,) the share of each component's variance that the estimates reach, 0..1.
+        """
+        seen = self.loadings @ observation
+        noise = observation.T @ self.residual @ observation
+        covariance = seen.T @ (self.spread[:, None] ** 2 * seen) + noise
+        covariance += 1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        gain = np.linalg.solve(covariance, seen.T) * self.spread**2
+        reached = np.sum(seen.T * gain, axis=0)
+        return gain.astype(np.float32), reached.astype(np.float32)

@@ -1,0 +1,158 @@
+"""A fitted segmenter in one file: safetensors with a JSON header, nothing that could run code."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from carl.errors import ModelError
+from carl.files import atomic_write
+from carl.io import LabelClass
+from carl.learning.head import Head
+from carl.learning.space import FeatureSpace
+from carl.model import CARL, list_models, load_model
+from carl.model.checkpoint import facts_of, from_facts
+from carl.model.device import resolve_device
+
+_HEADER = "carl_segmenter"
+_VERSION = 1
+_HEAD_ARRAYS = ("means", "scatter", "seen", "temperatures", "shares")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSegmenter:
+    """Everything a segmenter is made of.
+
+    Attributes:
+        space: its features.
+        head: its linear map.
+        names: of the head's experts.
+        classes: what it tells apart.
+        model: the network, or None.
+        precision: of the network.
+        speed: of the network.
+    """
+
+    space: FeatureSpace
+    head: Head
+    names: tuple[str, ...]
+    classes: tuple[LabelClass, ...]
+    model: CARL | None
+    precision: str
+    speed: str
+
+
+def save_segmenter(path: str | os.PathLike[str], stored: StoredSegmenter) -> None:
+    """Write a segmenter, and its network too unless the name alone brings it back.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    head, model = stored.head, stored.model
+    tensors = {
+        f"space.{name}": torch.from_numpy(np.array(values, order="C"))
+        for name, values in stored.space.arrays().items()
+    }
+    for name in _HEAD_ARRAYS:
+        tensors[f"head.{name}"] = torch.from_numpy(np.array(getattr(head, name), order="C"))
+    header: dict[str, Any] = {
+        "version": _VERSION,
+        "classes": [[each.value, each.name, list(each.colour)] for each in stored.classes],
+        "experts": stored.names,
+        "accuracy": None if np.isnan(head.accuracy) else head.accuracy,
+        "precision": stored.precision,
+        "speed": stored.speed,
+        "model": None,
+    }
+    if model is not None:
+        header["model"] = {"facts": facts_of(model), "fingerprint": model.fingerprint}
+        if not _comes_by_name(model):
+            tensors |= {
+                f"model.{name}": tensor.detach().cpu().contiguous()
+                for name, tensor in model.state_dict().items()
+            }
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, {_HEADER: json.dumps(header)}))
+
+
+def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter:
+    """Read what `save_segmenter` wrote.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another kind, or was made with a network
+            that is not installed here.
+    """
+    path = Path(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        accuracy = header["accuracy"]
+        stored = StoredSegmenter(
+            FeatureSpace.from_arrays(
+                {name: each.numpy() for name, each in _under("space.", tensors).items()}
+            ),
+            Head(
+                *(tensors[f"head.{name}"].numpy() for name in _HEAD_ARRAYS),
+                accuracy=float("nan") if accuracy is None else float(accuracy),
+            ),
+            tuple(header["experts"]),
+            tuple(
+                LabelClass(int(value), str(name), (int(r), int(g), int(b)))
+                for value, name, (r, g, b) in header["classes"]
+            ),
+            _model(header["model"], _under("model.", tensors), path, device),
+            str(header["precision"]),
+            str(header["speed"]),
+        )
+    except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
+        raise ModelError(
+            f"{path} cannot be read as a saved segmenter: it is missing, damaged or of another "
+            "kind."
+        ) from error
+    _check_sizes(stored, path)
+    return stored
+
+
+def _model(
+    header: dict[str, Any] | None, weights: dict[str, Tensor], path: Path, device: str
+) -> CARL | None:
+    if header is None:
+        return None
+    if weights:
+        model = from_facts(header["facts"], weights, path).to(resolve_device(device))
+    else:
+        model = load_model(str(header["facts"]["name"]), device)
+    if model.fingerprint != header["fingerprint"]:
+        raise ModelError(
+            f"{path} was made with other weights of {model.name} than are installed here: fit it "
+            "again, or install the version it was made with."
+        )
+    return model
+
+
+def _comes_by_name(model: CARL) -> bool:
+    if model.name not in {info.name for info in list_models()}:
+        return False
+    return load_model(model.name, "cpu").fingerprint == model.fingerprint
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }
+
+
+def _check_sizes(stored: StoredSegmenter, path: Path) -> None:
+    n_classes, n_features = stored.head.means.shape
+    if n_features != len(stored.space.centre) or n_classes != len(stored.classes):
+        raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
