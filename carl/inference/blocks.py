@@ -9,8 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.model import CARL
+from carl.progress import Progress, no_progress
+from carl.spectra.normalise import cube_statistics
 
 FloatArray = NDArray[np.float32]
+
+
+def normalisation(
+    cube: SpectralCube, model: CARL, progress: Progress = no_progress
+) -> tuple[float, float]:
+    """What to subtract from every value of a cube, and then to divide it by, for a model.
+
+    The mean and standard deviation of the data the model was trained on if it tells them, else of
+    this cube; one number each, so that the shape of spectra is kept.
+
+    Raises:
+        CubeError: no value of the cube is finite.
+    """
+    mean, std = cube_statistics(cube, progress)
+    if model.normalisation is not None:
+        return model.normalisation
+    return mean, std if std > 0 else 1.0
 
 
 @dataclass(frozen=True, eq=False)

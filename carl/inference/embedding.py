@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.files import atomic_write
-from carl.inference.blocks import PatchReader
+from carl.inference.blocks import PatchReader, normalisation
 from carl.inference.engine import Engine
 from carl.inference.pca import pca_picture
 from carl.inference.precision import choose_precision
@@ -22,7 +22,6 @@ from carl.inference.tiling import encode_in_tiles
 from carl.inference.turbo import BandGroups, choose_groups
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
-from carl.spectra.normalise import cube_statistics
 
 FloatMap = NDArray[np.float32]
 
@@ -110,8 +109,7 @@ def embed(
     """Features of every patch of a cube.
 
     The cube is read in blocks, so memory holds one block of pixels and the features, never the
-    cube. Bad bands are left out, missing values filled, and values normalised by the mean and
-    standard deviation of the whole cube.
+    cube. Bad bands are left out, values normalised as `normalisation` says, missing ones filled.
 
     Args:
         cube: with known wavelengths.
@@ -135,8 +133,8 @@ def embed(
     cube = cube.usable_bands()
     cube.require_wavelengths()
 
-    mean, std = cube_statistics(cube, progress=part(progress, 0.0, 0.05))
-    reader = PatchReader(cube, model.patch_size, mean, std if std > 0 else 1.0)
+    mean, std = normalisation(cube, model, part(progress, 0.0, 0.05))
+    reader = PatchReader(cube, model.patch_size, mean, std)
     engine = Engine(model, chosen)
 
     def report(fraction: float, message: str) -> None:

@@ -18,6 +18,8 @@ FloatArray = NDArray[np.float32]
 
 _CPU_TOKEN_BYTES = 1 << 20
 """Band tokens of one pass on a CPU: few enough to stay in its cache from layer to layer."""
+_FEWEST_ON_CPU = 8
+"""Patches of one pass on a CPU, however many bands: fewer and overhead rules."""
 _GPU_TOKEN_SHARE = 0.01
 """Share of a GPU's free memory that band tokens may take; a layer needs dozens of times as much."""
 
@@ -86,7 +88,7 @@ class Engine:
             except (RuntimeError, MemoryError) as error:
                 self._make_room(error, 1)
                 continue
-            return encoded[0].transpose(1, 2, 0)
+            return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
     def _run(self, half: Callable[..., Tensor], *inputs: Tensor) -> FloatArray:
         device = self._device
@@ -103,10 +105,11 @@ class Engine:
     def _patches_per_pass(self, n_bands: int) -> int:
         if self._device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self._device)
-            token_bytes = free * _GPU_TOKEN_SHARE
+            token_bytes, fewest = int(free * _GPU_TOKEN_SHARE), 1
         else:
-            token_bytes = _CPU_TOKEN_BYTES
-        wanted = max(1, int(token_bytes / (4 * n_bands * self._model.embed_dim)))
+            token_bytes, fewest = _CPU_TOKEN_BYTES, _FEWEST_ON_CPU
+        width = self._model.config.spec_encoder_kwargs.embed_dim
+        wanted = max(fewest, token_bytes // (4 * n_bands * width))
         return min(wanted, self._most_patches or wanted)
 
     def _make_room(self, error: RuntimeError | MemoryError, n_patches: int) -> None:

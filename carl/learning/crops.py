@@ -1,0 +1,154 @@
+"""Crops of labelled cubes to train a network on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from carl.cube import SpectralCube
+from carl.inference.blocks import fill_missing, mirrored
+
+T = TypeVar("T", bound=np.generic)
+
+IGNORED = -1
+"""Target of pixels without a label."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one cube.
+
+    Attributes:
+        image: (B, C, S, S) normalised values.
+        wavelengths_um: (B, C) in µm.
+        target: (B, S, S) class indices from 0; `IGNORED` where nothing is labelled.
+    """
+
+    image: Tensor
+    wavelengths_um: Tensor
+    target: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.image.to(device), self.wavelengths_um.to(device), self.target.to(device))
+
+
+class StrokeCrops:
+    """Crops around the labelled pixels of one cube.
+
+    Args:
+        cube: with known wavelengths.
+        labels: (H, W) integers, 0 = unlabelled.
+        classes: all label values of the task, ascending; their order gives the class indices.
+        size: S, pixels, a multiple of the patch size. Where the cube is smaller, crops are padded
+            with its mirror image, without labels.
+        normalisation: mean and standard deviation of the cube, as embedding it uses them.
+    """
+
+    def __init__(
+        self,
+        cube: SpectralCube,
+        labels: NDArray[np.integer],
+        classes: Sequence[int],
+        size: int,
+        normalisation: tuple[float, float],
+    ) -> None:
+        self._cube = cube.usable_bands()
+        self._wavelengths_um = self._cube.require_wavelengths() / 1000
+        self._mean, self._std = normalisation
+        self._size = size
+        self._target = np.full(labels.shape, IGNORED, np.int64)
+        for index, value in enumerate(classes):
+            self._target[labels == value] = index
+        present = np.unique(self._target[self._target != IGNORED])
+        self._pixels = [np.argwhere(self._target == index) for index in present]
+
+    def draw(self, n_crops: int, max_bands: int, random: np.random.Generator) -> Batch:
+        """Random crops, each around a pixel of a class chosen evenly, flipped and turned.
+
+        All crops show the same random bands: to the network, another camera.
+        """
+        n_bands = self._cube.n_bands
+        most = min(max_bands, n_bands)
+        fewest = min(most, max(3, most // 2))
+        bands = np.sort(random.permutation(n_bands)[: random.integers(fewest, most + 1)])
+        images, targets = [], []
+        for _ in range(n_crops):
+            pixels = self._pixels[random.integers(len(self._pixels))]
+            row, column = pixels[random.integers(len(pixels))]
+            height, width, _ = self._cube.shape
+            top = _start(row, height, self._size, random)
+            left = _start(column, width, self._size, random)
+            image, target = self._crop(top, left, bands)
+            turn = random.integers(2, size=3).astype(bool)
+            images.append(_turned(image, turn))
+            targets.append(_turned(target[None], turn)[0])
+        return self._batch(images, targets, bands)
+
+    def fixed(self, max_crops: int, max_bands: int) -> Iterator[Batch]:
+        """Crops that hold labels, always the same, of bands spread evenly; one at a time.
+
+        They lie on a grid, so no pixel is shown twice, and the classes take turns.
+        """
+        n_bands = self._cube.n_bands
+        bands = np.unique(np.linspace(0, n_bands - 1, min(max_bands, n_bands)).round().astype(int))
+        shuffle = np.random.default_rng(0).permutation
+        cells_of_classes = [
+            map(tuple, shuffle(np.unique(pixels // self._size, axis=0))) for pixels in self._pixels
+        ]
+        turns = chain.from_iterable(zip_longest(*cells_of_classes))
+        cells = dict.fromkeys(cell for cell in turns if cell is not None)
+        for row, column in islice(cells, max_crops):
+            image, target = self._crop(row * self._size, column * self._size, bands)
+            yield self._batch([image], [target], bands)
+
+    def _crop(
+        self, top: int, left: int, bands: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(C, S, S) normalised values and (S, S) class indices."""
+        height, width, _ = self._cube.shape
+        rows, columns = np.arange(top, top + self._size), np.arange(left, left + self._size)
+        y, x = mirrored(rows, height), mirrored(columns, width)
+        block = self._cube.read(slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1))
+        block = block[np.ix_(y - y.min(), x - x.min(), bands)]
+        block -= self._mean
+        block /= self._std
+        fill_missing(block, self._wavelengths_um[bands])
+        target = self._target[np.ix_(y, x)]
+        target[rows >= height] = IGNORED
+        target[:, columns >= width] = IGNORED
+        return block.transpose(2, 0, 1), target
+
+    def _batch(
+        self,
+        images: list[NDArray[np.float32]],
+        targets: list[NDArray[np.int64]],
+        bands: NDArray[np.intp],
+    ) -> Batch:
+        wavelengths = torch.as_tensor(self._wavelengths_um[bands], dtype=torch.float32)
+        return Batch(
+            torch.from_numpy(np.stack(images)),
+            wavelengths.expand(len(images), -1),
+            torch.from_numpy(np.stack(targets)),
+        )
+
+
+def _start(pixel: int, length: int, size: int, random: np.random.Generator) -> int:
+    """Where a crop may begin along an axis to hold a pixel and lie inside as far as it can."""
+    last = max(0, min(pixel, length - size))
+    first = min(max(0, pixel - size + 1), last)
+    return int(random.integers(first, last + 1))
+
+
+def _turned(image: NDArray[T], turn: NDArray[np.bool_]) -> NDArray[T]:
+    """(C, S, S) mirrored up-down, mirrored left-right and transposed, or not."""
+    image = image[:, ::-1] if turn[0] else image
+    image = image[:, :, ::-1] if turn[1] else image
+    return image.swapaxes(1, 2) if turn[2] else image

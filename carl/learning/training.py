@@ -1,0 +1,171 @@
+"""Train a network, or a part of it, to tell the classes of painted pixels apart."""
+
+from __future__ import annotations
+
+from math import cos, pi
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from carl.errors import CarlError
+from carl.inference.precision import choose_precision
+from carl.learning.crops import IGNORED, Batch
+from carl.learning.lora import add_adapters, merge_adapters
+from carl.model import CARL, CARLOutput
+
+RATES = {"head": 3e-4, "lora": 1e-3, "full": 1e-4}
+"""Learning rate of the network for each way to tune it."""
+_TUNED = "+tuned"
+_LAST_SPATIAL_BLOCKS = 2
+_HEAD_RATE = 3e-3
+_WEIGHT_DECAY = 0.01
+_LONGEST_GRADIENT = 1.0
+_WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises; it then falls as half a cosine."""
+
+
+class PixelHead(nn.Module):
+    """A linear classifier of patches, interpolated to pixels.
+
+    Args:
+        embed_dim: D, of the network's features.
+        n_classes: K.
+    """
+
+    def __init__(self, embed_dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(2 * embed_dim)
+        self.linear = nn.Linear(2 * embed_dim, n_classes)
+
+    def forward(self, features: CARLOutput, size: tuple[int, int]) -> Tensor:
+        """(B, D, h, w) spatial and spectral features to (B, K, H, W) logits."""
+        both = torch.cat([features.spatial, features.spectral], dim=1).movedim(1, -1)
+        logits = self.linear(self.norm(both)).movedim(-1, 1).float()
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+class PixelTraining:
+    """A network in training with a head of its own.
+
+    Args:
+        model: trained in place.
+        tune: a key of `RATES`.
+        n_classes: to tell apart.
+        steps: over which the learning rate runs its course.
+        seed: of new weights.
+    """
+
+    def __init__(self, model: CARL, tune: str, n_classes: int, steps: int, seed: int) -> None:
+        self._model = model
+        self._required_grad = {n: p.requires_grad for n, p in model.named_parameters()}
+        self._device = next(model.parameters()).device
+        self._in_bf16 = choose_precision("auto", self._device) == "bf16"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            tuned = _release(model, tune)
+            self._head = PixelHead(model.embed_dim, n_classes).to(self._device)
+        groups = [
+            {"params": tuned, "lr": RATES[tune]},
+            {"params": list(self._head.parameters()), "lr": _HEAD_RATE},
+        ]
+        self._learned = tuned + list(self._head.parameters())
+        self._optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda step: _course((step + 1) / steps)
+        )
+        self._best: list[Tensor] = []
+
+    def step(self, batch: Batch) -> float:
+        """One step of the optimiser; the loss before it.
+
+        Raises:
+            CarlError: the loss is not a number any more.
+        """
+        self._model.train()
+        loss = balanced_cross_entropy(self._logits(batch), batch.target.to(self._device))
+        value = loss.item()
+        if not np.isfinite(value):
+            raise CarlError(
+                "Fine-tuning failed, its loss is not a number any more: check the cube for extreme "
+                "values, or tune less of the network."
+            )
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._learned, _LONGEST_GRADIENT)
+        self._optimiser.step()
+        self._schedule.step()
+        return value
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> NDArray[np.int64]:
+        """(B, H, W) class indices."""
+        self._model.eval()
+        classes: NDArray[np.int64] = self._logits(batch).argmax(dim=1).cpu().numpy()
+        return classes
+
+    def remember(self) -> None:
+        """Keep the weights as they are now, to come back to."""
+        self._best = [parameter.detach().clone() for parameter in self._learned]
+
+    @torch.no_grad()
+    def recall(self) -> None:
+        """Go back to the weights last remembered."""
+        for parameter, value in zip(self._learned, self._best, strict=True):
+            parameter.copy_(value)
+
+    def finish(self) -> CARL:
+        """The network as trained, ready for use; the head is left behind."""
+        merge_adapters(self._model)
+        self._model.name = self._model.name.removesuffix(_TUNED) + _TUNED
+        self._model.trained = True
+        for name, parameter in self._model.named_parameters():
+            parameter.requires_grad_(self._required_grad[name])
+            parameter.grad = None
+        return self._model.eval()
+
+    def _logits(self, batch: Batch) -> Tensor:
+        image = batch.image.to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, self._in_bf16):
+            features = self._model(image, batch.wavelengths_um.to(self._device))
+            logits: Tensor = self._head(features, image.shape[-2:])
+        return logits
+
+
+def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy in which every class present weighs the same, however large its strokes.
+
+    Args:
+        logits: (B, K, H, W).
+        target: (B, H, W) class indices; `IGNORED` is left out.
+    """
+    labelled = target != IGNORED
+    classes = target[labelled]
+    losses = F.cross_entropy(logits.movedim(1, -1)[labelled], classes, reduction="none")
+    counts = torch.bincount(classes, minlength=logits.shape[1])
+    return (losses / counts[classes]).sum() / (counts > 0).sum()
+
+
+def _release(model: CARL, tune: str) -> list[nn.Parameter]:
+    """Freeze all of the network but what is to be tuned; returns that."""
+    model.requires_grad_(False)
+    if tune == "lora":
+        return add_adapters(model)
+    released = list(model.parameters())
+    if tune == "head":
+        spectral = model.spectral_encoder
+        last = nn.ModuleList([spectral.blocks[-1], spectral.norm, model.readout, model.connector])
+        last.extend(model.spatial_encoder.blocks[-_LAST_SPATIAL_BLOCKS:])
+        released = list(last.parameters())
+    for parameter in released:
+        parameter.requires_grad_()
+    return released
+
+
+def _course(share: float) -> float:
+    """Learning rate after a share of the steps, relative to its peak."""
+    if share < _WARM_UP:
+        return share / _WARM_UP
+    return 0.5 * (1 + cos(pi * (share - _WARM_UP) / (1 - _WARM_UP)))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carl.cube import SpectralCube
+from carl.learning.crops import IGNORED, StrokeCrops
+
+
+def coded(height: int, width: int, n_bands: int = 6) -> tuple[SpectralCube, np.ndarray]:
+    """A cube whose every value tells its place and band, and labels that tell the place too."""
+    rows, columns, bands = np.indices((height, width, n_bands))
+    data = (rows * 1000 + columns * 10 + bands).astype(np.float32)
+    labels = (rows + columns)[..., 0] % 5
+    return SpectralCube(data, 400 + 10.0 * np.arange(n_bands)), labels.astype(np.uint8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(3, 30),
+    width=st.integers(3, 30),
+    size=st.sampled_from([8, 16]),
+    seed=st.integers(0, 3),
+)
+def test_targets_stay_with_their_pixels(height: int, width: int, size: int, seed: int) -> None:
+    cube, labels = coded(height, width)
+    if not (labels > 0).any():
+        return
+    crops = StrokeCrops(cube, labels, [1, 2, 3, 4], size, normalisation=(0.0, 1.0))
+    batch = crops.draw(3, 4, np.random.default_rng(seed))
+    n_bands = batch.image.shape[1]
+    assert batch.image.shape == (3, n_bands, size, size)
+    assert 3 <= n_bands <= 4
+    assert batch.wavelengths_um.shape == (3, n_bands)
+    bands = (batch.wavelengths_um[0] * 1000 - 400) / 10
+    for image, target in zip(batch.image, batch.target, strict=True):
+        assert (target != IGNORED).any()
+        place = image - bands.round()[:, None, None]
+        assert torch.equal(place.amin(0), place.amax(0))  # all bands show the same place
+        rows, columns = place[0].long() // 1000, place[0].long() % 1000 // 10
+        expected = torch.from_numpy(labels.astype(np.int64))[rows, columns] - 1
+        labelled = target != IGNORED
+        assert torch.equal(target[labelled], expected[labelled])
+
+
+def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
+    cube, labels = coded(64, 64)
+    labels[:] = 1
+    labels[60, 60] = 2
+    crops = StrokeCrops(cube, labels, [1, 2], 8, normalisation=(0.0, 1.0))
+    batch = crops.draw(200, 3, np.random.default_rng(0))
+    share = (batch.target == 1).flatten(1).any(1).float().mean().item()
+    assert 0.4 < share < 0.65
+
+
+def test_fixed_crops_show_every_class_and_no_pixel_twice() -> None:
+    cube, labels = coded(40, 40)
+    labels[:] = 0
+    labels[:, :3] = 1
+    labels[38, 38] = 2
+    crops = StrokeCrops(cube, labels, [1, 2], 16, normalisation=(0.0, 1.0))
+    batches = list(crops.fixed(10, 4))
+    targets = torch.cat([batch.target for batch in batches])
+    assert (targets == 0).sum() == (labels == 1).sum()
+    assert (targets == 1).sum() == 1
+    few = torch.cat([batch.target for batch in crops.fixed(2, 4)])
+    assert set(few.unique().tolist()) == {IGNORED, 0, 1}
+    assert batches[0].wavelengths_um[0].tolist() == pytest.approx([0.40, 0.42, 0.43, 0.45])
+
+
+def test_values_are_normalised_and_missing_ones_filled() -> None:
+    data = np.full((8, 8, 3), 6.0, np.float32)
+    data[0, 0, 1] = np.nan
+    crops = StrokeCrops(
+        SpectralCube(data, np.array([1.0, 2, 3])),
+        np.ones((8, 8), np.uint8),
+        [1],
+        8,
+        normalisation=(2.0, 4.0),
+    )
+    assert crops.draw(2, 3, np.random.default_rng(0)).image.unique().tolist() == [1.0]
