@@ -78,7 +78,7 @@ def assemble(contents: FileContents, path: Path, requested: Bands | None) -> Spe
         WavelengthError: the requested wavelengths do not fit the bands.
     """
     _check_array(contents, path)
-    notes: list[str] = []
+    notes = list(contents.notes)
     bands = _choose_bands(contents, path, requested, notes)
     n_known = None if bands is None else bands.wavelengths.size
     data = bands_last(contents.data, band_axis(contents, n_known))

@@ -18,7 +18,7 @@ from carl.cube import LazyArray, SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
 from carl.io.arcgis import envi_keys, is_arcgis_header
-from carl.io.reader import FileContents, Reader, reading, starts_with
+from carl.io.reader import FileContents, Reader, starts_with
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
 """Endings of the data file beside a header, the likeliest first."""
@@ -227,11 +227,10 @@ def _memory_map(header: Header, header_path: Path, data_path: Path) -> LazyArray
     from spectral.io import bilfile, bipfile, bsqfile, envi
 
     layouts = {"bil": bilfile.BilFile, "bip": bipfile.BipFile, "bsq": bsqfile.BsqFile}
-    with reading(header_path, "ENVI"):
-        parameters = envi.gen_params({"byte order": "0", **header})
-        parameters.filename = str(data_path)
-        layout = layouts[str(header["interleave"]).lower()]
-        mapped: LazyArray = layout(parameters, dict(header)).open_memmap(interleave="bip")
+    parameters = envi.gen_params({"byte order": "0", **header})
+    parameters.filename = str(data_path)
+    layout = layouts[str(header["interleave"]).lower()]
+    mapped: LazyArray = layout(parameters, dict(header)).open_memmap(interleave="bip")
     return mapped
 
 

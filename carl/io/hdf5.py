@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from carl.io.lazy import TransposedArray
-from carl.io.reader import FileContents, Reader, reading
+from carl.io.reader import FileContents, Reader
 from carl.io.variables import Variable, choose_cube, find_wavelengths
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -35,7 +35,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     import h5py
 
-    with reading(path, "HDF5"), ExitStack() as on_failure:
+    with ExitStack() as on_failure:
         file = on_failure.enter_context(h5py.File(path, "r"))
         datasets = _datasets(file)
         variables = [

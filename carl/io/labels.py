@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import LabelError
 from carl.files import atomic_write
+from carl.io.reader import reading
 
 Colour = tuple[int, int, int]
 
@@ -183,20 +184,12 @@ def _read_pixels(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
         raise LabelError(f"{path.name} is no label map that can be read: use .png, .tif or .npy.")
-    # As in `carl.io.reader.reading`: decoders of damaged files raise exceptions of every kind.
-    try:
+    with reading(path, "a label map", LabelError):
         if suffix == ".png":
             return _read_png(path)
         if suffix == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
         return _read_tiff(path)
-    except LabelError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise LabelError(
-            f"{path.name} cannot be read as a label map ({reason}): it is damaged or cut off."
-        ) from error
 
 
 def _read_png(path: Path) -> NDArray[Any]:

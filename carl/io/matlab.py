@@ -8,7 +8,7 @@ import numpy as np
 
 from carl.io import hdf5
 from carl.io.mat5 import stored_arrays
-from carl.io.reader import FileContents, Reader, reading
+from carl.io.reader import FileContents, Reader
 from carl.io.variables import Variable, choose_cube, find_wavelengths
 
 
@@ -25,16 +25,15 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     if hdf5.is_hdf5(path):
         return hdf5.read(path, variable)
-    with reading(path, "MATLAB"):
-        arrays = {array.name: array for array in stored_arrays(path)}
-        variables = [Variable(array.name, array.shape, array.kind) for array in arrays.values()]
-        cube = choose_cube(variables, variable, path)
-        listed = find_wavelengths(variables, cube)
-        return FileContents(
-            data=arrays[cube.name].load(),
-            wavelengths=None if listed is None else np.ravel(arrays[listed.name].load()),
-            metadata={"format": "MATLAB", "variable": cube.name},
-        )
+    arrays = {array.name: array for array in stored_arrays(path)}
+    variables = [Variable(array.name, array.shape, array.kind) for array in arrays.values()]
+    cube = choose_cube(variables, variable, path)
+    listed = find_wavelengths(variables, cube)
+    return FileContents(
+        data=arrays[cube.name].load(),
+        wavelengths=None if listed is None else np.ravel(arrays[listed.name].load()),
+        metadata={"format": "MATLAB", "variable": cube.name},
+    )
 
 
 READER = Reader("MATLAB", (".mat",), sniff, read)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from carl.cube import LazyArray
 from carl.errors import CubeError
-from carl.io.reader import FileContents, Reader, reading
+from carl.io.reader import FileContents, Reader
 from carl.io.variables import Variable, choose_cube, find_wavelengths
 
 
@@ -30,16 +30,15 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     if path.suffix.lower() == ".npz":
         return _read_npz(path, variable)
-    with reading(path, "NumPy .npy"):
-        with path.open("rb") as file:
-            _, _, dtype = _array_header(file)
-        _refuse_objects(dtype, path)
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    with path.open("rb") as file:
+        _, _, dtype = _array_header(file)
+    _refuse_objects(dtype, path)
+    data = np.load(path, mmap_mode="r", allow_pickle=False)
     return FileContents(data=data, metadata={"format": "NumPy"})
 
 
 def _read_npz(path: Path, wanted: str | None) -> FileContents:
-    with reading(path, "NumPy .npz"), zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive:
         variables = []
         for entry in archive.namelist():
             if entry.endswith(".npy"):

@@ -34,6 +34,7 @@ class FileContents:
         offset: added after scaling, one number or one per band.
         nodata: the stored number that means "no data", or None.
         metadata: what else is worth keeping.
+        notes: sentences the user should read.
     """
 
     data: LazyArray
@@ -47,6 +48,7 @@ class FileContents:
     offset: ArrayLike = 0.0
     nodata: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Reader:
         suffixes: file name endings, lower case, with their dot; a file without one has "".
         sniff: whether a file with such an ending is of this format; looks at a few bytes at most.
         read: reads the file; the second argument names the variable wanted, where a file has many.
+            It raises a `CubeError` where it knows what is wrong. Whatever else it raises, the
+            registry takes for a damaged file.
     """
 
     name: str
@@ -67,15 +71,19 @@ class Reader:
 
 
 @contextmanager
-def reading(path: Path, format_name: str) -> Iterator[None]:
+def reading(path: Path, what: str, kind: type[CarlError] = CubeError) -> Iterator[None]:
     """Turn whatever a library raises on a damaged file into one clear sentence.
 
     Decoders raise nearly every type there is when bytes are flipped (struct.error, zlib.error,
-    KeyError, RecursionError, MemoryError...), so all of them are caught; keep the body to the calls
-    of the library.
+    KeyError, RecursionError, MemoryError...), so all of them are caught; keep the body to decoding.
+
+    Args:
+        path: the file.
+        what: what it is read as.
+        kind: the error to raise.
 
     Raises:
-        CubeError: instead of any exception that is not a `CarlError`.
+        CarlError: of that kind, instead of any exception that is none.
     """
     try:
         yield
@@ -83,9 +91,9 @@ def reading(path: Path, format_name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CubeError(
-            f"{path.name} cannot be read as {format_name} ({reason}): "
-            "it is damaged, cut off or not such a file."
+        raise kind(
+            f"{path.name} cannot be read as {what} ({reason}): "
+            "it is damaged, cut off or no such file."
         ) from error
 
 

@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import envi, hdf5, matlab, numpy_files, tiff
+from carl.io import envi, hdf5, matlab, numpy_files, tiff, tivita
 from carl.io.assembly import assemble, requested_bands
 from carl.io.reader import Reader, reading
 
 READERS: tuple[Reader, ...] = (
     envi.READER,
+    tivita.READER,
     tiff.READER,
     numpy_files.READER,
     matlab.READER,
@@ -55,15 +56,17 @@ def read_cube(
     """
     path = Path(path)
     requested = requested_bands(wavelengths, camera)
-    if path.is_dir():
-        raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
-    if not path.is_file():
-        raise CubeError(f"{path} does not exist: check the name and the folder.")
+    with reading(path, "a file"):
+        if path.is_dir():
+            raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
+        if not path.is_file():
+            raise CubeError(f"{path} does not exist: check the name and the folder.")
     reader = _find_reader(path)
     if reader is None:
         raise CubeError(_unknown(path))
     with reading(path, reader.name):
-        return assemble(reader.read(path, variable), path, requested)
+        contents = reader.read(path, variable)
+    return assemble(contents, path, requested)
 
 
 def _find_reader(path: Path) -> Reader | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.errors import CubeError
-from carl.io.reader import FileContents, Reader, reading, starts_with
+from carl.io.reader import FileContents, Reader, starts_with
 from carl.io.tiff_metadata import TiffFacts, tiff_facts
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     import tifffile
 
-    with reading(path, "TIFF"), _complaints() as complaints, tifffile.TiffFile(path) as file:
+    with _complaints() as complaints, tifffile.TiffFile(path) as file:
         series = _widest_series(file)
         if any("invalid page offset" in complaint for complaint in complaints):
             raise CubeError(f"{path.name} is cut off: pages at its end are missing.")

@@ -1,0 +1,84 @@
+"""SpecCube files of the Tivita tissue camera.
+
+Twelve bytes give width, height and bands as big-endian int32; big-endian float32 reflectance
+follows, column by column from the left, each from the bottom up, the bands of a pixel together.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from carl.errors import CubeError
+from carl.io.reader import FileContents, Reader
+from carl.wavelengths import camera
+
+CAMERA = "tivita"
+OTHER_CAMERA = "tivita-step5"
+
+_HEADER_BYTES = 12
+_NAME_ENDING = "_speccube.dat"
+_LARGEST_SIDE = 100_000
+
+
+def sniff(path: Path) -> bool:
+    """Whether the file is named like a SpecCube, or its size is what its first bytes say."""
+    try:
+        shape = _shape(path)
+        size = path.stat().st_size
+    except (OSError, struct.error):
+        return False
+    return path.name.lower().endswith(_NAME_ENDING) or size == _size_of(shape)
+
+
+def read(path: Path, variable: str | None = None) -> FileContents:
+    """The cube, memory-mapped.
+
+    The file does not tell its wavelengths; a hundred bands get those of the camera "tivita", with a
+    note that another reading is published.
+
+    Raises:
+        CubeError: the size of the file is not what its first bytes say.
+    """
+    width, height, n_bands = shape = _shape(path)
+    size, actual = _size_of(shape), path.stat().st_size
+    if size != actual:
+        raise CubeError(
+            f"{path.name} says it holds {width} × {height} × {n_bands} numbers, {size} bytes, "
+            f"but has {actual}: it is cut off or no SpecCube."
+        )
+    stored = np.memmap(path, ">f4", "r", _HEADER_BYTES, shape)
+    known = camera(CAMERA)
+    fits = n_bands == known.n_bands
+    return FileContents(
+        data=stored[:, ::-1].transpose(1, 0, 2),
+        band_axis=2,
+        wavelengths=known.wavelengths if fits else None,
+        wavelength_unit="nm",
+        metadata={"format": "Tivita SpecCube"},
+        notes=(
+            f"Wavelengths are those of the camera {CAMERA}; {OTHER_CAMERA} is another published "
+            "reading of such files, up to 5 nm away.",
+        )
+        if fits
+        else (),
+    )
+
+
+def _shape(path: Path) -> tuple[int, int, int]:
+    """Width, height and number of bands as the first bytes say."""
+    with path.open("rb") as file:
+        width, height, n_bands = struct.unpack(">3i", file.read(_HEADER_BYTES))
+    return width, height, n_bands
+
+
+def _size_of(shape: tuple[int, int, int]) -> int:
+    if not all(0 < side < _LARGEST_SIDE for side in shape):
+        return -1
+    width, height, n_bands = shape
+    return _HEADER_BYTES + 4 * width * height * n_bands
+
+
+READER = Reader("Tivita SpecCube", (".dat",), sniff, read)
