@@ -4,13 +4,12 @@ from carl.inference.blocks import fill_missing, mirrored, normalisation
 from carl.inference.cache import FeatureCache, cube_key
 from carl.inference.embedding import Embedding, embed
 from carl.inference.pca import pca_picture
-from carl.inference.precision import choose_precision, has_fast_bf16
+from carl.inference.precision import has_fast_bf16
 from carl.inference.upsampling import upsample
 
 __all__ = [
     "Embedding",
     "FeatureCache",
-    "choose_precision",
     "cube_key",
     "embed",
     "fill_missing",

@@ -17,18 +17,15 @@ from carl.files import atomic_write
 from carl.inference.blocks import PatchReader, normalisation
 from carl.inference.engine import Engine
 from carl.inference.pca import pca_picture
-from carl.inference.precision import choose_precision
+from carl.inference.plan import make_plan
 from carl.inference.tiling import encode_in_tiles
-from carl.inference.turbo import BandGroups, choose_groups
+from carl.inference.turbo import BandGroups
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
 FloatMap = NDArray[np.float32]
 
-SPEEDS = ("exact", "turbo")
 _BLOCK_BYTES = 32 << 20
-_SAMPLED_ROWS = 8
-"""Turbo is measured on a lattice of this many by this many patches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +41,8 @@ class Embedding:
         fingerprint: of its configuration and weights.
         precision: that it computed in, "float32" or "bf16".
         speed: "exact", or "turbo" where neighbouring bands were merged.
-        fidelity: median cosine of turbo's spectral features to the exact ones, on a sample of
-            patches of this cube; 1 where turbo found nothing to merge; None if not asked for.
+        fidelity: how near the spectral features come to those of all bands in float32, measured as
+            `carl.inference.plan.fidelity` on a sample; None where nothing is approximated.
     """
 
     spatial: FloatMap
@@ -114,37 +111,30 @@ def embed(
     Args:
         cube: with known wavelengths.
         model: in eval mode, on the device to compute on.
-        precision: "float32", "bf16", or "auto": bf16 where the device is fast in it.
+        precision: "float32", "bf16", or "auto": bf16 where the device is fast in it and the
+            features survive it.
         speed: "exact", or "turbo": neighbouring bands are merged before the network as far as the
-            features stay the same to a cosine of 0.99, which `Embedding.fidelity` tells.
+            features survive it. They do if they stay the same to a cosine of 0.99 on a sample.
         progress: told many times a second; cancels by raising.
 
     Raises:
         WavelengthError: the wavelengths are not known.
         CubeError: no band is good, or no value is finite.
-        ModelError: no such precision.
-        CarlError: no such speed, or not enough memory for a single patch.
+        CarlError: no such precision or speed, or not enough memory for a single patch.
         Cancelled: by `progress`.
     """
-    if speed not in SPEEDS:
-        raise CarlError(f"'{speed}' is not a speed: choose exact or turbo.")
-    device = next(model.parameters()).device
-    chosen = choose_precision(precision, device)
     cube = cube.usable_bands()
     cube.require_wavelengths()
-
     mean, std = normalisation(cube, model, part(progress, 0.0, 0.05))
     reader = PatchReader(cube, model.patch_size, mean, std)
-    engine = Engine(model, chosen)
+    progress(0.05, "Trying what can be left out")
+    plan = make_plan(reader, model, precision, speed)
+    engine = Engine(model, plan.precision)
 
     def report(fraction: float, message: str) -> None:
         progress(fraction, f"{message} ({engine.note})" if engine.note else message)
 
-    groups, fidelity = None, None
-    if speed == "turbo":
-        report(0.05, "Measuring which bands can be merged")
-        groups, fidelity = _turbo_groups(reader, engine)
-    spectral = _spectral_map(reader, engine, groups, part(report, 0.1, 0.9))
+    spectral = _spectral_map(reader, engine, plan.groups, part(report, 0.1, 0.9))
     spatial = encode_in_tiles(engine.spatial, spectral, progress=part(report, 0.9, 1.0))
     return Embedding(
         spatial=spatial,
@@ -153,9 +143,9 @@ def embed(
         patch_size=model.patch_size,
         model=model.name,
         fingerprint=model.fingerprint,
-        precision=chosen,
-        speed="exact" if groups is None else "turbo",
-        fidelity=fidelity,
+        precision=plan.precision,
+        speed="exact" if plan.groups is None else "turbo",
+        fidelity=plan.fidelity,
     )
 
 
@@ -176,16 +166,3 @@ def _spectral_map(
         features = engine.spectral(merged, wavelengths / 1000, done)
         maps.append(features.reshape(rows.stop - rows.start, w, -1))
     return np.concatenate(maps)
-
-
-def _turbo_groups(reader: PatchReader, engine: Engine) -> tuple[BandGroups | None, float]:
-    """Groups of bands to merge, chosen on patches spread over the cube, and their fidelity."""
-    rows, columns = (
-        np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).round().astype(int)) for n in reader.grid
-    )
-    strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for y in rows for x in columns]
-    return choose_groups(
-        np.concatenate(strips, axis=2),
-        reader.cube.require_wavelengths(),
-        lambda strip, nm: engine.spectral(strip, nm / 1000),
-    )

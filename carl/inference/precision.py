@@ -6,30 +6,8 @@ from typing import Literal
 
 import torch
 
-from carl.errors import ModelError
-
 Precision = Literal["float32", "bf16"]
-
-
-def choose_precision(precision: str, device: torch.device) -> Precision:
-    """The precision to compute in.
-
-    Args:
-        precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 where the device has instructions
-            for it, which makes the network several times as fast at a cosine of about 0.9999 to
-            float32, else float32.
-        device: where the model lies.
-
-    Raises:
-        ModelError: no such precision.
-    """
-    if precision == "auto":
-        return "bf16" if has_fast_bf16(device) else "float32"
-    if precision == "float32":
-        return "float32"
-    if precision == "bf16":
-        return "bf16"
-    raise ModelError(f"'{precision}' is not a precision: choose auto, float32 or bf16.")
+PRECISIONS = ("auto", "float32", "bf16")
 
 
 def has_fast_bf16(device: torch.device) -> bool:

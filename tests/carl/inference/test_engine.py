@@ -70,7 +70,7 @@ def test_without_memory_for_one_patch_it_ends_in_a_sentence(
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_model: CARL) -> None:
-    with pytest.raises(RuntimeError, match="[Ss]ize"):
+    with pytest.raises(RuntimeError, match=r"[Ss]ize"):
         Engine(tiny_model, "float32").spatial(
             np.zeros((2, 2, tiny_model.embed_dim + 1), np.float32)
         )

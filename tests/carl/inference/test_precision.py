@@ -3,26 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from carl.errors import ModelError
-from carl.inference.precision import choose_precision, has_fast_bf16
-
-CPU = torch.device("cpu")
+from carl.inference.precision import has_fast_bf16
 
 
-@pytest.mark.parametrize("name", ["float32", "bf16"])
-def test_a_wish_is_respected(name: str) -> None:
-    assert choose_precision(name, CPU) == name
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("avx", [True, False])
+def test_the_processor_is_asked(monkeypatch: pytest.MonkeyPatch, amx: bool, avx: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    assert has_fast_bf16(torch.device("cpu")) == (amx or avx)
 
 
-def test_automatic_is_bf16_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert choose_precision("auto", CPU) == "float32"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert choose_precision("auto", CPU) == "bf16"
+def test_devices_nobody_vouches_for_are_taken_to_be_slow() -> None:
     assert not has_fast_bf16(torch.device("mps"))
-
-
-def test_an_unknown_precision() -> None:
-    with pytest.raises(ModelError, match="choose auto, float32 or bf16"):
-        choose_precision("half", CPU)

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carl.inference.turbo import BandGroups, choose_groups
-
-NM = np.linspace(400, 790, 40)
+from carl.inference.turbo import BandGroups, groups_to_try
 
 
 @given(n_bands=st.integers(2, 60), size=st.integers(2, 16), seed=st.integers(0, 9))
@@ -27,32 +25,9 @@ def test_groups_are_neighbours_and_hold_every_band_once(n_bands: int, size: int,
         assert value == pytest.approx(nm, rel=1e-6)
 
 
-def mean_and_slope(strip: np.ndarray, nm: np.ndarray) -> np.ndarray:
-    """Features that hardly mind fewer bands: two moments of each patch's spectrum."""
-    spectra = strip[:, 0].T.astype(np.float64)
-    centred = (nm - nm.mean()) / np.ptp(nm)
-    return np.stack([spectra.mean(1), spectra @ centred / len(nm)], axis=1).astype(np.float32)
-
-
-def first_bands(strip: np.ndarray, nm: np.ndarray) -> np.ndarray:
-    """Features of single bands, which merging destroys."""
-    return strip[:3, 0].T
-
-
-def test_smooth_features_allow_the_largest_groups() -> None:
-    slopes = np.random.default_rng(0).normal(size=20)
-    strip = (1 + slopes * np.linspace(-1, 1, 40)[:, None])[:, None].astype(np.float32)
-    groups, fidelity = choose_groups(strip, NM, mean_and_slope)
-    assert groups is not None
-    assert len(groups.wavelengths) == 3
-    assert 0.99 <= fidelity < 1
-
-
-def test_features_of_single_bands_allow_none() -> None:
-    strip = np.random.default_rng(0).normal(size=(40, 1, 20)).astype(np.float32)
-    assert choose_groups(strip, NM, first_bands) == (None, 1.0)
-
-
-def test_few_bands_are_left_alone() -> None:
-    strip = np.ones((4, 1, 5), np.float32)
-    assert choose_groups(strip, NM[:4], mean_and_slope) == (None, 1.0)
+@given(n_bands=st.integers(2, 300))
+def test_the_fewest_groups_are_tried_first_and_a_colour_picture_is_the_least(n_bands: int) -> None:
+    counts = [each.starts.size for each in groups_to_try(np.arange(1.0, n_bands + 1))]
+    assert counts == sorted(counts)
+    assert all(3 <= count < n_bands for count in counts)
+    assert bool(counts) == (n_bands > 3)
