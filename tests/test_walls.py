@@ -16,7 +16,7 @@ PROGRAMS = sorted(
 
 HEAVY = {"torch", "timm", "napari", "qtpy", "skimage", "sklearn", "scipy", "tifffile", "h5py"}
 UNSAFE = re.compile(
-    r"^\s*(import|from)\s+(pickle|dill|joblib)\b|allow_pickle\s*=\s*True|weights_only\s*=\s*False"
+    r"\b(pickle|cloudpickle|dill|joblib)\.(loads?|Unpickler)\b|allow_pickle\s*=\s*True|weights_only\s*=\s*False"
     r"|\byaml\.(load|unsafe_load|full_load)\(|(?<![.\w])(eval|exec)\(",
     re.MULTILINE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from carl.errors import CubeError, LabelError
 
 if TYPE_CHECKING:
     from carl.io import LabelClass, LabelMap
+    from carl.learning import FineTuneResult
 
 
 def fit(
@@ -68,37 +70,57 @@ def fit(
     ]
     named = _named_classes(maps, classes)
 
-    from carl.learning import Segmenter
-    from carl.learning.finetune import finetune
+    from carl.learning import Segmenter, finetune
     from carl.model import load_model
     from carl.progress import part
 
     network = None if model == "none" else load_model(model, device=device)
     pixels = [label_map.labels for label_map in maps]
-    tuning: dict[str, Any] = {}
+    tuned: FineTuneResult | None = None
     with progress_line() as progress:
         if network is not None and tune is not None:
-            result = finetune(
+            tuned = finetune(
                 network, opened, pixels, tune=tune.value, progress=part(progress, 0, 0.8)
             )
-            network = result.model
-            tuning = {
-                "fine-tuning kept": result.kept,
-                "score before": result.score_before,
-                "score after": result.score_after,
-            }
+            network = tuned.model
             progress = part(progress, 0.8, 1)
         segmenter = Segmenter(network, classes=named).fit(opened, pixels, progress=progress)
     segmenter.save(output)
-    facts = {
-        "output": str(output),
-        "classes": {
-            each.name: sum(int((array == each.value).sum()) for array in pixels) for each in named
-        },
-        **tuning,
-        **segmenter.report,
+    counts = {
+        each.name: sum(int((array == each.value).sum()) for array in pixels)
+        for each in segmenter.classes
     }
-    show_json(facts) if json else show_facts(facts)
+    if json:
+        show_json(
+            {"output": str(output), "classes": counts, "report": segmenter.report}
+            | ({} if tuned is None else {"fine_tuning": _facts_of_tuning(tuned)})
+        )
+        return
+    facts = {
+        "output": output,
+        "classes": ", ".join(f"{name} {count} px" for name, count in counts.items()),
+    }
+    accuracy = segmenter.report["left_out_accuracy"]
+    if math.isfinite(accuracy):
+        facts["accuracy"] = f"{accuracy:.1%} of labels that were left out"
+    if network is not None:
+        state = "trained" if network.trained else "untrained: see 'carl models'"
+        share = segmenter.report["carl_share"]
+        facts["network"] = f"{network.name} ({state}) decides {share:.0%}"
+    if tuned is not None:
+        facts["fine-tuning"] = (
+            f"{'kept' if tuned.kept else 'not kept'}: held-out score {tuned.score_before:.3f} "
+            f"before, {tuned.score_after:.3f} after"
+        )
+    show_facts(facts)
+
+
+def _facts_of_tuning(result: FineTuneResult) -> dict[str, Any]:
+    return {
+        "kept": result.kept,
+        "score_before": result.score_before,
+        "score_after": result.score_after,
+    }
 
 
 def _named_classes(maps: Sequence[LabelMap], names: str | None) -> tuple[LabelClass, ...]:

@@ -1,0 +1,1 @@
+"""NumPy on spectra: one scale, one grid of wavelengths, colours."""

@@ -1,0 +1,139 @@
+"""`make demo`: napari on the bundled tissue, with the CARL dock.
+
+With a display the window opens for you. Without one the same job is done by a script in a virtual
+display: strokes are painted with the mouse, the map is waited for and exported, and pictures of the
+window are left beside the exported files in ``demo_output/``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import robot
+
+import carl
+from carl.files import resource_path
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from carl.io import LabelMap
+    from napari_carl.dock import CarlDock
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "demo_output"
+WINDOW = (1280, 800)
+STROKES: dict[str, tuple[int, list[robot.Stroke]]] = {
+    # class: width of the brush in pixels, and strokes by the (row, column) of their corners
+    "lumen": (8, [[(480, 640), (488, 600), (494, 570)], [(640, 800), (660, 830)]]),
+    "urothelium": (8, [[(50, 590), (60, 630), (85, 690)], [(130, 352), (180, 362), (230, 366)]]),
+    "stroma": (8, [[(430, 310), (445, 330), (470, 350)], [(50, 285), (80, 280), (110, 285)]]),
+    "blood": (4, [[(212, 52), (222, 47), (234, 46)], [(590, 30), (580, 35), (573, 46)]]),
+}
+"""What the script paints on the sample: two strokes a class, well inside the labelled regions."""
+
+
+def main() -> None:
+    """Open the window for a person, or do their job where nobody could see it."""
+    if robot.has_display():
+        import napari
+
+        open_sample()
+        napari.run()
+        return
+    print("No display here, so a script does the job in a virtual one.")
+    with robot.virtual_display(1920, 1080):
+        do_the_job()
+
+
+def open_sample() -> tuple[Viewer, CarlDock]:
+    """A viewer with the sample cube and the dock."""
+    import napari
+
+    viewer = napari.Viewer(title="napari-carl")
+    viewer.window.resize(*WINDOW)
+    viewer.open_sample("napari-carl", "bladder")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    return viewer, dock
+
+
+def do_the_job() -> None:
+    """From the sample to exported labels, with pictures on the way."""
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir()
+    truth = carl.read_labels(resource_path("sample", "bladder_labels.png"))
+    viewer, dock = open_sample()
+    try:
+        wait_for_features(dock)
+        height, width, bands = dock.session.cube.shape
+        print(f"opened   {height} × {width} pixels, {bands} bands")
+        robot.rest(1)
+        viewer.screenshot(OUTPUT / "window_1_opened.png", canvas_only=False)
+
+        paint_classes(viewer, dock, truth)
+        wait_for_map(dock)
+        painted = ", ".join(f"{c.name} {dock.session.counts[c.value]} px" for c in truth.classes)
+        print(f"painted  {painted}")
+        print(f"learned  in {dock.session.learned.seconds:.1f} s")
+        robot.rest(1)
+        viewer.screenshot(OUTPUT / "window_2_map.png", canvas_only=False)
+        report_scores(dock, truth)
+
+        dock.session.export(OUTPUT)
+        robot.wait_until(lambda: bool(dock.session.exported), 60, "exporting")
+        print(f"exported {len(dock.session.exported)} files")
+        robot.rest(1)
+        viewer.screenshot(OUTPUT / "window_3_exported.png", canvas_only=False)
+    finally:
+        viewer.close()
+    print(f"\nPictures of the window and the exported files are in {OUTPUT}:")
+    for path in sorted(OUTPUT.iterdir()):
+        print(f"  {path.name}")
+
+
+def wait_for_features(dock: CarlDock) -> None:
+    """Wait until the cube is shown in colour and the network has looked at it."""
+    session = dock.session
+    robot.wait_until(lambda: session.picture is not None, 60, "showing the cube")
+    robot.wait_until(lambda: session.features is not None, 300, "embedding the cube")
+
+
+def wait_for_map(dock: CarlDock) -> None:
+    """Wait until the map is there that follows the strokes as they are now."""
+    from napari_carl.tasks import Task
+
+    robot.rest(1)  # longer than the pause after which the dock begins by itself
+    session = dock.session
+    robot.wait_until(
+        lambda: session.learned is not None and session.tasks.state(Task.LEARNING) is None,
+        120,
+        "learning",
+    )
+
+
+def paint_classes(viewer: Viewer, dock: CarlDock, truth: LabelMap) -> None:
+    """Name the classes as in the truth and paint the strokes of each."""
+    dock.session.classes.replace(truth.classes)
+    for known in truth.classes:
+        brush, strokes = STROKES[known.name]
+        robot.press_key(str(known.value))
+        viewer.layers.selection.active.brush_size = brush
+        for stroke in strokes:
+            robot.paint(viewer, stroke)
+
+
+def report_scores(dock: CarlDock, truth: LabelMap) -> None:
+    """Print how well the map agrees with the labels that were not painted over."""
+    from carl.learning.metrics import evaluate
+
+    others = np.where(dock.session.strokes == 0, truth.labels, 0)
+    scores = evaluate(dock.session.learned.prediction.labels, others)
+    per_class = ", ".join(f"{c.name} {scores.iou[c.value]:.3f}" for c in truth.classes)
+    print(f"scored   mIoU {scores.miou:.3f} on {scores.n_pixels:,} other pixels ({per_class})")
+
+
+if __name__ == "__main__":
+    main()
