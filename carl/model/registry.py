@@ -47,13 +47,15 @@ class NamedModel:
 
 _EVA02_BASE = SpatialEncoderConfig("timm/eva02_base_patch14_224.mim_in22k", depth=8)
 
+# LayerScale keeps blocks with DINOv2 weights quiet at first. In a network that starts from random
+# weights it would make the features of all patches the same to five digits, so nano has none.
 NAMED_MODELS = {
     "carl-nano": NamedModel(
         "small enough for a laptop without a GPU",
-        2_515_488,
+        2_514_336,
         CARLConfig(
             spec_encoder_kwargs=SpectralEncoderConfig(
-                embed_dim=96, n_queries=8, depth=6, num_heads=4, layer_scale=1e-4
+                embed_dim=96, n_queries=8, depth=6, num_heads=4, layer_scale=None
             ),
             spat_encoder_kwargs=SpatialEncoderConfig("timm/vit_tiny_patch16_224", depth=4),
         ),

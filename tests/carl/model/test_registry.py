@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from carl.model import build_model, list_models, registry, save_model
 from carl.model.registry import DEFAULT_MODEL, NAMED_MODELS, weights_path
@@ -23,6 +24,18 @@ def test_the_default_is_small() -> None:
     nano = next(info for info in list_models() if info.default)
     assert nano.name == "carl-nano"
     assert nano.parameters <= 3_000_000
+
+
+def test_the_untrained_default_tells_spectra_apart_even_in_bf16() -> None:
+    model = build_model("carl-nano").eval()
+    image, wavelengths = torch.randn(1, 16, 32, 32), torch.linspace(0.4, 0.9, 16)
+    with torch.inference_mode():
+        exact = model.spectral_features(image, wavelengths).flatten(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model.spectral_features(image, wavelengths).flatten(2).float()
+    varying = [each - each.mean(dim=2, keepdim=True) for each in (exact, mixed)]
+    assert float(varying[0].std() / exact.std()) > 0.01
+    assert float(torch.cosine_similarity(*varying, dim=1).min()) > 0.95
 
 
 def test_sizes_are_those_of_the_paper() -> None:
