@@ -36,7 +36,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     import h5py
 
     with ExitStack() as on_failure:
-        file = on_failure.enter_context(h5py.File(path, "r"))
+        file = on_failure.enter_context(h5py.File(path, "r", locking=False))
         datasets = _datasets(file)
         variables = [
             Variable(name, dataset.shape[:: _direction(dataset)], dataset.dtype.kind)

@@ -76,6 +76,8 @@ def _find_reader(path: Path) -> Reader | None:
     except (OSError, ValueError):
         return None
     suffix = path.suffix.lower()
+    if suffix not in READABLE_SUFFIXES:
+        suffix = ""  # the dot may be part of the name: "scan 2.1" with its header "scan 2.1.hdr"
     return next((r for r in READERS if suffix in r.suffixes and r.sniff(path)), None)
 
 

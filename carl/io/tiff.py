@@ -52,7 +52,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         facts = tiff_facts(file, series)
         _check_size(path, series, facts)
         shape, band_axis = _layout(tuple(series.shape), series.axes, facts)
-        data = _pixels(path, series).reshape(shape)
+        data = _pixels(file, series).reshape(shape)
     return FileContents(
         data=data,
         band_axis=band_axis,
@@ -114,9 +114,10 @@ def _check_size(path: Path, series: Any, facts: TiffFacts) -> None:
         )
 
 
-def _pixels(path: Path, series: Any) -> NDArray[Any]:
+def _pixels(file: tifffile.TiffFile, series: Any) -> NDArray[Any]:
     if series.dataoffset is not None:
-        return np.memmap(path, series.dtype, "r", series.dataoffset, series.shape)
+        dtype = series.dtype.newbyteorder(file.byteorder)
+        return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
     try:
         pixels: NDArray[Any] = series.asarray()
     except ValueError as error:
@@ -124,7 +125,7 @@ def _pixels(path: Path, series: Any) -> NDArray[Any]:
             raise
         compression = getattr(series.keyframe.compression, "name", series.keyframe.compression)
         raise CubeError(
-            f"{path.name} is compressed with {compression}, which needs one more package: "
+            f"{file.filename} is compressed with {compression}, which needs one more package: "
             "pip install imagecodecs, or save the file with deflate or without compression."
         ) from error
     return pixels

@@ -127,23 +127,28 @@ def _from_gdal(xml: str) -> TiffFacts:
 def _from_ome(xml: str, index: int) -> TiffFacts:
     """The image of that index among those of a file."""
     try:
-        images = list(ElementTree.fromstring(xml).iter("{*}Image"))
+        images = _named(ElementTree.fromstring(xml), "Image")
     except ElementTree.ParseError:
         return TiffFacts()
     if index >= len(images):
         return TiffFacts()
     image = images[index]
-    channels = list(image.iter("{*}Channel"))
+    channels = _named(image, "Channel")
     centres = [channel.get("EmissionWavelength") for channel in channels]
     units = {channel.get("EmissionWavelengthUnit", "nm") for channel in channels}
     known = bool(centres) and None not in centres and len(units) == 1
-    pixels = next(image.iter("{*}Pixels"), None)
+    pixels = next(iter(_named(image, "Pixels")), None)
     return TiffFacts(
         size=None if pixels is None else math.prod(int(pixels.get(f"Size{a}", 1)) for a in "XYZCT"),
         wavelengths=_numbers(centres) if known else None,
         wavelength_unit=units.pop() if known else None,
         metadata={} if pixels is None else _ome_pixel_size(pixels),
     )
+
+
+def _named(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """All elements of that name within one, whatever their namespace."""
+    return [found for found in element.iter() if found.tag.rpartition("}")[2] == name]
 
 
 def _ome_pixel_size(pixels: ElementTree.Element) -> dict[str, Any]:

@@ -1,0 +1,205 @@
+"""TIFF in the dialects of those who write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from carl.errors import CubeError, WavelengthError
+from carl.io import read_cube
+
+NM = np.arange(400.0, 470.0, 10.0)
+CUBE = np.arange(20 * 30 * 7, dtype=np.uint16).reshape(20, 30, 7)
+BANDS_FIRST = np.moveaxis(CUBE, -1, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"metadata": None},
+        {"metadata": {"axes": "CYX"}},
+        {"imagej": True},
+        {"ome": True, "metadata": {"axes": "CYX"}},
+        {"compression": "zlib", "predictor": True},
+        {"planarconfig": "separate", "photometric": "minisblack"},
+        {"bigtiff": True, "byteorder": ">"},
+        {"tile": (16, 16)},
+    ],
+)
+def test_bands_first(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, **arguments)
+    assert np.array_equal(read_cube(tmp_path / "a.tif").data, CUBE)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"planarconfig": "contig", "photometric": "minisblack"},
+        {"metadata": {"axes": "YXC"}},
+        {"compression": "zlib"},
+    ],
+)
+def test_bands_last(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", CUBE, **arguments)
+    assert np.array_equal(read_cube(tmp_path / "a.tif").data, CUBE)
+
+
+def test_uncompressed_pixels_are_mapped(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
+    assert isinstance(read_cube(tmp_path / "a.tif").data, np.memmap)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_round_trip_with_wavelengths_inside(tmp_path: Path, data: st.DataObject) -> None:
+    height, width = data.draw(st.tuples(st.integers(2, 9), st.integers(2, 9)))
+    n_bands = data.draw(st.sampled_from([1, 2, 3, 4, 5, 31]))
+    dtype = data.draw(st.sampled_from(["u1", "u2", "i2", "f4", "f8"]))
+    pixels = np.arange(height * width * n_bands).reshape(height, width, n_bands).astype(dtype)
+    nm = 400.0 + 10 * np.arange(n_bands)
+    facts = {"axes": "CYX", "wavelengths": nm.tolist(), "scale": 0.5, "offset": 1.0}
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.moveaxis(pixels, -1, 0),
+        photometric="minisblack",
+        compression=data.draw(st.sampled_from([None, "zlib"])),
+        metadata=facts,
+    )
+    cube = read_cube(tmp_path / "a.tif")
+    assert np.array_equal(cube.data, pixels)
+    assert np.array_equal(cube.wavelengths, nm)
+    np.testing.assert_allclose(cube.to_numpy(), pixels * 0.5 + 1)
+
+
+def test_a_colour_picture_is_a_cube_of_three_bands(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
+    assert read_cube(tmp_path / "a.tif", camera="srgb").shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "\n".join(map(str, NM))),
+        ("a_wavelengths.csv", "band,wavelength_um\n" + "\n".join(f"b,{nm / 1e3}" for nm in NM)),
+        ("a_wavelengths.txt", "\n".join(map(str, NM))),
+        ("a.json", str(NM.tolist())),
+        ("a.json", f'{{"wavelengths": {(NM / 1e3).tolist()}, "unit": "µm"}}'),
+    ],
+)
+def test_wavelengths_beside(tmp_path: Path, name: str, content: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
+    (tmp_path / name).write_text(content)
+    cube = read_cube(tmp_path / "a.tif")
+    np.testing.assert_allclose(cube.wavelengths, NM)
+    assert cube.metadata["wavelength_source"] == name
+
+
+@pytest.mark.parametrize(
+    "content", ['{"classes": []}', "[1, 2", "[400, 500]", "[0, 0]", '{"wavelengths": "x"}']
+)
+def test_other_files_beside_are_passed_over(tmp_path: Path, content: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
+    (tmp_path / "a.json").write_text(content)
+    assert read_cube(tmp_path / "a.tif").wavelengths is None
+
+
+def test_gdal_metadata(tmp_path: Path) -> None:
+    items = "".join(
+        f'<Item name="wavelength" sample="{i}">{nm}</Item>'
+        f'<Item name="wavelength_units" sample="{i}">nanometers</Item>'
+        f'<Item name="fwhm" sample="{i}">{5 + i}</Item>'
+        f'<Item name="bbl" sample="{i}">{int(i != 2)}</Item>'
+        f'<Item name="SCALE" sample="{i}" role="scale">0.0001</Item>'
+        f'<Item name="OFFSET" sample="{i}" role="offset">{i}</Item>'
+        for i, nm in reversed(list(enumerate(NM)))
+    )
+    xml = f"<GDALMetadata><Item name='AREA'>x</Item>{items}</GDALMetadata>"
+    tags = [(42112, "s", 0, xml, True), (42113, "s", 0, "-9999", True)]
+    stored = BANDS_FIRST.astype(np.int16)
+    stored[0, 0, 0] = -9999
+    tifffile.imwrite(tmp_path / "a.tif", stored, metadata=None, planarconfig="separate",
+                     photometric="minisblack", extratags=tags)  # fmt: skip
+    cube = read_cube(tmp_path / "a.tif")
+    np.testing.assert_array_equal(cube.wavelengths, NM)
+    np.testing.assert_array_equal(cube.fwhm, 5 + np.arange(7))
+    assert np.flatnonzero(~cube.good_bands).tolist() == [2]
+    assert np.isnan(cube.to_numpy()[0, 0, 0])
+    np.testing.assert_allclose(cube.spectrum(0, 1), CUBE[0, 1] * 1e-4 + np.arange(7), rtol=1e-6)
+
+
+def test_ome_channels(tmp_path: Path) -> None:
+    facts = {
+        "axes": "CYX",
+        "Channel": {"EmissionWavelength": NM.tolist(), "EmissionWavelengthUnit": ["nm"] * 7},
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.25,
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", BANDS_FIRST, metadata=facts)
+    cube = read_cube(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(cube.wavelengths, NM)
+    assert cube.metadata["pixel_size"] == (0.25, 0.5)
+    assert cube.metadata["pixel_unit"] == "µm"
+
+
+def test_imagej_labels(tmp_path: Path) -> None:
+    labels = [f"slice {i}: {nm:g} nm" for i, nm in enumerate(NM)]
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, imagej=True, metadata={"Labels": labels})
+    np.testing.assert_array_equal(read_cube(tmp_path / "a.tif").wavelengths, NM)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (1, 20, 30)])
+def test_an_image_of_one_band(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8))
+    if len(shape) == 3:
+        assert read_cube(tmp_path / "a.tif").shape == (20, 30, 1)
+    else:
+        with pytest.raises(CubeError, match="two-dimensional image of 20 × 30"):
+            read_cube(tmp_path / "a.tif")
+
+
+def test_time_and_depth_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((3, 4, 20, 30), np.uint8), metadata={"axes": "TZYX"}
+    )
+    with pytest.raises(CubeError, match="4 dimensions"):
+        read_cube(tmp_path / "a.tif")
+
+
+def test_unknown_compression_names_the_remedy(tmp_path: Path) -> None:
+    pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    tag = (259).to_bytes(2, "little") + (3).to_bytes(2, "little") + (1).to_bytes(4, "little")
+    at = -1
+    while (at := content.find(tag, at + 1)) >= 0:
+        content[at + 8 : at + 10] = (50000).to_bytes(2, "little")  # zstd
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(CubeError, match=r"a\.tif"):
+        read_cube(tmp_path / "a.tif")
+
+
+def test_wavelengths_given_have_to_fit(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
+    assert np.array_equal(read_cube(tmp_path / "a.tif", wavelengths=NM).wavelengths, NM)
+    with pytest.raises(WavelengthError, match=r"a\.tif has 7 bands but the camera tivita has 100"):
+        read_cube(tmp_path / "a.tif", camera="tivita")
+
+
+def test_real_files(shared: Path) -> None:
+    bladder = shared / "data" / "hims_bladder" / "hims_bladder_uint16.tif"
+    assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
+    landsat = read_cube(shared / "data" / "landsat7_stars" / "L7_ETMs.tif", camera="landsat-7")
+    assert landsat.shape == (352, 349, 6)
+    assert landsat.metadata["pixel_size"] == pytest.approx((28.5, 28.5))
+    with pytest.raises(CubeError, match="two-dimensional"):
+        read_cube(shared / "data" / "micasense_rededge" / "IMG_0000_1.tif")
