@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -123,7 +122,7 @@ class Keys:
             "E": lambda _: self._tools.use("erase"),
         }
         for value in range(1, N_KEYS + 1):
-            actions[str(value)] = partial(self._paint_class, value)
+            actions[str(value)] = self._painting(value)
         for provider in providers:
             for key, action in actions.items():
                 before = provider.bind_key(key, action, overwrite=True)
@@ -134,7 +133,10 @@ class Keys:
             provider.bind_key(key, before, overwrite=True)
         self._bound.clear()
 
-    def _paint_class(self, value: int, _: Any) -> None:
-        if value in self._session.classes:
-            self._session.classes.choose(value)
-            self._tools.use("paint")
+    def _painting(self, value: int) -> Callable[[Any], None]:
+        def paint_class(_: Any) -> None:  # not a partial: napari asks bindings for their __name__
+            if value in self._session.classes:
+                self._session.classes.choose(value)
+                self._tools.use("paint")
+
+        return paint_class
