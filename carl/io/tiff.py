@@ -120,8 +120,8 @@ def _pixels(file: tifffile.TiffFile, series: Any) -> NDArray[Any]:
         return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
     try:
         pixels: NDArray[Any] = series.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
             raise
         compression = getattr(series.keyframe.compression, "name", series.keyframe.compression)
         raise CubeError(

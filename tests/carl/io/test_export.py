@@ -1,0 +1,125 @@
+"""What a user takes home."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carl.cube import SpectralCube
+from carl.errors import Cancelled, LabelError, OutputError
+from carl.io import LabelClass, export_results, read_labels
+from carl.io.export import class_statistics, mask_names
+
+CLASSES = (
+    LabelClass(1, "lumen", (255, 0, 0)),
+    LabelClass(2, "blood / vessel", (0, 255, 0)),
+    LabelClass(7, "absent", (0, 0, 255)),
+)
+
+
+@pytest.fixture
+def cube() -> SpectralCube:
+    pixels = np.random.default_rng(1).random((50, 40, 3), np.float32)
+    pixels[3, 4] = np.nan
+    facts = {"pixel_size": (2.0, 0.5), "pixel_unit": "µm"}
+    return SpectralCube(pixels, [500, 600.5, 700], name="slide", metadata=facts)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    labels = np.zeros((50, 40), np.uint8)
+    labels[:5] = 1
+    labels[20:40, 10:] = 2
+    labels[45:] = 3
+    return labels
+
+
+def test_everything_is_written(tmp_path: Path, cube: SpectralCube, labels: np.ndarray) -> None:
+    told: list[float] = []
+    files = export_results(
+        tmp_path / "out", "slide", labels, CLASSES, cube,
+        progress=lambda fraction, message: told.append(fraction),
+    )  # fmt: skip
+    assert sorted(files) == sorted((tmp_path / "out").iterdir())
+    assert {file.name for file in files} == {
+        "slide_labels.tif", "slide_labels.png", "slide_classes.json", "slide_classes.csv",
+        "slide_mask_lumen.png", "slide_mask_blood_vessel.png", "slide_mask_absent.png",
+        "slide_mask_class_3.png",
+    }  # fmt: skip
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+    for name in ("slide_labels.tif", "slide_labels.png"):
+        back = read_labels(tmp_path / "out" / name, cube.shape)
+        assert np.array_equal(back.labels, labels)
+        assert [c.name for c in back.classes] == ["lumen", "blood / vessel", "class 3", "absent"]
+    with Image.open(tmp_path / "out" / "slide_mask_lumen.png") as mask:
+        assert np.array_equal(np.array(mask), np.where(labels == 1, 255, 0))
+    content = json.loads((tmp_path / "out" / "slide_classes.json").read_text("utf-8"))
+    assert content["classes"][0] == {"value": 1, "name": "lumen", "colour": "#ff0000"}
+
+    with (tmp_path / "out" / "slide_classes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["lumen", "blood / vessel", "class 3", "absent"]
+    assert [int(row["pixels"]) for row in rows] == [200, 600, 200, 0]
+    assert float(rows[1]["share"]) == pytest.approx(0.6)
+    assert float(rows[1]["area"]) == pytest.approx(600.0)
+    assert rows[1]["area_unit"] == "µm²"
+    expected = np.nanmean(np.asarray(cube.data)[labels == 1], axis=0)
+    means = [float(rows[0][column]) for column in ("mean_500", "mean_600.5", "mean_700")]
+    np.testing.assert_allclose(means, expected, rtol=1e-5)
+    assert rows[3]["mean_500"] == ""
+
+
+def test_unknown_size_and_wavelengths_stay_empty(tmp_path: Path, labels: np.ndarray) -> None:
+    export_results(tmp_path, "a", labels, CLASSES, SpectralCube(np.ones((50, 40, 2))))
+    with (tmp_path / "a_classes.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["area"], row["mean_band_1"], row["mean_band_2"]) == ("", "1", "1")
+
+
+def test_statistics_stream_over_blocks(
+    cube: SpectralCube, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = class_statistics(cube, labels, CLASSES)
+    monkeypatch.setattr("carl.io.export._BLOCK_BYTES", 4 * 40 * 3 * 7)
+    for one, other in zip(whole, class_statistics(cube, labels, CLASSES), strict=True):
+        assert one.pixels == other.pixels
+        np.testing.assert_allclose(one.mean, other.mean)
+
+
+def test_labels_of_another_size(tmp_path: Path, cube: SpectralCube) -> None:
+    with pytest.raises(LabelError, match="4 × 4 pixels but slide is 50 × 40"):
+        export_results(tmp_path / "out", "a", np.ones((4, 4), int), CLASSES, cube)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stop_at", [0.0, 0.9])
+def test_cancelling_leaves_nothing(
+    tmp_path: Path, cube: SpectralCube, labels: np.ndarray, stop_at: float
+) -> None:
+    def stop(fraction: float, message: str) -> None:
+        if fraction >= stop_at:
+            raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        export_results(tmp_path, "a", labels, CLASSES, cube, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path, cube: SpectralCube, labels: np.ndarray) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_results(tmp_path / "file", "a", labels, CLASSES, cube)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_mask_names_are_safe_and_different() -> None:
+    names = ["a/b", "a b", "Ünïcode", "..", "", "A_B", "fine"]
+    classes = [LabelClass(value, name, (0, 0, 0)) for value, name in enumerate(names, 1)]
+    assert mask_names(classes) == ["a_b_1", "a_b_2", "Ünïcode", "4", "5", "A_B_6", "fine"]

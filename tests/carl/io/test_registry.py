@@ -1,0 +1,72 @@
+"""One way in for every format."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carl.errors import CubeError
+from carl.io import READABLE_SUFFIXES, check_pixels, is_readable, read_cube
+
+
+def test_suffixes_for_a_file_dialog() -> None:
+    assert {".hdr", ".dat", ".tif", ".npy", ".npz", ".mat", ".h5"} <= set(READABLE_SUFFIXES)
+    assert all(suffix.startswith(".") for suffix in READABLE_SUFFIXES)
+
+
+@pytest.mark.parametrize("name", ["none.hdr", "picture.png", "", "x" * 5000, "nul\0l.tif", "."])
+def test_what_is_no_cube_is_not_readable(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    assert not is_readable(path)
+    with pytest.raises(CubeError):
+        read_cube(path)
+
+
+def test_a_radiance_picture_is_left_to_others(tmp_path: Path) -> None:
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n")
+    assert not is_readable(tmp_path / "a.hdr")
+
+
+def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(CubeError, match=r"a\.png is of no format that is known: open an ENVI"):
+        read_cube(tmp_path / "a.png")
+    with pytest.raises(CubeError, match="is a folder"):
+        read_cube(tmp_path)
+    with pytest.raises(CubeError, match=r"gone\.mat does not exist"):
+        read_cube(tmp_path / "gone.mat")
+
+
+def test_upper_case_suffixes(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((8, 8, 3)))
+    (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
+    assert read_cube(tmp_path / "A.NPY").shape == (8, 8, 3)
+
+
+def test_every_shared_file_reads_or_is_refused_in_a_sentence(shared: Path) -> None:
+    files = [path for path in (shared / "data").rglob("*") if path.is_file()]
+    refused = []
+    for path in files:
+        try:
+            check_pixels(read_cube(path))
+        except CubeError as error:
+            refused.append((path, str(error)))
+    assert len(files) - len(refused) >= 25
+    for path, message in refused:
+        assert path.stem in message
+        assert message.endswith(".")
+        assert "\n" not in message
+
+
+def test_reading_needs_no_torch_and_starts_quickly() -> None:
+    code = (
+        "import sys, time; import numpy; start = time.perf_counter(); import carl.io; "
+        "took = time.perf_counter() - start; "
+        "heavy = {'torch', 'napari', 'scipy', 'h5py', 'tifffile', 'spectral', 'PIL'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); assert took < 0.3, took"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
