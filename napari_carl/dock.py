@@ -149,6 +149,7 @@ class CarlDock(QWidget):
             session.tasks.changed,
         ):
             signal.connect(self._refresh)
+        assembly.layers.cube_taken_in.connect(self._on_cube_taken_in)
         assembly.tools.touched.connect(self._on_touched)
         assembly.pointer.moved.connect(self._on_pointer)
         self._viewer.events.theme.connect(self._on_theme)
@@ -168,6 +169,10 @@ class CarlDock(QWidget):
         self.setStyleSheet(stylesheet(colours))
         self._explore.set_colours(colours)
         self._learn.set_colours(colours)
+
+    def _on_cube_taken_in(self) -> None:
+        # napari selects the layers of a file once all of them are there; the strokes come after.
+        QTimer.singleShot(0, self._assembly.layers.require_strokes)
 
     def _on_touched(self) -> None:
         self._pause.start()

@@ -19,6 +19,8 @@ from napari_carl.tasks import Task
 _log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 0.1
+_LONGEST_STANDSTILL = 3.0
+"""Seconds the embedding stands still for a map to be learned: bounded, so that nothing can lock."""
 
 
 @dataclass(eq=False)
@@ -36,7 +38,8 @@ class ThreadRunner(QObject):
 
     A job that is started while an older one of its kind still runs cancels that one and waits for
     its thread to come back, so two never touch the same things at once. Whatever is still waiting
-    then is dropped in favour of the newest.
+    then is dropped in favour of the newest. The embedding, which takes longest, stands still while
+    a map is being learned, which somebody waits for.
     """
 
     # Queued by Qt to the thread this object lives in, the GUI thread.
@@ -48,6 +51,8 @@ class ThreadRunner(QObject):
         self._running: dict[Task, tuple[_Job, Thread]] = {}
         self._waiting: dict[Task, _Job] = {}
         self._is_closed = False
+        self._nobody_learns = Event()
+        self._nobody_learns.set()
         self._ended.connect(self._on_ended)
         self._reported.connect(self._on_reported)
 
@@ -82,6 +87,7 @@ class ThreadRunner(QObject):
         self._waiting.clear()
         for job, _ in self._running.values():
             job.cancelled.set()
+        self._nobody_learns.set()
         for _, thread in self._running.values():
             thread.join()
         self._running.clear()
@@ -89,7 +95,14 @@ class ThreadRunner(QObject):
     def _launch(self, job: _Job) -> None:
         thread = Thread(target=self._work, args=(job,), name=f"carl {job.task}")
         self._running[job.task] = (job, thread)
+        self._mark_learning()
         thread.start()
+
+    def _mark_learning(self) -> None:
+        if Task.LEARNING in self._running:
+            self._nobody_learns.clear()
+        else:
+            self._nobody_learns.set()
 
     def _work(self, job: _Job) -> None:
         """In the worker's thread."""
@@ -105,6 +118,8 @@ class ThreadRunner(QObject):
 
         def progress(fraction: float, message: str) -> None:
             nonlocal last
+            if job.task is Task.EMBEDDING:
+                self._nobody_learns.wait(_LONGEST_STANDSTILL)
             if job.cancelled.is_set():
                 raise Cancelled("Called off.")
             now = monotonic()
@@ -122,6 +137,7 @@ class ThreadRunner(QObject):
         if self._is_closed:
             return
         self._running.pop(job.task)[1].join()
+        self._mark_learning()
         if job.task in self._waiting:
             self._launch(self._waiting.pop(job.task))
         if job.cancelled.is_set():

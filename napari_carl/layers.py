@@ -51,6 +51,7 @@ class CubeLayers:
 class ViewerLayers:
     """Shows a session in a viewer, and tells the session which cubes come and go there."""
 
+    cube_taken_in = Signal()  # a cube has come, maybe among other layers yet to come
     strokes_replaced = Signal()  # the current cube's strokes are in another layer, or in none
 
     def __init__(self, viewer: Viewer, session: Session) -> None:
@@ -100,14 +101,15 @@ class ViewerLayers:
         entry = layer.metadata.get(METADATA_KEY, {})
         cube, pictured = entry.get("cube"), self._of(entry.get("picture_of"))
         if cube is not None and self._of(cube) is None:
+            layer.axis_labels = ("band", *layer.axis_labels[1:])
             self._known.append(CubeLayers(cube, layer))
             self._session.add_cube(cube)
+            self.cube_taken_in.emit()
         elif pictured is not None and pictured.picture is None:
             pictured.picture = layer
             self._stack(pictured)
             if pictured is self.current and self._session.view is View.TRUE_COLOUR:
                 self._session.set_picture(Picture(layer.name, layer.data))
-                self.require_strokes()
 
     def _on_removed(self, event: Any) -> None:
         for layers in tuple(self._known):
@@ -223,11 +225,12 @@ class ViewerLayers:
             layers.map.data = labels
 
     def _place(self, layers: CubeLayers, layer: Layer) -> None:
-        """Add a layer in its place among those of its cube; the selection stays."""
+        """Add a layer above those of its cube that belong below it; the selection stays."""
+        present = layers.present()
+        below = present[present.index(layer) - 1]
         selected = self._viewer.layers.selection.active
-        self._viewer.add_layer(layer)
+        self._viewer.layers.insert(self._viewer.layers.index(below) + 1, layer)
         self._viewer.layers.selection.active = selected
-        self._stack(layers)
 
     def _stack(self, layers: CubeLayers) -> None:
         """Put the layers of a cube one on the other in their order."""

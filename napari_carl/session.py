@@ -89,6 +89,7 @@ class Session:
     def _forget(self) -> None:
         """Drop everything that belongs to one cube."""
         self.tasks.cancel()
+        self._map_is_of_strokes = False
         self.strokes: Labels | None = None
         self.counts: dict[int, int] = {}
         self.picture: Picture | None = None
@@ -301,7 +302,7 @@ class Session:
         self._model = features.model
         self.features = features
         self.features_changed.emit()
-        if self.learned is not None or self.tasks.state(Task.LEARNING) is not None:
+        if self._map_is_of_strokes:
             self.learn()
 
     def _on_task(self, task: str) -> None:
@@ -326,6 +327,7 @@ class Session:
             return
         model = None if self.features is None else self.features.model
         classes = tuple(self.classes)
+        self._map_is_of_strokes = True
         self.tasks.start(
             Task.LEARNING,
             lambda progress: work.learn(cube, strokes, model, classes, progress),
@@ -369,6 +371,7 @@ class Session:
         """Map the current cube with a saved segmenter; its classes replace those of the table."""
         cube = self.cube
         if cube is not None:
+            self._map_is_of_strokes = False
             self.tasks.start(
                 Task.LEARNING,
                 lambda progress: work.load_segmenter(path, cube, self.device, progress),

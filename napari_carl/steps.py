@@ -114,7 +114,7 @@ def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
 def describe_model(session: Session) -> tuple[str, str]:
     """The network in a few words, and what one should know before trusting it, if anything."""
     info = session.model_info
-    notice = "" if info.trained else "Untrained: the map rests on spectra and texture alone."
+    notice = "" if info.trained else "Untrained: spectra and texture make the map."
     return f"{info.name} · {info.parameters / 1e6:.1f} M parameters", notice
 
 
@@ -134,7 +134,7 @@ def describe_fine_tuning(session: Session) -> str:
         return ""
     if run.result is None:
         running = session.tasks.state(Task.FINE_TUNING) is not None
-        return "" if running else "Cancelled; the network is as it was."
+        return "" if running else "Stopped; the network is as it was."
     before, after = run.result.score_before, run.result.score_after
     verdict = "Kept" if run.result.kept else "Not kept"
     return f"{verdict}: {before:.2f} → {after:.2f} on held-out strokes."

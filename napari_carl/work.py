@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.progress import Progress, part
+from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from carl.inference import Embedding
@@ -127,6 +128,7 @@ def compute_features(
 ) -> Features:
     """Load the network if it is not there yet, and embed the cube."""
     progress(0.0, f"Loading {name}")
+    load_torch()
     from carl.learning.segmenter import prepare
     from carl.model import device_label, load_model
 
@@ -144,6 +146,7 @@ def learn(
     progress: Progress,
 ) -> Learned:
     """Fit a segmenter on the strokes and map the whole cube with it."""
+    load_torch()
     from carl.learning import Segmenter
 
     start = perf_counter()
@@ -157,6 +160,7 @@ def learn(
 def load_segmenter(path: Path, cube: SpectralCube, device: str, progress: Progress) -> Learned:
     """Map the cube with a segmenter from a file."""
     progress(0.0, f"Loading {path.name}")
+    load_torch()
     from carl.learning import Segmenter
 
     start = perf_counter()
@@ -182,6 +186,7 @@ def fine_tune(
     progress: Progress,
 ) -> FineTuneResult:
     """Train the network on the strokes; it is kept only if held-out strokes are served better."""
+    load_torch()
     from carl.learning.finetune import finetune
 
     return finetune(model, [cube], [strokes], tune=tune, on_step=on_step, progress=progress)

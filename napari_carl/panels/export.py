@@ -73,4 +73,6 @@ class ExportPanel(QWidget):
         files = self._session.exported
         self._files.setText("\n".join(path.name for path in files))
         self._files.setVisible(bool(files))
+        if files:
+            self.set_folder(files[0].parent)
         self._open.setVisible(bool(files))

@@ -40,7 +40,7 @@ class LearnPanel(QWidget):
         self._tune.clicked.connect(lambda: session.fine_tune(self._mode.currentData()))
         self._tuning = TaskBar()
         self._curve = CurvePlot()
-        self._curve.hide()
+        self._legend = label("", "muted")
         self._verdict = label("", "value", wrap=True)
         self._save = button("Save …", tip="For other cubes, and for carl predict")
         self._save.clicked.connect(self._on_save)
@@ -56,10 +56,15 @@ class LearnPanel(QWidget):
         session.cube_changed.connect(self._on_fine_tuning)
         session.fine_tuning_changed.connect(self._on_fine_tuning)
         self._refresh()
+        self._on_fine_tuning()
 
     def set_colours(self, colours: Colours) -> None:
         """Draw the curve in the colours of a theme."""
         self._curve.set_colours(colours)
+        self._legend.setText(
+            f"<span style='color:{colours.muted}'>━</span> loss &nbsp; "
+            f"<span style='color:{colours.accent}'>━</span> mIoU on held-out strokes"
+        )
 
     def _lay_out(self) -> None:
         layout = column(self, spacing=8)
@@ -68,6 +73,7 @@ class LearnPanel(QWidget):
         layout.addWidget(line())
         layout.addLayout(row(_caption("Fine-tune"), self._mode, self._tune, stretch=1))
         layout.addWidget(self._tuning)
+        layout.addWidget(self._legend)
         layout.addWidget(self._curve)
         layout.addWidget(self._verdict)
         layout.addWidget(line())
@@ -91,9 +97,10 @@ class LearnPanel(QWidget):
 
     def _on_fine_tuning(self) -> None:
         run = self._session.fine_tuning
-        self._curve.setVisible(run is not None)
-        if run is not None:
-            steps = tuple(run.steps)  # it grows in another thread
+        steps = () if run is None else tuple(run.steps)  # they grow in another thread
+        for widget in (self._curve, self._legend):
+            widget.setVisible(bool(steps))
+        if steps:
             self._curve.show_run(
                 [step.step for step in steps],
                 [step.loss for step in steps],

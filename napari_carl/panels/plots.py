@@ -35,7 +35,7 @@ class _Plot(pg.PlotWidget):
         self.getAxis("left").setWidth(34)
         self.getAxis("bottom").setHeight(38)
         for side in ("left", "bottom"):
-            self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4)
+            self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=1)
 
     def set_colours(self, colours: Colours) -> None:
         """Draw axes and texts in the colours of a theme."""
@@ -101,7 +101,7 @@ class CurvePlot(_Plot):
     """Loss and held-out score of a training run, by step."""
 
     def __init__(self) -> None:
-        super().__init__(height=110, bottom="step")
+        super().__init__(height=130, bottom="step")
         self._loss = self.plot([], [], antialias=True)
         self._score = self.plot([], [], antialias=True, symbolSize=5, symbolPen=None)
 

@@ -23,7 +23,8 @@ class Section(QWidget):
         self._number.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._line = label("", "muted", wrap=True)
         self._arrow = label("", "muted")
-        header = row(self._number, label(title, "title"), self._arrow, stretch=1)
+        self._title = label(title, "title")
+        header = row(self._number, self._title, self._arrow, stretch=1)
         header.setSpacing(8)
         self._header = _Header()
         self._header.setLayout(header)
@@ -49,6 +50,7 @@ class Section(QWidget):
         if ready != self._is_ready:
             self._is_ready = ready
             refresh_style(self._number, "ready", ready)
+            refresh_style(self._title, "ready", ready)
             self._body.setEnabled(ready)
             self._unfold(ready)
 

@@ -49,6 +49,7 @@ def stylesheet(colours: Colours) -> str:
     QScrollArea, QScrollArea > QWidget > QWidget {{ border: none; }}
     QLabel {{ padding: 0px; }}
     QLabel[role="title"] {{ font-size: 11pt; font-weight: 600; }}
+    QLabel[role="title"][ready="false"] {{ color: {colours.muted}; }}
     QLabel[role="muted"] {{ font-size: 9pt; color: {colours.muted}; }}
     QLabel[role="warning"] {{ font-size: 9pt; color: {colours.warning}; }}
     QLabel[role="value"] {{ font-size: 9pt; }}

@@ -1,0 +1,120 @@
+"""The main job, end to end, with the hands of a person: a cube, strokes, a map, files."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import Qt
+
+from carl.files import resource_path
+from carl.io import read_labels
+from napari_carl.tasks import Task
+
+LUMEN, STROMA = 1, 3  # in the labels of the sample
+
+LEARNING_MS = 120_000  # a busy machine takes its time
+
+
+def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
+    session = dock.session
+    viewer.open_sample("napari-carl", "bladder")
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is not None)
+    qtbot.wait(100)
+    assert [layer.name for layer in viewer.layers] == [
+        "bladder",
+        "bladder colour",
+        "bladder strokes",
+    ]
+    assert session.cube.shape == (676, 844, 40)
+
+    hand.press(Qt.Key.Key_1)
+    hand.paint((480, 640), (488, 600), (494, 570))
+    hand.press(Qt.Key.Key_2)
+    hand.paint((430, 310), (445, 330), (470, 350))
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LEARNING_MS)
+
+    strokes = viewer.layers["bladder strokes"].data
+    assert set(np.unique(strokes)) == {0, 1, 2}
+    assert session.counts == {value: int((strokes == value).sum()) for value in (1, 2)}
+    # The map is right about regions that were not painted on.
+    truth = read_labels(resource_path("sample", "bladder_labels.png")).labels
+    labels = viewer.layers["bladder map"].data
+    assert labels.shape == truth.shape
+    for painted, labelled in ((1, LUMEN), (2, STROMA)):
+        others = (truth == labelled) & (strokes == 0)
+        assert (labels[others] == painted).mean() > 0.95
+    # Predictions never touch the strokes.
+    assert not np.shares_memory(labels, strokes)
+    assert (strokes != 0).mean() < 0.01
+
+    before, painted = session.learned, strokes.copy()
+    hand.press(Qt.Key.Key_1)
+    hand.paint((430, 330), (470, 380))
+    qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
+    wrong = session.learned
+
+    hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(viewer.layers["bladder strokes"].data, painted)
+    qtbot.waitUntil(lambda: session.learned is not wrong, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.tasks.state(Task.LEARNING) is None, timeout=LEARNING_MS)
+    agreement = viewer.layers["bladder map"].data == before.prediction.labels
+    assert agreement.mean() > 0.99
+
+    session.export(tmp_path)
+    qtbot.waitUntil(lambda: bool(session.exported), timeout=LEARNING_MS)
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "bladder_labels.tif",
+        "bladder_labels.png",
+        "bladder_classes.json",
+        "bladder_classes.csv",
+        "bladder_mask_Class_1.png",
+        "bladder_mask_Class_2.png",
+    }
+    exported = read_labels(tmp_path / "bladder_labels.tif")
+    np.testing.assert_array_equal(exported.labels, viewer.layers["bladder map"].data)
+
+
+def test_the_network_joins_in_and_is_tuned_only_for_the_better(
+    viewer, dock, small_cube, qtbot, tmp_path
+):
+    session, (cube, truth) = dock.session, small_cube
+    show(viewer, cube)
+    qtbot.waitUntil(lambda: session.features is not None, timeout=LEARNING_MS)
+    strokes = viewer.layers["two tissues strokes"]
+    strokes.data[::6, 4:28] = 1
+    strokes.data[::6, 36:60] = 2
+    strokes.refresh()
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LEARNING_MS)
+    assert session.learned.has_network
+    assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
+
+    session.show_embedding()
+    qtbot.waitUntil(lambda: "two tissues embedding" in viewer.layers, timeout=LEARNING_MS)
+    assert viewer.layers["two tissues embedding"].data.shape == (48, 64, 3)
+
+    model = session.features.model
+    session.fine_tune("head")
+    qtbot.waitUntil(lambda: session.fine_tuning.result is not None, timeout=LEARNING_MS)
+    result = session.fine_tuning.result
+    assert result.kept == (result.score_after > result.score_before)
+    assert len(session.fine_tuning.steps) > 1
+    if not result.kept:
+        assert session.features.model is model
+
+    path = tmp_path / "two.carl"
+    session.save_segmenter(path)
+    qtbot.waitUntil(path.is_file, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.tasks.state(Task.LEARNING) is None, timeout=LEARNING_MS)
+    before = session.learned
+    session.load_segmenter(path)
+    qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
+    assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
+
+
+def show(viewer, cube):
+    """Add a cube as the reader does."""
+    from napari.layers import Layer
+
+    from napari_carl.readers import cube_layers
+
+    for data, attributes, kind in cube_layers(cube):
+        viewer.add_layer(Layer.create(data, attributes, kind))

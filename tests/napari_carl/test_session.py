@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from carl.errors import CubeError, WavelengthError
+from carl.io import LabelClass
+from napari_carl import work
+from napari_carl.state import View
+from napari_carl.steps import Step, step_state
+from napari_carl.tasks import Task
+
+
+@pytest.fixture
+def failures(session):
+    told = []
+    session.failed.connect(told.append)
+    return told
+
+
+def test_a_cube_with_wavelengths_is_pictured_and_embedded_by_itself(session, runner, make_cube):
+    cube = make_cube()
+    session.add_cube(cube)
+    assert {job.task for job in runner.jobs} == {Task.PICTURE, Task.EMBEDDING}
+
+    runner.go_all()
+
+    assert session.cube is cube
+    assert session.picture.pixels.shape == (12, 16, 3)
+    assert session.features.embedding.cube is cube
+
+
+def test_nothing_is_guessed_for_a_cube_without_wavelengths(session, runner, make_cube, strokes):
+    session.add_cube(make_cube(known=False))
+    session.set_strokes(strokes)
+    runner.go_all()
+
+    assert session.features is session.learned is None
+    assert not session.can_learn
+    assert "missing" in step_state(session, Step.CUBE).line
+    assert not step_state(session, Step.LEARN).ready
+
+
+def test_wavelengths_given_by_hand_start_what_waited_for_them(session, runner, make_cube, strokes):
+    before = make_cube(known=False)
+    replaced = []
+    session.cube_replaced.connect(lambda old, new: replaced.append((old, new)))
+    session.add_cube(before)
+    session.set_strokes(strokes)
+
+    session.set_wavelengths_in_range("450:520:10")
+    runner.go_all()
+
+    assert replaced == [(before, session.cube)]
+    assert session.cubes == (session.cube,)
+    np.testing.assert_array_equal(session.cube.wavelengths, np.arange(450, 521, 10))
+    assert session.features.embedding.cube is session.cube
+    assert session.learned is not None
+
+
+@pytest.mark.parametrize("text", ["450:520", "450:520:100", "violet to red"])
+def test_wavelengths_that_do_not_fit_are_refused_and_change_nothing(
+    session, failures, make_cube, text
+):
+    cube = make_cube(known=False)
+    session.add_cube(cube)
+
+    session.set_wavelengths_in_range(text)
+
+    assert [type(error) for error in failures] == [WavelengthError]
+    assert session.cube is cube
+
+
+def test_wavelengths_from_a_file(session, make_cube, tmp_path, failures):
+    session.add_cube(make_cube(known=False, bands=3))
+    table = tmp_path / "bands.csv"
+    table.write_text("wavelength,fwhm\n450,10\n550,12\n650,14\n")
+
+    session.set_wavelengths_from_file(table)
+    assert session.cube.wavelengths.tolist() == [450, 550, 650]
+    assert session.cube.fwhm.tolist() == [10, 12, 14]
+
+    session.set_wavelengths_from_file(tmp_path / "nowhere.csv")
+    assert len(failures) == 1
+    assert "nowhere.csv" in str(failures[0])
+
+
+def test_cameras_are_offered_by_their_number_of_bands(session, make_cube, failures):
+    session.add_cube(make_cube(known=False, bands=3))
+    fitting = session.fitting_cameras()
+    assert {known.n_bands for known in fitting} == {3}
+
+    session.set_wavelengths_of_camera(fitting[0].name)
+    assert session.cube.wavelengths.tolist() == fitting[0].wavelengths.tolist()
+
+    session.set_wavelengths_of_camera("no such camera")
+    assert [type(error) for error in failures] == [WavelengthError]
+
+
+def test_strokes_of_two_classes_make_a_map(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(np.where(strokes == 1, strokes, 0))
+    runner.go_all()
+    assert session.learned is None
+    assert "second class" in step_state(session, Step.ANNOTATE).line
+
+    session.set_strokes(strokes)
+    runner.go_all()
+
+    assert session.counts == {1: 6, 2: 4}
+    assert session.learned.prediction.labels.shape == (12, 16)
+    assert step_state(session, Step.EXPORT).ready
+
+
+def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go(Task.LEARNING)
+    assert not session.learned.has_network
+
+    runner.go(Task.EMBEDDING)
+    runner.go(Task.LEARNING)
+    assert session.learned.has_network
+
+
+def test_unchanged_strokes_start_nothing(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    n_jobs = len(runner.jobs)
+
+    session.set_strokes(strokes.copy())
+
+    assert len(runner.jobs) == n_jobs
+
+
+def test_strokes_are_copied(session, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+
+    strokes[:] = 2
+
+    assert session.counts == {1: 6, 2: 4}
+    assert (session.strokes == 1).sum() == 6
+
+
+def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    newer = strokes.copy()
+    newer[10, 2:6] = 3
+    session.set_strokes(newer)
+    first, second = runner.of(Task.LEARNING)
+
+    second.go()
+    learned = session.learned
+    first.go()
+
+    assert session.learned is learned
+    assert learned.prediction.labels.max() == 3
+
+
+def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go_all()
+    old = session.learned
+
+    strokes[10] = 1
+    session.set_strokes(strokes)
+    assert session.learned is old
+
+    runner.go_all()
+    assert session.learned is not old
+
+
+def test_without_automatic_the_map_waits_for_the_button(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_automatic(False)
+    session.set_strokes(strokes)
+    assert runner.of(Task.LEARNING) == []
+
+    session.learn()
+    runner.go(Task.LEARNING)
+    assert session.learned is not None
+
+
+def test_painted_values_without_a_class_get_one(session, make_cube, strokes):
+    session.add_cube(make_cube())
+    strokes[5, 5] = 6
+
+    session.set_strokes(strokes)
+
+    assert [known.value for known in session.classes] == [1, 2, 6]
+
+
+def test_another_cube_starts_anew_and_calls_the_work_on_the_first_off(
+    session, runner, make_cube, strokes
+):
+    session.add_cube(make_cube("first"))
+    session.set_strokes(strokes)
+    late = runner.of(Task.LEARNING)[0]
+
+    session.add_cube(make_cube("second"))
+    late.go()
+
+    assert late.cancelled
+    assert session.learned is None
+    assert session.strokes is None
+
+
+def test_removing_the_current_cube_falls_back_to_the_one_before(session, make_cube):
+    first, second = make_cube("first"), make_cube("second")
+    session.add_cube(first)
+    session.add_cube(second)
+
+    session.remove_cube(second)
+    assert session.cube is first
+
+    session.remove_cube(first)
+    assert session.cube is None
+    assert session.cubes == ()
+    assert not step_state(session, Step.EXPLORE).ready
+
+
+def test_views_ask_for_their_pictures(session, runner, make_cube):
+    session.add_cube(make_cube())
+    session.show_bands(7, 3, 0)
+    runner.go_all()
+    assert session.view is View.THREE_BANDS
+    assert session.picture.name == "Three bands"
+    assert session.composition == (7, 3, 0)
+
+    told = []
+    session.band_changed.connect(told.append)
+    session.show_band(5)
+    session.show_band(5)
+    assert session.view is View.SINGLE_BAND
+    assert told == [5]
+
+
+def test_class_spectra_follow_the_strokes(session, runner, make_cube, strokes):
+    cube = make_cube()
+    session.add_cube(cube)
+    session.set_strokes(strokes)
+    runner.go(Task.SPECTRA)
+
+    painted = cube.to_numpy()[strokes == 1]
+    assert set(session.spectra) == {1, 2}
+    np.testing.assert_allclose(session.spectra[1].mean, painted.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(session.spectra[1].deviation, painted.std(axis=0), rtol=1e-4)
+
+
+def test_spectrum_under_the_cursor(session, runner, make_cube):
+    cube = make_cube()
+    session.add_cube(cube)
+    told = []
+    session.cursor_changed.connect(told.append)
+
+    session.point_at(3, 4)
+    runner.go(Task.CURSOR)
+    session.point_at(12, 4)  # outside
+
+    assert len(runner.of(Task.CURSOR)) == 1
+    np.testing.assert_array_equal(told[0], cube.spectrum(3, 4))
+
+
+def test_export_writes_the_map(session, runner, make_cube, strokes, tmp_path):
+    session.add_cube(make_cube())
+    session.export(tmp_path)
+    assert runner.of(Task.EXPORTING) == []
+
+    session.set_strokes(strokes)
+    runner.go_all()
+    session.export(tmp_path)
+    runner.go_all()
+
+    assert session.exported
+    assert all(path.parent == tmp_path and path.is_file() for path in session.exported)
+    assert {"tissue_labels.tif", "tissue_labels.png", "tissue_classes.csv"} <= {
+        path.name for path in session.exported
+    }
+
+
+def test_opening_a_bad_file_tells_why_and_leaves_the_session_alone(
+    session, runner, failures, make_cube, tmp_path
+):
+    session.add_cube(make_cube())
+    bad = tmp_path / "notes.tif"
+    bad.write_text("not an image")
+
+    session.open_cube(bad)
+    runner.go(Task.OPENING)
+
+    assert [type(error) for error in failures] == [CubeError]
+    assert "notes.tif" in str(failures[0])
+    assert session.cube.name == "tissue"
+
+
+class Tuned:
+    """A result of fine-tuning."""
+
+    def __init__(self, model, kept):
+        self.model, self.kept, self.score_before, self.score_after = model, kept, 0.8, 0.9
+
+
+@pytest.fixture
+def ready(session, runner, make_cube, strokes):
+    """A session with features and a map."""
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go_all()
+    return session
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatch, kept):
+    before, tuned = ready.features.model, object()
+    monkeypatch.setattr(
+        work, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept), raising=True
+    )
+
+    ready.fine_tune("head")
+    runner.go_all()
+
+    assert ready.features.model is (tuned if kept else before)
+    assert ready.learned.segmenter.model is ready.features.model
+    assert ready.fine_tuning.result.kept is kept
+
+
+def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeypatch):
+    def fine_tune(cube, strokes, model, tune, on_step, progress):
+        for step in range(3):
+            on_step(step)
+            progress(step / 3, "Training")
+        return Tuned(model, False)
+
+    monkeypatch.setattr(work, "fine_tune", fine_tune)
+    lengths = []
+    ready.fine_tuning_changed.connect(lambda: lengths.append(len(ready.fine_tuning.steps)))
+
+    ready.fine_tune("lora")
+    runner.go_all()
+
+    assert lengths == [0, 1, 2, 3, 3]
+    assert ready.fine_tuning.tune == "lora"
+
+
+def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
+    model = ready.features.model
+    monkeypatch.setattr(work, "fine_tune", lambda *_: Tuned(object(), True))
+    ready.fine_tune("head")
+
+    ready.tasks.cancel(Task.FINE_TUNING)
+    runner.go_all()
+
+    assert ready.features.model is model
+    assert ready.fine_tuning.result is None
+
+
+def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkeypatch, tmp_path):
+    classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
+    loaded = work.Learned(SimpleNamespace(classes=classes), SimpleNamespace(), None, True, 0.1)
+    monkeypatch.setattr(work, "load_segmenter", lambda *_: loaded)
+
+    ready.load_segmenter(tmp_path / "model.carl")
+    runner.go(Task.LEARNING)
+
+    assert ready.learned is loaded
+    assert [(known.value, known.name) for known in ready.classes] == [
+        (1, "stroma"),
+        (2, "Class 2"),  # painted, though the segmenter does not know it
+        (4, "blood"),
+    ]
+
+
+def test_a_loaded_map_is_not_replaced_when_the_network_comes(
+    session, runner, make_cube, strokes, monkeypatch, tmp_path
+):
+    loaded = work.Learned(SimpleNamespace(classes=()), SimpleNamespace(), None, True, 0.1)
+    monkeypatch.setattr(work, "load_segmenter", lambda *_: loaded)
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    session.load_segmenter(tmp_path / "model.carl")
+
+    runner.go_all()
+
+    assert session.features is not None
+    assert session.learned is loaded
