@@ -44,10 +44,10 @@ def soft_principal_basis(centred: NDArray[np.floating], n_components: int) -> ND
 
     The mean square of the components over the vectors is 1 on average.
     """
-    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
-    spreads /= np.sqrt(len(centred))
+    variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(centred, rowvar=False)))
+    spreads = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
     kept = max(1, min(n_components, int(np.sum(spreads > _NEGLIGIBLE * spreads[0]))))
-    spreads = np.maximum(spreads[:kept], np.finfo(np.float32).tiny)
+    spreads = spreads[:kept]
     worth = (spreads / spreads[0]) ** _SOFTENING
     worth /= np.sqrt(np.mean(worth**2))
-    return np.asarray((directions[:kept] * (worth / spreads)[:, None]).T)
+    return np.asarray(directions[:, ::-1][:, :kept] * (worth / spreads))

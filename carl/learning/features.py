@@ -27,13 +27,14 @@ class FeatureMap:
         name: of the group, e.g. ``"texture 6 px"``.
         values: (h, w, d) features; cell (0, 0) has its centre at pixel (cell − 1) / 2.
         cell: pixels along a side of a cell; 1 for a value at every pixel.
-        reliable: (d,) which features the camera shows well enough to be used; None for all.
+        doubt: (d,) share of each feature's variance that may be wrong, as the camera is another
+            than the one learned from; None for none.
     """
 
     name: str
     values: FloatArray
     cell: int
-    reliable: NDArray[np.bool_] | None = None
+    doubt: FloatArray | None = None
 
     @property
     def width(self) -> int:
@@ -79,11 +80,11 @@ class FeatureStack:
         return sum(each.values.nbytes for each in self.maps)
 
     @property
-    def reliable(self) -> NDArray[np.bool_]:
-        """(p,) which features can be used."""
+    def doubt(self) -> FloatArray:
+        """(p,) share of each feature's variance that may be wrong."""
         return np.concatenate(
             [
-                np.ones(each.width, bool) if each.reliable is None else each.reliable
+                np.zeros(each.width, np.float32) if each.doubt is None else each.doubt
                 for each in self.maps
             ]
         )

@@ -24,6 +24,8 @@ IntArray = NDArray[np.intp]
 
 _SEEN_BEFORE = 16.0
 """Pixels' worth of prior belief in the covariance of the whole image, per feature."""
+_WARINESS = 20.0
+"""What is wrong about a feature is wrong alike in all pixels: that weighs more than noise."""
 _TEMPERATURES = np.geomspace(0.02, 1.0, 18)
 _CAUTIOUS = 0.2
 """Temperature where no class has a second stroke to be tried on."""
@@ -75,22 +77,25 @@ class Head:
     accuracy: float
 
     def discriminant(
-        self, usable: NDArray[np.bool_] | None = None
+        self, doubt: NDArray[np.floating] | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """The pooled linear map from features to scores.
 
         Args:
-            usable: (p,) False for features a camera cannot show; discriminants are formed from the
-                others.
+            doubt: (p,) share of each feature's variance that may be wrong. It counts as scatter
+                within classes, so that discriminants lean on the other features.
 
         Returns:
             weights (p, K) and bias (K,).
         """
         weights, bias = np.zeros(self.means.T.shape), np.zeros(len(self.means))
+        scatter = self.scatter
+        if doubt is not None and doubt.any():
+            scatter = scatter + np.diag(_WARINESS * doubt / np.maximum(1 - doubt, 1e-3))
         for seen, factor in zip(self.seen, self.shares * self.temperatures, strict=True):
-            columns = np.flatnonzero(seen if usable is None else seen & usable)
+            columns = np.flatnonzero(seen)
             means = self.means[:, columns]
-            directions = np.linalg.solve(self.scatter[np.ix_(columns, columns)], means.T)
+            directions = np.linalg.solve(scatter[np.ix_(columns, columns)], means.T)
             weights[columns] += factor * directions
             bias -= 0.5 * factor * np.sum(means.T * directions, axis=0)
         return weights, bias

@@ -150,7 +150,7 @@ class Segmenter:
             cube, space, self.model, self.precision, self.speed, part(progress, 0.0, 0.9)
         )
         progress(0.9, "Drawing the map")
-        scores = stack.scores(*head.discriminant(stack.reliable))
+        scores = stack.scores(*head.discriminant(stack.doubt))
         progress(1.0, "Map ready")
         return Prediction(scores, self.classes, stack.valid)
 

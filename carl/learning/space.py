@@ -63,7 +63,8 @@ class FeatureSpace:
             "centre": self.centre,
             "scale": self.scale,
         }
-        for name, each in {"spectra": self.bank.spectra, **self.projections}.items():
+        bases: dict[str, SpectralBasis | Components] = {"spectra": self.bank.spectra}
+        for name, each in (bases | self.projections).items():
             arrays |= {f"{name}.{field.name}": getattr(each, field.name) for field in fields(each)}
         return arrays
 

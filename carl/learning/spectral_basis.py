@@ -15,6 +15,8 @@ FloatArray = NDArray[np.float32]
 _LEAST_NOISE = 0.1
 """Added to every band's noise, as a share of the mean over bands: no band is trusted blindly."""
 
+_LEAST = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class SpectralBasis:
@@ -66,23 +68,30 @@ class SpectralBasis:
         """(..., G) to (..., k)."""
         return np.asarray((spectra - self.mean) @ self.basis, np.float32)
 
-    def estimator(self, observation: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def estimator(
+        self, observation: FloatArray, uncertainty: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """How to estimate the components from what another camera sees of a spectrum.
 
         Wiener estimation (Pratt and Mancill 1976): the expected components given the bands of the
-        other camera, all that the components leave unexplained being noise.
+        other camera. What the components leave unexplained is noise, and so is what the camera may
+        see differently than expected.
 
         Args:
-            observation: (G, C) turns spectra into what the camera sees.
+            observation: (G, C) turns spectra into what the camera is expected to see.
+            uncertainty: (G, C) how far that may be off.
 
         Returns:
             (C, k), to be multiplied from the right to observations less ``mean @ observation``; and
-            (k,) the share of each component's variance that the estimates reach, 0..1.
+            (k,) the share of each component's variance that the estimates miss, 0..1.
         """
         seen = self.loadings @ observation
-        noise = observation.T @ self.residual @ observation
-        covariance = seen.T @ (self.spread[:, None] ** 2 * seen) + noise
-        covariance += 1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        signal = self.spread[:, None] ** 2
+        power = self.loadings.T @ (signal * self.loadings) + self.residual
+        power = power + np.outer(self.mean, self.mean)
+        noise = observation.T @ self.residual @ observation + uncertainty.T @ power @ uncertainty
+        covariance = seen.T @ (signal * seen) + noise
+        covariance += _LEAST * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         gain = np.linalg.solve(covariance, seen.T) * self.spread**2
-        reached = np.sum(seen.T * gain, axis=0)
-        return gain.astype(np.float32), reached.astype(np.float32)
+        missed = 1 - np.sum(seen.T * gain, axis=0)
+        return gain.astype(np.float32), missed.astype(np.float32)

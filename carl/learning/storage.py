@@ -96,15 +96,11 @@ def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        accuracy = header["accuracy"]
         stored = StoredSegmenter(
             FeatureSpace.from_arrays(
                 {name: each.numpy() for name, each in _under("space.", tensors).items()}
             ),
-            Head(
-                *(tensors[f"head.{name}"].numpy() for name in _HEAD_ARRAYS),
-                accuracy=float("nan") if accuracy is None else float(accuracy),
-            ),
+            _head(_under("head.", tensors), header["accuracy"]),
             tuple(header["experts"]),
             tuple(
                 LabelClass(int(value), str(name), (int(r), int(g), int(b)))
@@ -121,6 +117,12 @@ def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter
         ) from error
     _check_sizes(stored, path)
     return stored
+
+
+def _head(tensors: dict[str, Tensor], accuracy: float | None) -> Head:
+    means, scatter, seen, temperatures, shares = (tensors[name].numpy() for name in _HEAD_ARRAYS)
+    known = float("nan") if accuracy is None else float(accuracy)
+    return Head(means, scatter, seen, temperatures, shares, known)
 
 
 def _model(

@@ -1,4 +1,4 @@
-"""The same spectra at other wavelengths: a fixed grid makes cameras comparable."""
+"""Spectra at other wavelengths and through other filters: a grid makes cameras comparable."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from carl.errors import WavelengthError
 
 FloatArray = NDArray[np.float64]
 
-MOST_GRID_POINTS = 64
 
-
-def wavelength_grid(cameras: Sequence[FloatArray], most: int = MOST_GRID_POINTS) -> FloatArray:
+def wavelength_grid(cameras: Sequence[FloatArray]) -> FloatArray:
     """Wavelengths at which the spectra of all these cameras can be compared.
 
-    The bands of the camera with the most bands, inside the range that all share, so that nothing is
-    interpolated where there is one camera; thinned evenly where they are too many.
+    The bands of the camera with the most bands, inside the range that all share: with one camera
+    nothing is interpolated.
 
     Args:
         cameras: wavelengths of each camera in nm, in any order.
-        most: number of grid points at most.
 
     Returns:
         (G,) increasing wavelengths in nm.
@@ -38,8 +35,7 @@ def wavelength_grid(cameras: Sequence[FloatArray], most: int = MOST_GRID_POINTS)
         raise WavelengthError(
             "These cubes share no range of wavelengths: use cubes of cameras that overlap."
         )
-    kept = np.unique(np.linspace(0, inside.size - 1, min(most, inside.size)).round().astype(int))
-    return np.asarray(inside[kept], np.float64)
+    return np.asarray(inside, np.float64)
 
 
 def resampling_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np.float32]:
@@ -51,48 +47,49 @@ def resampling_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np
 
     Args:
         wavelengths: (C,) of the spectra in nm, in any order.
-        wanted: (G,) in nm, in any order.
+        wanted: (G,) in nm, increasing.
 
     Returns:
         (C, G), columns sum to 1; to be multiplied from the right to spectra.
     """
-    order = np.argsort(wavelengths, kind="stable")
-    bands = np.asarray(wavelengths, np.float64)[order]
-    targets, inverse = np.unique(np.asarray(wanted, np.float64), return_inverse=True)
-    coarser = targets.size < bands.size
-    weights = _averaging(bands, targets) if coarser else _interpolation(bands, targets)
-    matrix = np.empty((bands.size, len(inverse)), np.float32)
-    matrix[order] = weights[:, inverse]
-    return matrix
-
-
-def to_grid(
-    spectra: NDArray[np.float32], wavelengths: FloatArray, grid: FloatArray
-) -> NDArray[np.float32]:
-    """Spectra (..., C) at `wavelengths` as spectra (..., G) at `grid`; see `resampling_matrix`."""
-    if np.array_equal(wavelengths, grid):
-        return spectra
-    return np.asarray(spectra @ resampling_matrix(wavelengths, grid))
-
-
-def _interpolation(bands: FloatArray, grid: FloatArray) -> FloatArray:
-    """Linear interpolation between sorted bands; bands at the same wavelength share the weight."""
-    centres, index, counts = np.unique(bands, return_inverse=True, return_counts=True)
-    hats = np.stack([np.interp(grid, centres, row) for row in np.eye(centres.size)])
-    return np.asarray(hats[index] / counts[index][:, None])
-
-
-def _averaging(bands: FloatArray, grid: FloatArray) -> FloatArray:
-    """Mean of the bands under triangles that reach from grid point to grid point.
-
-    A grid point with no band under its triangle is interpolated.
-    """
-    if grid.size == 1:
-        return np.full((bands.size, 1), 1 / bands.size)
-    hats = np.stack([np.interp(bands, grid, row) for row in np.eye(grid.size)], axis=1)
-    inside = (bands >= grid[0]) & (bands <= grid[-1])
-    hats *= inside[:, None]
+    interpolated = interpolation_matrix(wavelengths, wanted)
+    if wanted.size >= wavelengths.size:
+        return interpolated
+    hats = np.stack([np.interp(wavelengths, wanted, row) for row in np.eye(wanted.size)], axis=1)
+    hats *= ((wavelengths >= wanted[0]) & (wavelengths <= wanted[-1]))[:, None]
     total = hats.sum(axis=0)
-    return np.asarray(
-        np.where(total > 0, hats / np.maximum(total, 1e-12), _interpolation(bands, grid))
-    )
+    averaged = hats / np.maximum(total, np.finfo(np.float64).tiny)
+    return np.where(total > 0, averaged, interpolated).astype(np.float32)
+
+
+def interpolation_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np.float32]:
+    """Weights of linear interpolation, (C, G); bands at one wavelength share its weight.
+
+    Args:
+        wavelengths: (C,) of the spectra in nm, in any order.
+        wanted: (G,) in nm, in any order; beyond the last band, that band is taken.
+    """
+    centres, index, counts = np.unique(wavelengths, return_inverse=True, return_counts=True)
+    hats = np.stack([np.interp(wanted, centres, row) for row in np.eye(centres.size)])
+    return (hats[index] / counts[index][:, None]).astype(np.float32)
+
+
+def filter_matrix(
+    wavelengths: FloatArray, centres: FloatArray, fwhm: FloatArray
+) -> NDArray[np.float32]:
+    """Weights that turn spectra into what a camera with Gaussian filters sees of them.
+
+    Args:
+        wavelengths: (G,) of the spectra in nm, increasing.
+        centres: (C,) of the filters in nm.
+        fwhm: (C,) widths at half maximum in nm; not below the steps between wavelengths.
+
+    Returns:
+        (G, C), columns sum to 1; to be multiplied from the right to spectra.
+    """
+    steps = np.gradient(wavelengths) if wavelengths.size > 1 else np.ones(1)
+    distance = (wavelengths[:, None] - centres) / fwhm
+    # A filter beyond the last wavelength sees the last one.
+    exponent = -4 * np.log(2) * (distance**2 - np.min(distance**2, axis=0))
+    weights = np.exp(exponent) * steps[:, None]
+    return np.asarray(weights / weights.sum(axis=0), np.float32)
