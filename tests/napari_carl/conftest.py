@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from npe2 import PluginManifest
+from npe2._pytest_plugin import TestPluginManager
 
+import napari_carl
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
 from napari_carl import work
@@ -111,3 +115,9 @@ def strokes() -> np.ndarray:
     labels[2, 2:8] = 1
     labels[8, 2:6] = 2
     return labels
+
+
+@pytest.fixture
+def plugin(npe2pm: TestPluginManager) -> None:
+    """The plugin, and it alone, known to napari without a window."""
+    npe2pm.register(PluginManifest.from_file(Path(napari_carl.__file__).parent / "napari.yaml"))

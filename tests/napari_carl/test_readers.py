@@ -1,0 +1,109 @@
+"""Cubes as napari gets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+from napari.layers import Image
+from napari.utils.notifications import notification_manager
+
+from carl.cube import SpectralCube
+from carl.io import write_cube
+from napari_carl.readers import band_stack, cube_layer, cube_layers, get_reader
+
+PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    cube = SpectralCube(PIXELS, [620, 550, 460])
+    return str(write_cube(tmp_path / "tissue.hdr", cube)[0])
+
+
+def test_three_bands_stay_a_cube_with_a_picture_on_top(path: str) -> None:
+    read = get_reader(path)
+    assert read is not None
+    (bands, arguments, kind), (picture, on_top, _) = read(path)
+    assert kind == "image"
+    assert bands.shape == (3, 4, 5)
+    assert isinstance(bands.base, np.memmap)
+    assert arguments["rgb"] is False
+    assert np.array_equal(arguments["metadata"]["carl"]["cube"].data, PIXELS)
+    assert picture.shape == (4, 5, 3)
+    assert picture.dtype == np.uint8
+    assert (arguments["name"], on_top["name"]) == ("tissue", "tissue colour")
+    assert on_top["metadata"]["carl"]["picture_of"] is arguments["metadata"]["carl"]["cube"]
+
+
+def test_several_files_are_read_together(path: str) -> None:
+    read = get_reader([path, path])
+    assert read is not None
+    assert len(read([path, path])) == 4
+
+
+def test_other_files_are_left_to_other_readers(tmp_path: Path) -> None:
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE")
+    for other in ("a.hdr", "b.hdr", "c.png"):
+        assert get_reader(str(tmp_path / other)) is None
+    assert get_reader([]) is None
+
+
+@pytest.mark.parametrize("damage", ["cut off", "nan"])
+@pytest.mark.usefixtures("plugin")
+def test_a_bad_file_ends_in_one_sentence(path: str, damage: str) -> None:
+    if damage == "nan":
+        write_cube(path, SpectralCube(np.full((4, 5, 3), np.nan)))
+    else:
+        Path(path).with_suffix(".dat").write_bytes(b"cut off")
+    viewer = ViewerModel()
+    told = len(notification_manager.records)
+    assert viewer.open(path, plugin="napari-carl") == []
+    assert len(viewer.layers) == 0
+    (notification,) = notification_manager.records[told:]
+    assert "tissue" in notification.message
+    assert notification.message.count(".\n") == 0
+
+
+@pytest.mark.usefixtures("plugin")
+def test_napari_shows_the_bands_with_a_slider(path: str) -> None:
+    viewer = ViewerModel()
+    viewer.open(path, plugin="napari-carl")
+    assert [layer.name for layer in viewer.layers] == ["tissue", "tissue colour"]
+    assert viewer.dims.range[0][1] == 2
+    viewer.dims.set_point(0, 2)
+    assert viewer.layers[0].get_value((2, 1, 1)) == PIXELS[1, 1, 2]
+
+
+@given(data=st.data())
+def test_values_are_physical_and_read_as_asked_for(data: st.DataObject) -> None:
+    cube = SpectralCube(PIXELS, scale=np.array([0.5, 1.0, 2.0]), offset=1.0, nodata=7)
+    expected = np.moveaxis(cube.to_numpy(), -1, 0)
+    stack = band_stack(cube)
+    assert (stack.shape, stack.ndim, stack.size, len(stack)) == ((3, 4, 5), 3, 60, 3)
+    assert stack.dtype == np.float32
+    key = tuple(
+        data.draw(st.integers(-length, length - 1) | st.slices(length)) for length in stack.shape
+    )
+    np.testing.assert_array_equal(stack[key], expected[key])
+    np.testing.assert_array_equal(np.asarray(stack), expected)
+
+
+def test_contrast_leaves_outliers_and_gaps_out() -> None:
+    pixels = np.random.default_rng(0).random((60, 60, 4), np.float32)
+    pixels[0, 0, 0], pixels[1] = 1e9, np.nan
+    low, high = cube_layer(SpectralCube(pixels))[1]["contrast_limits"]
+    assert 0 <= low < 0.05
+    assert 0.95 < high <= 1
+    assert cube_layer(SpectralCube(np.ones((3, 3, 3))))[1]["contrast_limits"] == (1.0, 2.0)
+
+
+def test_layers_can_be_made_of_any_cube() -> None:
+    for cube in (SpectralCube(PIXELS), SpectralCube(PIXELS[..., :1], [1600.0], nodata=3)):
+        for data, arguments, _ in cube_layers(cube):
+            assert Image(data, **arguments).data.shape[-3:] is not None
+    assert cube_layers(SpectralCube(PIXELS))[1][1]["name"].endswith("false colour")

@@ -1,0 +1,39 @@
+"""Labels as napari saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from carl.errors import LabelError
+from carl.io import LabelClass, read_labels
+from napari_carl.writers import write_labels
+
+CLASSES = (LabelClass(1, "lumen", (9, 8, 7)), LabelClass(2, "blood", (1, 2, 3)))
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (6, 7))
+    layer = Labels(labels, metadata={"carl": {"classes": CLASSES}})
+    path = str(tmp_path / f"map{suffix}")
+    assert layer.save(path, plugin="napari-carl") == [path]
+    back = read_labels(path)
+    assert np.array_equal(back.labels, labels)
+    assert back.classes == CLASSES
+
+
+def test_a_foreign_layer_is_saved_without(tmp_path: Path) -> None:
+    path = str(tmp_path / "map.tif")
+    assert write_labels(path, np.ones((3, 4), int), {"metadata": {}}) == [path]
+    assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]
+
+
+def test_volumes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelError):
+        write_labels(str(tmp_path / "map.tif"), np.ones((2, 3, 4), int), {})
+    assert list(tmp_path.iterdir()) == []
