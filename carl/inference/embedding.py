@@ -20,6 +20,7 @@ from carl.inference.pca import pca_picture
 from carl.inference.plan import make_plan
 from carl.inference.tiling import encode_in_tiles
 from carl.inference.turbo import BandGroups
+from carl.inference.workers import Workers
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
@@ -127,15 +128,16 @@ def embed(
     cube.require_wavelengths()
     mean, std = normalisation(cube, model, part(progress, 0.0, 0.05))
     reader = PatchReader(cube, model.patch_size, mean, std)
-    progress(0.05, "Trying what can be left out")
-    plan = make_plan(reader, model, precision, speed)
-    engine = Engine(model, plan.precision)
+    with Workers(next(model.parameters()).device) as workers:
+        progress(0.05, "Trying what can be left out")
+        plan = make_plan(reader, model, workers, precision, speed)
+        engine = Engine(model, plan.precision, workers)
 
-    def report(fraction: float, message: str) -> None:
-        progress(fraction, f"{message} ({engine.note})" if engine.note else message)
+        def report(fraction: float, message: str) -> None:
+            progress(fraction, f"{message} ({engine.note})" if engine.note else message)
 
-    spectral = _spectral_map(reader, engine, plan.groups, part(report, 0.1, 0.9))
-    spatial = encode_in_tiles(engine.spatial, spectral, progress=part(report, 0.9, 1.0))
+        spectral = _spectral_map(reader, engine, plan.groups, part(report, 0.1, 0.9))
+        spatial = encode_in_tiles(engine.spatial, spectral, progress=part(report, 0.9, 1.0))
     return Embedding(
         spatial=spatial,
         spectral=spectral,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from carl.errors import CarlError
 from carl.inference.precision import Precision
+from carl.inference.workers import Workers
 from carl.model import CARL
 
 FloatArray = NDArray[np.float32]
@@ -33,15 +35,17 @@ class Engine:
     Args:
         model: in eval mode, on the device to compute on.
         precision: to compute in; results are float32.
+        workers: to share the passes among.
 
     Attributes:
         note: what is done about a lack of memory, in words for the user; empty without one.
     """
 
-    def __init__(self, model: CARL, precision: Precision) -> None:
+    def __init__(self, model: CARL, precision: Precision, workers: Workers) -> None:
         self.note = ""
         self._model = model
         self._precision = precision
+        self._workers = workers
         self._most_patches: int | None = None  # none known to be too many yet
 
     def spectral(
@@ -60,35 +64,66 @@ class Engine:
         Returns:
             (n, D).
         """
-        image = torch.from_numpy(strip)[None]
         bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)[None]
-        size = self._model.patch_size
-        n_patches = strip.shape[2] // size
+        passes = self._passes(torch.from_numpy(strip)[None], len(wavelengths_um))
         pieces: list[FloatArray] = []
-        start = 0
-        while start < n_patches:
-            step = self._patches_per_pass(len(wavelengths_um))
-            passed = image[..., start * size : (start + step) * size]
-            try:
-                features = self._run(CARL.spectral_features, passed, bands)
-            except (RuntimeError, MemoryError) as error:
-                self._make_room(error, step)
-                continue
-            pieces.append(features[0, :, 0].T)
-            start += step
-            done(min(start, n_patches))
+        n_done = 0
+        for features in self._workers.map(lambda image: self._spectral_pass(image, bands), passes):
+            pieces.append(features)
+            n_done += len(features)
+            done(n_done)
         return np.concatenate(pieces)
 
-    def spatial(self, features: FloatArray) -> FloatArray:
-        """Features of patches in the context of their neighbours: (h, w, D) to (h, w, D)."""
-        grid = torch.from_numpy(features).permute(2, 0, 1)[None]
-        while True:
-            try:
-                encoded = self._run(CARL.spatial_features, grid)
-            except (RuntimeError, MemoryError) as error:
-                self._make_room(error, 1)
-                continue
-            return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
+    def spatial(self, grids: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Features of patches in the context of their neighbours, for several maps of patches.
+
+        Args:
+            grids: (h, w, D) each.
+
+        Yields:
+            (h, w, D) for each, in order.
+        """
+        yield from self._workers.map(self._spatial_pass, grids)
+
+    def _passes(self, image: Tensor, n_bands: int) -> Iterator[Tensor]:
+        """Parts of (1, C, P, n·P) that are computed at once."""
+        size = self._model.patch_size
+        start = 0
+        while start < image.shape[-1]:
+            stop = start + size * self._patches_per_pass(n_bands)
+            yield image[..., start:stop]
+            start = stop
+
+    def _spectral_pass(self, image: Tensor, bands: Tensor) -> FloatArray:
+        """(n, D) features of (1, C, P, n·P), in halves if all at once is too much."""
+        n_patches = image.shape[-1] // self._model.patch_size
+        try:
+            features = self._run(
+                partial(CARL.spectral_features, patches_per_chunk=n_patches), image, bands
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if n_patches == 1:
+                self._leave_device(error)
+                return self._spectral_pass(image, bands)
+        else:
+            return features[0, :, 0].T
+        self._shrink(n_patches // 2)
+        middle = n_patches // 2 * self._model.patch_size
+        halves = image[..., :middle], image[..., middle:]
+        return np.concatenate([self._spectral_pass(half, bands) for half in halves])
+
+    def _spatial_pass(self, grid: FloatArray) -> FloatArray:
+        features = torch.from_numpy(grid).permute(2, 0, 1)[None]
+        try:
+            encoded = self._run(CARL.spatial_features, features)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._leave_device(error)
+            return self._spatial_pass(grid)
+        return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
     def _run(self, half: Callable[..., Tensor], *inputs: Tensor) -> FloatArray:
         device = self._device
@@ -112,25 +147,35 @@ class Engine:
         wanted = max(fewest, token_bytes // (4 * n_bands * width))
         return min(wanted, self._most_patches or wanted)
 
-    def _make_room(self, error: RuntimeError | MemoryError, n_patches: int) -> None:
-        """After a pass of so many patches failed: smaller passes, or the CPU, or an end of it."""
-        if not _is_out_of_memory(error):
-            raise error
-        device = self._device
-        if device.type == "cuda":
+    def _shrink(self, n_patches: int) -> None:
+        """From now on, passes of no more than so many patches."""
+        self._most_patches = min(n_patches, self._most_patches or n_patches)
+        self.note = "in small pieces, as memory is short"
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if n_patches > 1:
-            self._most_patches = n_patches // 2
-            self.note = "in small pieces, as memory is short"
-        elif device.type != "cpu":
-            self._model = deepcopy(self._model).to("cpu")
-            self._most_patches = None
-            self.note = "on the CPU, as the memory of the graphics card is full"
-        else:
+
+    def _leave_device(self, error: RuntimeError | MemoryError) -> None:
+        """Go on with the CPU.
+
+        Raises:
+            CarlError: this is the CPU.
+        """
+        if self._device.type == "cpu":
             raise CarlError(
-                "There is not enough memory to run this model even on a single patch: close other "
+                "There is not enough memory to run this model even on a small piece: close other "
                 "programs or choose a smaller model."
             ) from error
+        self._model = _copy_on_cpu(self._model)
+        self._most_patches = None
+        self.note = "on the CPU, as the memory of the graphics card is full"
+
+
+def _copy_on_cpu(model: CARL) -> CARL:
+    """A copy that needs no room on the device, which is full."""
+    memo: dict[int, Tensor] = {id(buffer): buffer.cpu() for buffer in model.buffers()}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().cpu(), parameter.requires_grad)
+    return deepcopy(model, memo).to("cpu")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

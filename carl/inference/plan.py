@@ -12,6 +12,7 @@ from carl.inference.blocks import PatchReader
 from carl.inference.engine import Engine
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
 from carl.inference.turbo import BandGroups, groups_to_try
+from carl.inference.workers import Workers
 from carl.model import CARL
 
 FloatArray = NDArray[np.float32]
@@ -38,12 +39,15 @@ class Plan:
     fidelity: float | None
 
 
-def make_plan(reader: PatchReader, model: CARL, precision: str, speed: str) -> Plan:
+def make_plan(
+    reader: PatchReader, model: CARL, workers: Workers, precision: str, speed: str
+) -> Plan:
     """The cheapest way to compute that is as good as asked for, tried on patches of the cube.
 
     Args:
         reader: of the cube.
         model: in eval mode.
+        workers: to share the trial among.
         precision: "float32", "bf16", or "auto": bf16 where the device is fast in it and the
             features survive it. Those of a network that hardly tells patches apart do not: its
             small differences are lost in rounding.
@@ -61,7 +65,7 @@ def make_plan(reader: PatchReader, model: CARL, precision: str, speed: str) -> P
     if speed == "exact" and precision != "bf16" and not automatic:
         return Plan("float32", None, None)
 
-    trial = _Trial(reader, model)
+    trial = _Trial(reader, model, workers)
     chosen: Precision = "float32"
     reached = 1.0
     if automatic or precision == "bf16":
@@ -97,9 +101,10 @@ def fidelity(exact: FloatArray, approximate: FloatArray) -> float:
 class _Trial:
     """Patches spread over a cube, their exact features, and how near cheaper ones come."""
 
-    def __init__(self, reader: PatchReader, model: CARL) -> None:
+    def __init__(self, reader: PatchReader, model: CARL, workers: Workers) -> None:
         self.wavelengths = reader.cube.require_wavelengths()
         self._model = model
+        self._workers = workers
         rows, columns = (
             np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).round().astype(int)) for n in reader.grid
         )
@@ -111,7 +116,7 @@ class _Trial:
         return fidelity(self._exact, self._features(precision, groups))
 
     def _features(self, precision: Precision, groups: BandGroups | None) -> FloatArray:
-        engine = Engine(self._model, precision)
+        engine = Engine(self._model, precision, self._workers)
         if groups is None:
             return engine.spectral(self._strip, self.wavelengths / 1000)
         return engine.spectral(groups.merge(self._strip), groups.wavelengths / 1000)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ class TileLayout:
     """How tiles lie on a grid; all lengths in patches.
 
     Attributes:
-        size: side of a tile. A grid that fits into one tile is not cut.
+        size: longest side of a tile. A grid that fits into one tile is not cut.
         overlap: the least that neighbouring tiles share.
         halo: rim of a tile that is computed as context and thrown away where a neighbour takes
             over. Features that look no further than `halo` are exactly those of the whole grid.
@@ -36,7 +37,7 @@ class TileLayout:
 
 
 def encode_in_tiles(
-    encode: Callable[[FloatMap], FloatMap],
+    encode: Callable[[Iterable[FloatMap]], Iterable[FloatMap]],
     features: FloatMap,
     layout: TileLayout = TileLayout(),
     progress: Progress = no_progress,
@@ -44,7 +45,7 @@ def encode_in_tiles(
     """Encode a feature map tile by tile.
 
     Args:
-        encode: maps (t, u, D) to (t, u, E).
+        encode: maps tiles (t, u, D), as it asks for them, to (t, u, E), in order.
         features: (h, w, D).
         layout: of the tiles.
         progress: told after every tile.
@@ -53,20 +54,14 @@ def encode_in_tiles(
         (h, w, E) float32.
     """
     h, w, _ = features.shape
-    across = tile_weights(w, layout)
-    down = tile_weights(h, layout)
+    tiles = _tiles(h, w, layout)
+    encoded_tiles = encode(features[tile.rows, tile.columns] for tile in tiles)
     result: FloatMap | None = None
-    done = 0
-    for top, row_weights in down:
-        for left, column_weights in across:
-            rows = slice(top, top + row_weights.size)
-            columns = slice(left, left + column_weights.size)
-            encoded = encode(features[rows, columns])
-            if result is None:
-                result = np.zeros((h, w, encoded.shape[-1]), np.float32)
-            result[rows, columns] += encoded * np.outer(row_weights, column_weights)[..., None]
-            done += 1
-            progress(done / (len(down) * len(across)), "Spatial features")
+    for i, (tile, encoded) in enumerate(zip(tiles, encoded_tiles, strict=True)):
+        if result is None:
+            result = np.zeros((h, w, encoded.shape[-1]), np.float32)
+        result[tile.rows, tile.columns] += encoded * tile.weights[..., None]
+        progress((i + 1) / len(tiles), "Spatial features")
     assert result is not None  # a grid has at least one tile
     return result
 
@@ -74,21 +69,22 @@ def encode_in_tiles(
 def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, FloatMap]]:
     """Tiles along one axis: where each starts, and the weight of each of its positions.
 
-    The weights of all tiles add up to 1 at every position, so products of two axes add up to 1 on
-    the grid.
+    There are as few as can be, all of the same size, and that as small as can be. The weights of
+    all tiles add up to 1 at every position, so products of two axes add up to 1 on the grid.
 
     Args:
         length: of the axis, in patches.
         layout: of the tiles.
     """
-    size = min(layout.size, length)
     step = layout.size - layout.overlap
-    starts = np.linspace(0, length - size, 1 + max(0, ceil((length - size) / step))).round()
+    n_tiles = max(1, ceil((length - layout.overlap) / step))
+    size = ceil((length + (n_tiles - 1) * layout.overlap) / n_tiles)
+    starts = np.linspace(0, length - size, n_tiles).round().astype(int)
+    ramp = _ramp(size, layout)
     windows = []
     total = np.zeros(length)
-    for start in starts.astype(int):
+    for start in starts:
         window = np.ones(size)
-        ramp = _ramp(size, layout)
         if start > 0:
             window *= ramp
         if start + size < length:
@@ -96,6 +92,24 @@ def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, FloatMap]]:
         windows.append((int(start), window))
         total[start : start + size] += window
     return [(at, (window / total[at : at + size]).astype(np.float32)) for at, window in windows]
+
+
+class _Tile(NamedTuple):
+    rows: slice
+    columns: slice
+    weights: FloatMap
+
+
+def _tiles(h: int, w: int, layout: TileLayout) -> list[_Tile]:
+    return [
+        _Tile(
+            slice(top, top + down.size),
+            slice(left, left + across.size),
+            np.outer(down, across),
+        )
+        for top, down in tile_weights(h, layout)
+        for left, across in tile_weights(w, layout)
+    ]
 
 
 def _ramp(size: int, layout: TileLayout) -> NDArray[np.float64]:

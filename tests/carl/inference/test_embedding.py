@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError, WavelengthError
@@ -45,6 +47,32 @@ def test_the_blocks_add_up_to_the_forward_pass(
     assert embedding.pca(3).shape == (37, 29, 3)
 
 
+def test_memory_holds_blocks_of_the_cube_never_the_cube(
+    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carl.inference.embedding._BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("carl.spectra.normalise._BLOCK_VALUES", 5_000)
+    data = WatchedArray(cube(160, 40).to_numpy())
+    embed(SpectralCube(data, NM), tiny_model)
+    assert max(data.read_sizes) < data.values.size / 8
+    assert sum(data.read_sizes) < 2.5 * data.values.size
+
+
+class WatchedArray:
+    """Pixels that remember how many numbers were asked of them at a time."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.shape = values.shape
+        self.dtype = values.dtype
+        self.read_sizes: list[int] = []
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        block = self.values[key]
+        self.read_sizes.append(block.size)
+        return block
+
+
 def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
     clean = embed(cube(), tiny_model, precision="float32")
     data = np.concatenate([cube().to_numpy(), np.full((37, 29, 1), 1e9, np.float32)], axis=2)
@@ -63,9 +91,9 @@ def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatc
     seen = set()
     spectral_features = CARL.spectral_features
 
-    def watched(self, image, wavelengths_um):  # type: ignore[no-untyped-def]
+    def watched(self: CARL, image: Tensor, *rest: Tensor, **options: int) -> Tensor:
         seen.add(image.shape[1])
-        return spectral_features(self, image, wavelengths_um)
+        return spectral_features(self, image, *rest, **options)
 
     monkeypatch.setattr(CARL, "spectral_features", watched)
     turbo = embed(cube(), tiny_model, speed="turbo")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,16 @@ from torch import Tensor
 
 from carl.errors import CarlError
 from carl.inference.engine import Engine
+from carl.inference.workers import Workers
 from carl.model import CARL
 
 BANDS_UM = np.linspace(0.4, 0.9, 6)
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with Workers(torch.device("cpu")) as opened:
+        yield opened
 
 
 def strip(model: CARL, n_patches: int) -> np.ndarray:
@@ -18,70 +27,73 @@ def strip(model: CARL, n_patches: int) -> np.ndarray:
 
 
 def test_passes_are_the_forward_of_the_model(
-    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+    tiny_model: CARL, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = tiny_model.patch_size
     image = strip(tiny_model, 7)
     with torch.inference_mode():
         expected = tiny_model.spectral_features(
             torch.from_numpy(image)[None], torch.tensor(BANDS_UM, dtype=torch.float32)[None]
         )[0, :, 0].T
-    monkeypatch.setattr("carl.inference.engine._FEWEST_ON_CPU", 1)
     width = tiny_model.config.spec_encoder_kwargs.embed_dim
+    monkeypatch.setattr("carl.inference.engine._FEWEST_ON_CPU", 1)
     monkeypatch.setattr("carl.inference.engine._CPU_TOKEN_BYTES", 3 * 4 * 6 * width)
     done: list[int] = []
-    features = Engine(tiny_model, "float32").spectral(image, BANDS_UM, done.append)
+    features = Engine(tiny_model, "float32", workers).spectral(image, BANDS_UM, done.append)
     np.testing.assert_allclose(features, expected, atol=1e-5)
     assert done == [3, 6, 7]
-    assert image.shape[2] == 7 * size
 
 
-def test_bf16_is_close(tiny_model: CARL) -> None:
+def test_bf16_is_close(tiny_model: CARL, workers: Workers) -> None:
     image = strip(tiny_model, 20)
-    exact = Engine(tiny_model, "float32").spectral(image, BANDS_UM)
-    rounded = Engine(tiny_model, "bf16").spectral(image, BANDS_UM)
+    exact = Engine(tiny_model, "float32", workers).spectral(image, BANDS_UM)
+    rounded = Engine(tiny_model, "bf16", workers).spectral(image, BANDS_UM)
     assert rounded.dtype == np.float32
     cosine = np.sum(exact * rounded, 1) / np.linalg.norm(exact, axis=1)
     assert (cosine / np.linalg.norm(rounded, axis=1)).min() > 0.999
+    assert not np.array_equal(exact, rounded)
 
 
 def test_short_of_memory_the_passes_shrink(
-    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+    tiny_model: CARL, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = strip(tiny_model, 9)
-    expected = Engine(tiny_model, "float32").spectral(image, BANDS_UM)
+    expected = Engine(tiny_model, "float32", workers).spectral(image, BANDS_UM)
     fits_two = limited(CARL.spectral_features, 2 * tiny_model.patch_size)
     monkeypatch.setattr(CARL, "spectral_features", fits_two)
-    engine = Engine(tiny_model, "float32")
-    np.testing.assert_allclose(engine.spectral(image, BANDS_UM), expected, atol=1e-5)
+    engine = Engine(tiny_model, "float32", workers)
+    done: list[int] = []
+    features = engine.spectral(image, BANDS_UM, done.append)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
     assert "small pieces" in engine.note
+    assert done[-1] == 9
 
 
 def test_without_memory_for_one_patch_it_ends_in_a_sentence(
-    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+    tiny_model: CARL, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CARL, "spectral_features", limited(CARL.spectral_features, 0))
     monkeypatch.setattr(CARL, "spatial_features", limited(CARL.spatial_features, 0))
-    engine = Engine(tiny_model, "float32")
+    engine = Engine(tiny_model, "float32", workers)
     with pytest.raises(CarlError, match="not enough memory"):
         engine.spectral(strip(tiny_model, 3), BANDS_UM)
     with pytest.raises(CarlError, match="not enough memory"):
-        engine.spatial(np.zeros((2, 2, tiny_model.embed_dim), np.float32))
+        list(engine.spatial([np.zeros((2, 2, tiny_model.embed_dim), np.float32)]))
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_model: CARL) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    tiny_model: CARL, workers: Workers
+) -> None:
+    engine = Engine(tiny_model, "float32", workers)
     with pytest.raises(RuntimeError, match=r"[Ss]ize"):
-        Engine(tiny_model, "float32").spatial(
-            np.zeros((2, 2, tiny_model.embed_dim + 1), np.float32)
-        )
+        list(engine.spatial([np.zeros((2, 2, tiny_model.embed_dim + 1), np.float32)]))
 
 
-def limited(method, widest: int):  # type: ignore[no-untyped-def]
-    """A method of the model for a device on which only so wide an input fits."""
+def limited(method: Callable[..., Tensor], widest: int) -> Callable[..., Tensor]:
+    """A method of the model on a device where only so wide an input fits."""
 
-    def run(self: CARL, image: Tensor, *rest: Tensor) -> Tensor:
+    def run(self: CARL, image: Tensor, *rest: Tensor, **options: int) -> Tensor:
         if image.shape[-1] > widest:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return method(self, image, *rest)
+        return method(self, image, *rest, **options)
 
     return run

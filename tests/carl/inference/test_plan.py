@@ -8,6 +8,7 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
 from carl.inference.plan import LEAST_FIDELITY, Plan, fidelity, make_plan
+from carl.inference.workers import Workers
 from carl.model import CARL
 
 NM = np.linspace(400, 690, 30)
@@ -20,7 +21,9 @@ def fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan(model: CARL, data: np.ndarray, precision: str, speed: str) -> Plan:
     cube = SpectralCube(data.astype(np.float32), NM)
-    return make_plan(PatchReader(cube, model.patch_size, 0.0, 1.0), model, precision, speed)
+    reader = PatchReader(cube, model.patch_size, 0.0, 1.0)
+    with Workers(torch.device("cpu")) as workers:
+        return make_plan(reader, model, workers, precision, speed)
 
 
 def smooth() -> np.ndarray:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ LAYOUTS = st.builds(
 def test_weights_add_up_to_one_everywhere(length: int, layout: TileLayout) -> None:
     total = np.zeros(length)
     for start, weights in tile_weights(length, layout):
-        assert weights.size == min(layout.size, length)
+        assert weights.size <= layout.size
         assert (weights >= 0).all()
         total[start : start + weights.size] += weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
@@ -36,16 +38,15 @@ def test_tiles_are_the_whole_where_the_view_is_as_wide_as_the_halo(
         return ndimage.maximum_filter(features, (wide, wide, 1), mode="constant", cval=-9)
 
     features = np.random.default_rng(h * w).normal(size=(h, w, 2)).astype(np.float32)
-    tiled = encode_in_tiles(look_around, features, layout)
+    tiled = encode_in_tiles(lambda tiles: map(look_around, tiles), features, layout)
     np.testing.assert_allclose(tiled, look_around(features), atol=1e-5)
 
 
 def test_no_seam_where_every_tile_has_a_level_of_its_own() -> None:
     """Tiles that disagree, as a global attention makes them, must pass smoothly into each other."""
-    levels = iter(range(100))
 
-    def level(features: np.ndarray) -> np.ndarray:
-        return np.full_like(features, next(levels))
+    def level(tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return (np.full_like(tile, i) for i, tile in enumerate(tiles))
 
     blended = encode_in_tiles(level, np.zeros((48, 112, 1), np.float32))[0, :, 0]
     assert blended[0] == 0
@@ -57,9 +58,10 @@ def test_no_seam_where_every_tile_has_a_level_of_its_own() -> None:
 def test_a_small_grid_is_encoded_whole() -> None:
     shapes = []
 
-    def encode(features: np.ndarray) -> np.ndarray:
-        shapes.append(features.shape)
-        return features
+    def encode(tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for tile in tiles:
+            shapes.append(tile.shape)
+            yield tile
 
     encode_in_tiles(encode, np.ones((48, 31, 2), np.float32))
     assert shapes == [(48, 31, 2)]
@@ -68,7 +70,7 @@ def test_a_small_grid_is_encoded_whole() -> None:
 def test_progress_ends_at_one() -> None:
     told: list[float] = []
     encode_in_tiles(
-        lambda x: x,
+        lambda tiles: tiles,
         np.ones((20, 20, 1), np.float32),
         TileLayout(8, 4, 1),
         lambda share, _: told.append(share),

@@ -1,0 +1,96 @@
+"""Threads that each run a network on a piece of their own.
+
+PyTorch spreads every single operation over all cores. The operations of a small network on a piece
+that fits the cache take less than a millisecond, and at the end of each all cores wait for the
+slowest: where another program uses the machine, for as long as that one is given a core. Passing
+whole pieces to threads that compute alone avoids this. On two cores with two other busy programs,
+it made carl-nano ten times as fast; on idle cores it is at least as fast.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Self, TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_QUEUED_PER_WORKER = 2
+
+
+class Workers:
+    """As many threads as PyTorch was set to use, each computing on its own.
+
+    A context manager: the threads live as long as the context, and PyTorch keeps to one thread an
+    operation in the meantime.
+
+    Args:
+        device: of the model. Only a CPU has a use for threads; on other devices the calling thread
+            does the work.
+    """
+
+    _lock = Lock()
+    _n_open = 0
+    _n_threads = 1
+
+    def __init__(self, device: torch.device) -> None:
+        self._wanted = device.type == "cpu"
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        if self._wanted:
+            n_threads = self._take_threads()
+            self._count = n_threads
+            self._pool = ThreadPoolExecutor(
+                n_threads, "carl worker", initializer=torch.set_num_threads, initargs=(1,)
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+            self._give_threads_back()
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results of a function, in the order of the items.
+
+        Items are taken a few at a time, as workers become free. When the caller stops early, what
+        has not begun is dropped.
+        """
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        pending: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                pending.append(self._pool.submit(function, item))
+                if len(pending) > _QUEUED_PER_WORKER * self._count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    @classmethod
+    def _take_threads(cls) -> int:
+        # The number of threads belongs to the process: of several contexts at a time, the first
+        # takes it and the last gives it back.
+        with cls._lock:
+            if cls._n_open == 0:
+                cls._n_threads = torch.get_num_threads()
+            cls._n_open += 1
+            return cls._n_threads
+
+    @classmethod
+    def _give_threads_back(cls) -> None:
+        with cls._lock:
+            cls._n_open -= 1
+            if cls._n_open == 0:
+                torch.set_num_threads(cls._n_threads)

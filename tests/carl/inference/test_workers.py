@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from carl.inference.workers import Workers
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_from_threads_that_compute_alone() -> None:
+    def look(item: int) -> tuple[int, str, int]:
+        return item, threading.current_thread().name, torch.get_num_threads()
+
+    with Workers(CPU) as workers:
+        results = list(workers.map(look, range(50)))
+    assert [item for item, _, _ in results] == list(range(50))
+    assert all(name.startswith("carl worker") and n == 1 for _, name, n in results)
+    assert torch.get_num_threads() == 3
+
+
+def test_items_are_taken_as_workers_become_free() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    with Workers(CPU) as workers:
+        results = workers.map(lambda item: item, items())
+        assert next(results) == 0
+        assert len(taken) < 20
+
+
+def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_thread() -> None:
+    def fail(item: int) -> int:
+        if item == 5:
+            raise ValueError("five")
+        return item
+
+    def work() -> None:
+        with Workers(CPU) as workers:
+            for _ in workers.map(fail, range(100)):
+                pass
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="five"):
+        work()
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == 3
+
+
+def test_of_several_the_last_gives_the_threads_back() -> None:
+    first, second = Workers(CPU), Workers(CPU)
+    first.__enter__()
+    list(first.map(abs, range(9)))
+    second.__enter__()
+    first.__exit__()
+    assert sum(second.map(abs, range(9))) == 36
+    second.__exit__()
+    assert torch.get_num_threads() == 3
+
+
+def test_other_devices_are_used_from_the_calling_thread() -> None:
+    with Workers(torch.device("cuda")) as workers:
+        names = set(workers.map(lambda _: threading.current_thread().name, range(3)))
+    assert names == {threading.current_thread().name}
