@@ -43,14 +43,18 @@ def read(path: str | Sequence[str]) -> list[Any]:
     Were the error let through, napari would wrap the sentence in its own and ask in a dialog for
     another plugin, none of which reads cubes.
     """
+    from napari.utils.notifications import show_error, show_info
+
     paths = [path] if isinstance(path, str) else list(path)
     try:
-        return [layer for each in paths for layer in cube_layers(_open(each))]
+        cubes = [_open(each) for each in paths]
     except CarlError as error:
-        from napari.utils.notifications import show_error
-
         show_error(str(error))
         return NOTHING_TO_ADD
+    for cube in cubes:
+        for note in cube.metadata["notes"]:
+            show_info(f"{cube.name}: {note}")
+    return [layer for cube in cubes for layer in cube_layers(cube)]
 
 
 def cube_layers(cube: SpectralCube) -> list[LayerData]:

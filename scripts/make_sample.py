@@ -79,9 +79,9 @@ def main() -> None:
         LabelClass(value, name, default_colour(value)) for value, name in enumerate(CLASSES, 1)
     ]
     write_labels(TARGET / "bladder_labels.png", labels, named)
-    error = np.abs(stored * steps[:, None, None] - transmittance)
-    print(f"{TARGET / 'bladder.tif'}: {(TARGET / 'bladder.tif').stat().st_size / 1e6:.2f} MB")
-    print(f"median error of transmittance {np.median(error):.4f}, of the noise {steps.min():.4f}..")
+    size = (TARGET / "bladder.tif").stat().st_size / 1e6
+    error = np.median(np.abs(stored * steps[:, None, None] - transmittance))
+    print(f"Wrote bladder.tif, {size:.1f} MB; median error {error:.4f} in transmittance.")
 
 
 if __name__ == "__main__":

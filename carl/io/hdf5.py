@@ -1,4 +1,7 @@
-"""HDF5, also in the shape MATLAB v7.3 gives it: axes reversed. Blocks are read as asked for."""
+"""HDF5, NetCDF 4 which is HDF5, and MATLAB v7.3 which is HDF5 with its axes reversed.
+
+Blocks are read as they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -39,26 +42,29 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         file = on_failure.enter_context(h5py.File(path, "r", locking=False))
         datasets = _datasets(file)
         variables = [
-            Variable(name, dataset.shape[:: _direction(dataset)], dataset.dtype.kind)
+            Variable(name, dataset.shape[:: _direction(dataset, path)], dataset.dtype.kind)
             for name, dataset in datasets.items()
         ]
         cube = choose_cube(variables, variable, path)
         listed = find_wavelengths(variables, cube)
         dataset = datasets[cube.name]
         wavelengths, unit = _wavelengths(dataset, None if listed is None else datasets[listed.name])
-        axes = tuple(range(len(dataset.shape)))[:: _direction(dataset)]
+        axes = tuple(range(len(dataset.shape)))[:: _direction(dataset, path)]
         on_failure.pop_all()
     return FileContents(
         data=TransposedArray(dataset, axes, path, "HDF5"),
         wavelengths=wavelengths,
         wavelength_unit=unit,
+        scale=_number(dataset, "scale_factor", 1.0),
+        offset=_number(dataset, "add_offset", 0.0),
+        nodata=_number(dataset, "_FillValue", None),
         metadata={"format": "HDF5", "variable": cube.name},
     )
 
 
-def _direction(dataset: Any) -> int:
+def _direction(dataset: Any, path: Path) -> int:
     """-1 where MATLAB wrote a dataset: its axes are in reverse; else 1."""
-    return -1 if "MATLAB_class" in dataset.attrs else 1
+    return -1 if path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs else 1
 
 
 def _datasets(file: Any) -> dict[str, Any]:
@@ -86,10 +92,16 @@ def _wavelengths(dataset: Any, listed: Any | None) -> tuple[Any, str | None]:
     return None, None
 
 
+def _number(dataset: Any, attribute: str, otherwise: float | None) -> Any:
+    """An attribute of the climate and forecast conventions (CF 1.11, section 8.1)."""
+    value = np.asarray(dataset.attrs.get(attribute, np.nan))
+    return float(value.flat[0]) if value.size and np.all(np.isfinite(value)) else otherwise
+
+
 def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else None
 
 
-READER = Reader("HDF5", (".h5", ".hdf5", ".he5"), is_hdf5, read)
+READER = Reader("HDF5", (".h5", ".hdf5", ".he5", ".nc"), is_hdf5, read)

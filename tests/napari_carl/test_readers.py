@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManifest
 
+import napari_carl
 from carl.cube import SpectralCube
-from carl.io import write_cube
+from carl.io import READABLE_SUFFIXES, write_cube
 from napari_carl.readers import band_stack, cube_layer, cube_layers, get_reader
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
@@ -38,6 +40,23 @@ def test_three_bands_stay_a_cube_with_a_picture_on_top(path: str) -> None:
     assert picture.dtype == np.uint8
     assert (arguments["name"], on_top["name"]) == ("tissue", "tissue colour")
     assert on_top["metadata"]["carl"]["picture_of"] is arguments["metadata"]["carl"]["cube"]
+
+
+def test_napari_knows_every_format() -> None:
+    manifest = PluginManifest.from_file(Path(napari_carl.__file__).parent / "napari.yaml")
+    (reader,) = manifest.contributions.readers
+    assert {pattern[1:] for pattern in reader.filename_patterns} == set(READABLE_SUFFIXES)
+
+
+def test_notes_are_shown(path: str) -> None:
+    header = Path(path).read_text().replace("550.0", "-1")
+    Path(path).write_text(header)
+    told = len(notification_manager.records)
+    read = get_reader(path)
+    assert read is not None
+    assert len(read(path)) == 2
+    (notification,) = notification_manager.records[told:]
+    assert notification.message.startswith("tissue: The wavelengths in the file were left out.")
 
 
 def test_several_files_are_read_together(path: str) -> None:

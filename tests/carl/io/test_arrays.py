@@ -198,6 +198,22 @@ def test_hdf5_groups_and_attributes(tmp_path: Path) -> None:
     assert cube.metadata["variable"] == "scan/reflectance"
 
 
+def test_values_by_the_climate_and_forecast_conventions(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file["x"] = CUBE
+        file["x"].attrs.update(
+            {"scale_factor": [0.5], "add_offset": 1.0, "_FillValue": np.uint16(0)}
+        )
+    cube = read_cube(tmp_path / "a.nc")
+    np.testing.assert_allclose(cube.spectrum(0, 0), [np.nan, 1.5, 2, 2.5, 3, 3.5, 4])
+
+
+def test_a_matlab_file_without_its_attributes_is_reversed_all_the_same(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["x"] = CUBE.T
+    assert np.array_equal(np.asarray(read_cube(tmp_path / "a.mat").data), CUBE)
+
+
 def test_damage_met_while_reading_is_told_as_such(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=CUBE, chunks=(20, 30, 7), compression="gzip")
