@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from napari_carl.readers import METADATA_KEY, LayerData
+from napari_carl.layer_data import METADATA_KEY, LayerData
 from napari_carl.session import Session
 from napari_carl.state import View
 from napari_carl.work import Picture

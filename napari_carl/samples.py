@@ -5,7 +5,7 @@ from __future__ import annotations
 from carl.cube import SpectralCube
 from carl.files import resource_path
 from carl.io import read_cube, read_labels
-from napari_carl.readers import METADATA_KEY, LayerData, cube_layers
+from napari_carl.layer_data import METADATA_KEY, LayerData, cube_layers
 
 
 def bladder() -> list[LayerData]:

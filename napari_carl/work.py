@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from carl.learning import Prediction, Segmenter
     from carl.learning.finetune import FineTuneResult, StepReport
     from carl.model import CARL
-    from napari_carl.readers import LayerData
+    from napari_carl.layer_data import LayerData
 
 Labels = NDArray[np.uint8]
 Tune = Literal["head", "lora", "full"]
@@ -85,7 +85,7 @@ class ClassSpectrum:
 def open_cube(path: Path, progress: Progress) -> list[LayerData]:
     """The layers of a cube in a file: its bands and its colours."""
     from carl.io import check_pixels, read_cube
-    from napari_carl.readers import cube_layers
+    from napari_carl.layer_data import cube_layers
 
     progress(0.0, f"Opening {path.name}")
     cube = read_cube(path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from carl.io import LabelClass
 from carl.io import write_labels as write_label_map
-from napari_carl.readers import METADATA_KEY
+from napari_carl.layer_data import METADATA_KEY
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from napari.components import ViewerModel
-from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
 
 import napari_carl
 from carl.cube import SpectralCube
 from carl.io import READABLE_SUFFIXES, write_cube
-from napari_carl.readers import band_stack, cube_layer, cube_layers, get_reader
+from napari_carl.readers import get_reader
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
 
@@ -96,33 +93,3 @@ def test_napari_shows_the_bands_with_a_slider(path: str) -> None:
     assert viewer.dims.range[0][1] == 2
     viewer.dims.set_point(0, 2)
     assert viewer.layers[0].get_value((2, 1, 1)) == PIXELS[1, 1, 2]
-
-
-@given(data=st.data())
-def test_values_are_physical_and_read_as_asked_for(data: st.DataObject) -> None:
-    cube = SpectralCube(PIXELS, scale=np.array([0.5, 1.0, 2.0]), offset=1.0, nodata=7)
-    expected = np.moveaxis(cube.to_numpy(), -1, 0)
-    stack = band_stack(cube)
-    assert (stack.shape, stack.ndim, stack.size, len(stack)) == ((3, 4, 5), 3, 60, 3)
-    assert stack.dtype == np.float32
-    key = tuple(
-        data.draw(st.integers(-length, length - 1) | st.slices(length)) for length in stack.shape
-    )
-    np.testing.assert_array_equal(stack[key], expected[key])
-    np.testing.assert_array_equal(np.asarray(stack), expected)
-
-
-def test_contrast_leaves_outliers_and_gaps_out() -> None:
-    pixels = np.random.default_rng(0).random((60, 60, 4), np.float32)
-    pixels[0, 0, 0], pixels[1] = 1e9, np.nan
-    low, high = cube_layer(SpectralCube(pixels))[1]["contrast_limits"]
-    assert 0 <= low < 0.05
-    assert 0.95 < high <= 1
-    assert cube_layer(SpectralCube(np.ones((3, 3, 3))))[1]["contrast_limits"] == (1.0, 2.0)
-
-
-def test_layers_can_be_made_of_any_cube() -> None:
-    for cube in (SpectralCube(PIXELS), SpectralCube(PIXELS[..., :1], [1600.0], nodata=3)):
-        for data, arguments, _ in cube_layers(cube):
-            assert Image(data, **arguments).data.shape[-3:] is not None
-    assert cube_layers(SpectralCube(PIXELS))[1][1]["name"].endswith("false colour")
