@@ -157,7 +157,7 @@ class CarlDock(QWidget):
         self.destroyed.connect(partial(Assembly.close, assembly))
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(assembly.close)
+            application.aboutToQuit.connect(self.close_session)
 
     def _refresh(self) -> None:
         for step, section in self.sections.items():

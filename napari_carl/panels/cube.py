@@ -133,7 +133,7 @@ class WavelengthForm(QFrame):
             self._cameras.addItem(known.name, known.name)
             self._cameras.setItemData(self._cameras.count() - 1, known.description, 3)
         if not fitting:
-            self._cameras.addItem("none has as many bands")
+            self._cameras.addItem("none that fits")
         self._cameras.setEnabled(bool(fitting))
         self._use_camera.setEnabled(bool(fitting))
 

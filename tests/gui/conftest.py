@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
@@ -14,11 +15,17 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from carl.cube import SpectralCube
+from napari_carl.layer_data import cube_layers
 
 
-def carl_threads():
-    """Threads of ours that run."""
+def our_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("carl ")]
+
+
+@pytest.fixture
+def carl_threads():
+    """Tells the threads of ours that run."""
+    return our_threads
 
 
 @pytest.fixture
@@ -29,7 +36,18 @@ def viewer(make_napari_viewer):
     yield made
     if hasattr(made.window, "_qt_window"):
         made.close()
-    assert not carl_threads()
+    assert not our_threads()
+
+
+@pytest.fixture
+def show(viewer):
+    """Adds a cube to the viewer as the reader does."""
+
+    def add(cube: SpectralCube) -> None:
+        for data, attributes, kind in cube_layers(cube):
+            viewer.add_layer(Layer.create(data, attributes, kind))
+
+    return add
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
+
 import numpy as np
 from qtpy.QtCore import Qt
 
@@ -74,10 +77,10 @@ def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
 
 
 def test_the_network_joins_in_and_is_tuned_only_for_the_better(
-    viewer, dock, small_cube, qtbot, tmp_path
+    viewer, dock, small_cube, qtbot, tmp_path, show, monkeypatch
 ):
     session, (cube, truth) = dock.session, small_cube
-    show(viewer, cube)
+    show(cube)
     qtbot.waitUntil(lambda: session.features is not None, timeout=LEARNING_MS)
     strokes = viewer.layers["two tissues strokes"]
     strokes.data[::6, 4:28] = 1
@@ -91,6 +94,8 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
     qtbot.waitUntil(lambda: "two tissues embedding" in viewer.layers, timeout=LEARNING_MS)
     assert viewer.layers["two tissues embedding"].data.shape == (48, 64, 3)
 
+    module = import_module("carl.learning.finetune")
+    monkeypatch.setattr(module, "finetune", partial(module.finetune, steps=6))  # 120 take long
     model = session.features.model
     session.fine_tune("head")
     qtbot.waitUntil(lambda: session.fine_tuning.result is not None, timeout=LEARNING_MS)
@@ -108,13 +113,3 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
     session.load_segmenter(path)
     qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
-
-
-def show(viewer, cube):
-    """Add a cube as the reader does."""
-    from napari.layers import Layer
-
-    from napari_carl.readers import cube_layers
-
-    for data, attributes, kind in cube_layers(cube):
-        viewer.add_layer(Layer.create(data, attributes, kind))

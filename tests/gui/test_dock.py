@@ -1,0 +1,312 @@
+"""The dock and its viewer: what follows what, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from time import perf_counter, sleep
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+
+from carl.cube import SpectralCube
+from carl.io import write_cube
+from napari_carl.panels.cube import WavelengthForm
+from napari_carl.state import View
+from napari_carl.steps import Step
+from napari_carl.tasks import Task
+
+LONG_MS = 120_000
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Embedding takes too long for tests of other things: here it goes on until it is cancelled."""
+
+    def compute_features(cube, model, name, device, progress):
+        while True:
+            progress(0.5, "Spectral features")
+            sleep(0.01)
+
+    monkeypatch.setattr("napari_carl.work.compute_features", compute_features)
+
+
+@pytest.fixture
+def session(dock, no_network):
+    return dock.session
+
+
+def paint_halves(viewer, name="two tissues"):
+    strokes = viewer.layers[f"{name} strokes"]
+    strokes.data[::6, 4:28] = 1
+    strokes.data[::6, 36:60] = 2
+    strokes.refresh()
+
+
+def test_a_dock_opened_late_finds_the_cube(viewer, small_cube, no_network, qtbot, show):
+    cube, _ = small_cube
+    show(cube)
+
+    _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+
+    assert dock.session.cube is cube
+    assert "two tissues strokes" in viewer.layers
+    assert dock.session.picture.pixels is viewer.layers["two tissues colour"].data
+
+
+def test_strokes_lie_on_top_and_are_ready_to_be_painted(viewer, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    qtbot.waitUntil(lambda: viewer.layers.selection.active == viewer.layers["two tissues strokes"])
+
+    assert viewer.layers[-1].name == "two tissues strokes"
+    assert isinstance(viewer.layers[-1].data, np.ndarray)
+
+
+def test_steps_open_up_one_after_the_other(viewer, dock, session, small_cube, qtbot, show):
+    def ready():
+        return [step for step, section in dock.sections.items() if section.body.isEnabled()]
+
+    assert ready() == [Step.CUBE]
+    show(small_cube[0])
+    assert ready() == [Step.CUBE, Step.EXPLORE, Step.ANNOTATE, Step.LEARN]
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    assert ready() == list(Step)
+
+
+def test_the_canvas_says_which_band_is_shown(viewer, session, small_cube, show):
+    show(small_cube[0])
+    text = viewer.canvas.overlays.text
+
+    viewer.dims.set_current_step(0, 2)
+    assert text.visible
+    assert text.text == "510 nm · band 3/8"
+    assert session.view is View.SINGLE_BAND
+    assert not viewer.layers["two tissues colour"].visible
+
+    session.show_band(4)
+    assert viewer.dims.current_step[0] == 4
+    assert text.text == "570 nm · band 5/8"
+
+
+def test_three_bands_replace_the_colours_in_their_layer(viewer, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    before = viewer.layers["two tissues colour"].data
+
+    session.show_bands(7, 4, 0)
+
+    colour = viewer.layers["two tissues colour"]
+    qtbot.waitUntil(lambda: colour.data is not before, timeout=LONG_MS)
+    assert len(viewer.layers) == 3
+
+
+def test_the_spectrum_follows_the_cursor(viewer, session, hand, small_cube, qtbot, show):
+    cube, _ = small_cube
+    show(cube)
+    seen = []
+    session.cursor_changed.connect(seen.append)
+
+    hand.point_at(10, 40)
+    qtbot.waitUntil(lambda: bool(seen))
+
+    np.testing.assert_array_equal(seen[-1], cube.spectrum(10, 40))
+
+
+def test_a_cube_without_wavelengths_asks_for_them(viewer, dock, session, small_cube, qtbot, show):
+    cube = SpectralCube(small_cube[0].data, name="two tissues")
+    show(cube)
+    form = dock.findChild(WavelengthForm)
+    assert form.isVisibleTo(dock)
+    assert not dock.sections[Step.LEARN].body.isEnabled()
+    assert viewer.canvas.overlays.text.text == "band 4/8"
+
+    session.set_wavelengths_in_range("450:660:30")
+
+    assert not form.isVisibleTo(dock)
+    assert dock.sections[Step.LEARN].body.isEnabled()
+    assert viewer.canvas.overlays.text.text == "540 nm · band 4/8"
+    assert viewer.layers["two tissues"].metadata["carl"]["cube"] is session.cube
+    assert session.tasks.state(Task.EMBEDDING) is not None
+
+
+def test_a_bad_file_ends_as_one_notification(viewer, session, qtbot, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("napari_carl.jobs.show_error", shown.append)
+    bad = tmp_path / "notes.tif"
+    bad.write_text("not an image")
+
+    session.open_cube(bad)
+    qtbot.waitUntil(lambda: bool(shown))
+
+    assert len(shown) == 1
+    assert "notes.tif" in shown[0]
+    assert len(viewer.layers) == 0
+    assert session.cube is None
+
+
+def test_a_cube_opened_in_the_dock_arrives_as_with_the_reader(
+    viewer, session, small_cube, qtbot, tmp_path
+):
+    write_cube(tmp_path / "two tissues.hdr", small_cube[0])
+
+    session.open_cube(tmp_path / "two tissues.hdr")
+    qtbot.waitUntil(lambda: session.cube is not None)
+
+    assert [layer.name for layer in viewer.layers] == [
+        "two tissues",
+        "two tissues colour",
+        "two tissues strokes",
+    ]
+
+
+def test_removing_the_cube_leaves_the_strokes_to_the_user(viewer, dock, session, small_cube, show):
+    show(small_cube[0])
+
+    viewer.layers.remove("two tissues")
+
+    assert session.cube is None
+    assert "two tissues strokes" in viewer.layers
+    assert not dock.sections[Step.EXPLORE].body.isEnabled()
+    assert not viewer.canvas.overlays.text.visible
+
+
+def test_two_cubes_keep_their_own_strokes(viewer, session, small_cube, qtbot, show):
+    first = small_cube[0]
+    second = SpectralCube(first.data, first.wavelengths, name="second")
+    show(first)
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: len(session.counts) == 2)
+
+    show(second)
+    assert session.counts == {}
+    assert viewer.layers["second strokes"].visible
+    assert not viewer.layers["two tissues strokes"].visible
+
+    session.select_cube(first)
+    assert len(session.counts) == 2
+    assert viewer.layers["two tissues strokes"].visible
+
+
+def test_removed_strokes_are_made_anew_when_somebody_paints(
+    viewer, session, hand, small_cube, show
+):
+    show(small_cube[0])
+    paint_halves(viewer)
+
+    viewer.layers.remove("two tissues strokes")
+    assert session.counts == {}
+
+    viewer.layers.selection.active = viewer.layers["two tissues"]
+    hand.press(Qt.Key.Key_2)
+    strokes = viewer.layers["two tissues strokes"]
+    assert not strokes.data.any()
+    assert (strokes.selected_label, str(strokes.mode)) == (2, "paint")
+
+
+def test_keys_choose_class_and_tool(viewer, session, hand, small_cube, qtbot, show):
+    show(small_cube[0])
+    strokes = viewer.layers["two tissues strokes"]
+    qtbot.waitUntil(lambda: viewer.layers.selection.active == strokes)
+
+    hand.press(Qt.Key.Key_2)
+    assert (session.classes.current, str(strokes.mode)) == (2, "paint")
+    hand.press(Qt.Key.Key_E)
+    assert str(strokes.mode) == "erase"
+    hand.press(Qt.Key.Key_B)
+    assert str(strokes.mode) == "paint"
+    hand.press(Qt.Key.Key_7)  # no such class
+    assert session.classes.current == 2
+
+    viewer.layers.selection.active = viewer.layers["two tissues colour"]
+    hand.press(Qt.Key.Key_1)
+    assert session.classes.current == strokes.selected_label == 1
+    assert viewer.layers.selection.active == strokes
+
+
+def test_classes_colour_strokes_and_map(viewer, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+
+    session.classes.recolour(2, (255, 0, 0))
+
+    for name in ("two tissues strokes", "two tissues map"):
+        layer = viewer.layers[name]
+        np.testing.assert_allclose(layer.get_color(2), (1, 0, 0, 1))
+        assert layer.metadata["carl"]["classes"][1].colour == (255, 0, 0)
+
+
+def test_undo_of_napari_is_noticed(viewer, session, hand, small_cube, qtbot, show):
+    show(small_cube[0])
+    hand.press(Qt.Key.Key_1)
+    hand.paint((10, 10), (10, 20))
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
+
+    hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.counts == {})
+
+    hand.press(
+        Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    )
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
+
+
+def test_a_closed_dock_is_gone_with_all_that_was_behind_it(
+    viewer, no_network, small_cube, qtbot, show, carl_threads
+):
+    dock_widget, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    show(small_cube[0])
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: bool(carl_threads()))
+    gone = [weakref.ref(dock), weakref.ref(dock.session), weakref.ref(dock.session.tasks)]
+
+    viewer.window.remove_dock_widget(dock_widget)
+    assert not carl_threads()
+    del dock, dock_widget
+
+    def all_gone():
+        gc.collect()
+        return [each() for each in gone] == [None, None, None]
+
+    qtbot.waitUntil(all_gone)
+    assert not viewer.keymap
+    assert viewer.mouse_move_callbacks == []
+    assert not viewer.canvas.overlays.text.visible
+    # The layers are the user's, and work as before.
+    strokes = viewer.layers["two tissues strokes"]
+    strokes.paint((5, 5), 1)
+    viewer.dims.set_current_step(0, 1)
+    viewer.layers.remove("two tissues")
+
+
+def test_closing_the_viewer_ends_all_work(
+    viewer, dock, no_network, small_cube, qtbot, show, carl_threads
+):
+    show(small_cube[0])
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: bool(carl_threads()))
+
+    viewer.close()
+    qtbot.waitUntil(lambda: not carl_threads())
+
+
+def test_the_window_stays_alive_while_a_map_is_learned(viewer, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.wait(100)
+    beats = []
+    heart = QTimer()
+    heart.timeout.connect(lambda: beats.append(perf_counter()))
+    heart.start(10)
+
+    before = session.learned
+    viewer.layers["two tissues strokes"].data[20:24, 4:28] = 1
+    viewer.layers["two tissues strokes"].refresh()
+    qtbot.waitUntil(lambda: session.learned is not before, timeout=LONG_MS)
+    heart.stop()
+
+    longest = 1000 * np.diff(beats).max()
+    print(f"longest gap of the window's heartbeat while learning: {longest:.0f} ms")
+    assert longest < 500

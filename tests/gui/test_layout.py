@@ -1,0 +1,96 @@
+"""Nothing in the dock is cut off, at the sizes of window that people have."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pytestqt.exceptions import TimeoutError as QtTimeoutError
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+    QSlider,
+)
+
+from carl.cube import SpectralCube
+from napari_carl.panels.parts import ElidedLabel, Swatch
+
+SIZES = [(1280, 800), (1920, 1080)]
+KINDS = (QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider)
+
+
+def clipped(dock):
+    """The widgets of the dock that are smaller than what they show, or that stick out."""
+    area = dock.findChild(QScrollArea)
+    width = area.viewport().width()
+    found = []
+    for kind in KINDS:
+        for widget in area.widget().findChildren(kind):
+            if not widget.isVisible() or isinstance(widget, ElidedLabel | Swatch):
+                continue
+            right = widget.mapTo(area.widget(), widget.rect().topRight()).x()
+            needed = widget.minimumSizeHint()
+            height = needed.height()
+            if isinstance(widget, QLabel) and widget.wordWrap():
+                height = widget.heightForWidth(widget.width())
+            elif isinstance(widget, QLabel):
+                needed = widget.sizeHint()
+            fits = widget.width() >= needed.width() or widget.minimumWidth() == 1
+            if right >= width or not fits or widget.height() < min(height, needed.height()):
+                text = widget.text() if hasattr(widget, "text") else ""
+                found.append((type(widget).__name__, text, widget.size(), needed))
+    return found
+
+
+def assert_nothing_is_clipped(dock, qtbot):
+    with suppress(QtTimeoutError):  # what was changed last is laid out when Qt finds the time
+        qtbot.waitUntil(lambda: clipped(dock) == [], timeout=2000)
+    assert clipped(dock) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_is_cut_off(viewer, dock, small_cube, qtbot, size, monkeypatch, show):
+    viewer.window.resize(*size)
+    assert_nothing_is_clipped(dock, qtbot)
+
+    show(small_cube[0])
+    assert_nothing_is_clipped(dock, qtbot)
+
+    strokes = viewer.layers["two tissues strokes"]
+    strokes.data[::6, 4:28] = 1
+    strokes.data[::6, 36:60] = 2
+    strokes.refresh()
+    session = dock.session
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=120_000)
+    for _ in range(7):
+        session.classes.add()
+    session.show_bands(7, 4, 0)
+    session.exported = tuple(Path(f"/results/two tissues_mask_Class_{i}.png") for i in range(9))
+    session.exported_changed.emit()
+    assert_nothing_is_clipped(dock, qtbot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_dock_never_scrolls_sideways_and_leaves_room_for_the_picture(
+    viewer, dock, small_cube, qtbot, size, show
+):
+    viewer.window.resize(*size)
+    show(small_cube[0])
+    qtbot.wait(50)
+    area = dock.findChild(QScrollArea)
+
+    assert area.widget().width() <= area.viewport().width()
+    assert area.widget().minimumSizeHint().width() <= area.viewport().width()
+    assert 320 <= dock.width() <= 420
+    assert dock.window().width() == size[0]
+
+
+def test_wavelength_form_fits(viewer, dock, small_cube, qtbot, show):
+    show(SpectralCube(small_cube[0].data, name="a cube with quite a long name, no. 17"))
+    qtbot.wait(50)
+
+    assert clipped(dock) == []
