@@ -8,6 +8,7 @@ window are left beside the exported files in ``demo_output/``.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,17 @@ def main() -> None:
         do_the_job()
 
 
-def open_sample() -> tuple[Viewer, CarlDock]:
-    """A viewer with the sample cube and the dock."""
+def open_sample(size: tuple[int, int] = WINDOW) -> tuple[Viewer, CarlDock]:
+    """A viewer with the sample cube and the dock, the whole cube in sight."""
     import napari
+    from qtpy.QtWidgets import QApplication
 
     viewer = napari.Viewer(title="napari-carl")
-    viewer.window.resize(*WINDOW)
+    viewer.window.resize(*size)
     viewer.open_sample("napari-carl", "bladder")
     _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    QApplication.processEvents()  # the dock takes its room
+    viewer.reset_view()
     return viewer, dock
 
 
@@ -83,8 +87,9 @@ def do_the_job() -> None:
         report_scores(dock, truth)
 
         dock.session.export(OUTPUT)
-        robot.wait_until(lambda: bool(dock.session.exported), 60, "exporting")
+        wait(dock, lambda: bool(dock.session.exported), 60, "exporting")
         print(f"exported {len(dock.session.exported)} files")
+        robot.scroll_to_end(dock)
         robot.rest(1)
         viewer.screenshot(OUTPUT / "window_3_exported.png", canvas_only=False)
     finally:
@@ -97,8 +102,8 @@ def do_the_job() -> None:
 def wait_for_features(dock: CarlDock) -> None:
     """Wait until the cube is shown in colour and the network has looked at it."""
     session = dock.session
-    robot.wait_until(lambda: session.picture is not None, 60, "showing the cube")
-    robot.wait_until(lambda: session.features is not None, 300, "embedding the cube")
+    wait(dock, lambda: session.picture is not None, 60, "showing the cube")
+    wait(dock, lambda: session.features is not None, 300, "embedding the cube")
 
 
 def wait_for_map(dock: CarlDock) -> None:
@@ -107,11 +112,32 @@ def wait_for_map(dock: CarlDock) -> None:
 
     robot.rest(1)  # longer than the pause after which the dock begins by itself
     session = dock.session
-    robot.wait_until(
-        lambda: session.learned is not None and session.tasks.state(Task.LEARNING) is None,
-        120,
-        "learning",
-    )
+
+    def is_done() -> bool:
+        return session.learned is not None and session.tasks.state(Task.LEARNING) is None
+
+    wait(dock, is_done, 120, "learning")
+
+
+def wait(dock: CarlDock, condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for the dock, unless something in it fails.
+
+    Raises:
+        TimeoutError: the condition did not hold in time.
+        Exception: what failed.
+    """
+    failures: list[BaseException] = []
+
+    def note(error: BaseException) -> None:
+        failures.append(error)
+
+    dock.session.failed.connect(note)
+    try:
+        robot.wait_until(lambda: bool(failures) or condition(), seconds, what)
+    finally:
+        dock.session.failed.disconnect(note)
+    if failures:
+        raise failures[0]
 
 
 def paint_classes(viewer: Viewer, dock: CarlDock, truth: LabelMap) -> None:

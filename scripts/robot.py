@@ -110,6 +110,14 @@ def point_at(viewer: Viewer, point: Point) -> None:
     _send(canvas, QEvent.Type.MouseMove, _on_canvas(viewer, canvas, point), pressed=False)
 
 
+def scroll_to_end(widget: QWidget) -> None:
+    """Show the lowest part of what scrolls inside a widget."""
+    from qtpy.QtWidgets import QScrollArea
+
+    bar = widget.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+
+
 def _canvas() -> QWidget:
     """The widget napari draws the layers on."""
     from qtpy.QtOpenGLWidgets import QOpenGLWidget
