@@ -27,7 +27,7 @@ class Workers:
     """As many threads as PyTorch was set to use, each computing on its own.
 
     A context manager: the threads live as long as the context, and PyTorch keeps to one thread an
-    operation in the meantime.
+    operation in the meantime, in the calling thread too.
 
     Args:
         device: of the model. Only a CPU has a use for threads; on other devices the calling thread
@@ -78,19 +78,20 @@ class Workers:
             for future in pending:
                 future.cancel()
 
+    # The number of threads belongs partly to the process, partly to the calling thread. Of several
+    # contexts at a time the first reads it, and each sets it back for its own thread.
+
     @classmethod
     def _take_threads(cls) -> int:
-        # The number of threads belongs to the process: of several contexts at a time, the first
-        # takes it and the last gives it back.
         with cls._lock:
             if cls._n_open == 0:
                 cls._n_threads = torch.get_num_threads()
             cls._n_open += 1
+            torch.set_num_threads(1)
             return cls._n_threads
 
     @classmethod
     def _give_threads_back(cls) -> None:
         with cls._lock:
             cls._n_open -= 1
-            if cls._n_open == 0:
-                torch.set_num_threads(cls._n_threads)
+            torch.set_num_threads(cls._n_threads)

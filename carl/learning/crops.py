@@ -19,25 +19,22 @@ T = TypeVar("T", bound=np.generic)
 
 IGNORED = -1
 """Target of pixels without a label."""
+_FEWEST_BANDS = 3
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Crops of one cube.
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square cut out of a cube and its labels.
 
     Attributes:
-        image: (B, C, S, S) normalised values.
-        wavelengths_um: (B, C) in µm.
-        target: (B, S, S) class indices from 0; `IGNORED` where nothing is labelled.
+        image: (C, S, S) normalised values.
+        wavelengths_um: (C,) in µm.
+        target: (S, S) class indices from 0; `IGNORED` where nothing is labelled.
     """
 
     image: Tensor
     wavelengths_um: Tensor
     target: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
-        return Batch(self.image.to(device), self.wavelengths_um.to(device), self.target.to(device))
 
 
 class StrokeCrops:
@@ -70,30 +67,24 @@ class StrokeCrops:
         present = np.unique(self._target[self._target != IGNORED])
         self._pixels = [np.argwhere(self._target == index) for index in present]
 
-    def draw(self, n_crops: int, max_bands: int, random: np.random.Generator) -> Batch:
-        """Random crops, each around a pixel of a class chosen evenly, flipped and turned.
+    def draw(self, max_bands: int, random: np.random.Generator) -> Crop:
+        """A crop around a random pixel of a class chosen evenly, flipped and turned at random.
 
-        All crops show the same random bands: to the network, another camera.
+        It shows some of the bands: to the network, another camera.
         """
         n_bands = self._cube.n_bands
         most = min(max_bands, n_bands)
-        fewest = min(most, max(3, most // 2))
+        fewest = min(most, max(_FEWEST_BANDS, most // 2))
         bands = np.sort(random.permutation(n_bands)[: random.integers(fewest, most + 1)])
-        images, targets = [], []
-        for _ in range(n_crops):
-            pixels = self._pixels[random.integers(len(self._pixels))]
-            row, column = pixels[random.integers(len(pixels))]
-            height, width, _ = self._cube.shape
-            top = _start(row, height, self._size, random)
-            left = _start(column, width, self._size, random)
-            image, target = self._crop(top, left, bands)
-            turn = random.integers(2, size=3).astype(bool)
-            images.append(_turned(image, turn))
-            targets.append(_turned(target[None], turn)[0])
-        return self._batch(images, targets, bands)
+        pixels = self._pixels[random.integers(len(self._pixels))]
+        row, column = pixels[random.integers(len(pixels))]
+        height, width, _ = self._cube.shape
+        top = _start(row, height, self._size, random)
+        left = _start(column, width, self._size, random)
+        return self._crop(top, left, bands, turn=random.integers(2, size=3).astype(bool))
 
-    def fixed(self, max_crops: int, max_bands: int) -> Iterator[Batch]:
-        """Crops that hold labels, always the same, of bands spread evenly; one at a time.
+    def fixed(self, max_crops: int, max_bands: int) -> Iterator[Crop]:
+        """Crops that hold labels, always the same, of bands spread evenly.
 
         They lie on a grid, so no pixel is shown twice, and the classes take turns.
         """
@@ -106,13 +97,15 @@ class StrokeCrops:
         turns = chain.from_iterable(zip_longest(*cells_of_classes))
         cells = dict.fromkeys(cell for cell in turns if cell is not None)
         for row, column in islice(cells, max_crops):
-            image, target = self._crop(row * self._size, column * self._size, bands)
-            yield self._batch([image], [target], bands)
+            yield self._crop(row * self._size, column * self._size, bands)
 
     def _crop(
-        self, top: int, left: int, bands: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(C, S, S) normalised values and (S, S) class indices."""
+        self,
+        top: int,
+        left: int,
+        bands: NDArray[np.intp],
+        turn: NDArray[np.bool_] | None = None,
+    ) -> Crop:
         height, width, _ = self._cube.shape
         rows, columns = np.arange(top, top + self._size), np.arange(left, left + self._size)
         y, x = mirrored(rows, height), mirrored(columns, width)
@@ -124,19 +117,12 @@ class StrokeCrops:
         target = self._target[np.ix_(y, x)]
         target[rows >= height] = IGNORED
         target[:, columns >= width] = IGNORED
-        return block.transpose(2, 0, 1), target
-
-    def _batch(
-        self,
-        images: list[NDArray[np.float32]],
-        targets: list[NDArray[np.int64]],
-        bands: NDArray[np.intp],
-    ) -> Batch:
-        wavelengths = torch.as_tensor(self._wavelengths_um[bands], dtype=torch.float32)
-        return Batch(
-            torch.from_numpy(np.stack(images)),
-            wavelengths.expand(len(images), -1),
-            torch.from_numpy(np.stack(targets)),
+        if turn is not None:
+            block, target = _turned(block, turn), _turned(target, turn)
+        return Crop(
+            torch.from_numpy(np.ascontiguousarray(block.transpose(2, 0, 1))),
+            torch.as_tensor(self._wavelengths_um[bands], dtype=torch.float32),
+            torch.from_numpy(np.ascontiguousarray(target)),
         )
 
 
@@ -148,7 +134,7 @@ def _start(pixel: int, length: int, size: int, random: np.random.Generator) -> i
 
 
 def _turned(image: NDArray[T], turn: NDArray[np.bool_]) -> NDArray[T]:
-    """(C, S, S) mirrored up-down, mirrored left-right and transposed, or not."""
-    image = image[:, ::-1] if turn[0] else image
-    image = image[:, :, ::-1] if turn[1] else image
-    return image.swapaxes(1, 2) if turn[2] else image
+    """(S, S, …) mirrored up-down, mirrored left-right and transposed, or not."""
+    image = image[::-1] if turn[0] else image
+    image = image[:, ::-1] if turn[1] else image
+    return image.swapaxes(0, 1) if turn[2] else image

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError, LabelError
-from carl.inference import normalisation
+from carl.inference.blocks import PatchReader, normalisation
+from carl.inference.plan import make_plan
+from carl.inference.precision import Precision
+from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
 from carl.learning.holdout import split_strokes
 from carl.learning.metrics import evaluate
@@ -124,18 +127,27 @@ def finetune(
         return score(candidate, train, held)
 
     score_before = judged(model, 0.0, 0.1)
-    training = PixelTraining(deepcopy(model), tune, len(classes), steps, seed)
     scales = [normalisation(cube, model, part(progress, 0.1, 0.1)) for cube in cubes]
-    history = _train(
-        training,
-        _crops(cubes, train, classes, model.patch_size, scales),
-        _crops(cubes, held, classes, model.patch_size, scales),
-        steps=steps,
-        seed=seed,
-        progress=part(progress, 0.1, 0.9),
-        on_step=on_step,
-    )
-    tuned = training.finish()
+    with Workers(next(model.parameters()).device) as workers:
+        training = PixelTraining(
+            deepcopy(model),
+            tune,
+            len(classes),
+            steps=steps,
+            seed=seed,
+            precision=_precision(model, cubes, scales, workers),
+            workers=workers,
+        )
+        history = _train(
+            training,
+            _crops(cubes, train, classes, model.patch_size, scales),
+            _crops(cubes, held, classes, model.patch_size, scales),
+            steps=steps,
+            seed=seed,
+            progress=part(progress, 0.1, 0.9),
+            on_step=on_step,
+        )
+        tuned = training.finish()
     score_after = judged(tuned, 0.9, 1.0)
     kept = score_after > score_before
     return FineTuneResult(tuned if kept else model, kept, score_before, score_after, history)
@@ -185,8 +197,8 @@ def _train(
     history: list[StepReport] = []
     best = -1.0
     for step in range(1, steps + 1):
-        chosen = crops[random.integers(len(crops))]
-        loss = training.step(chosen.draw(_CROPS_A_STEP, _MOST_BANDS, random))
+        drawn = [crops[random.integers(len(crops))] for _ in range(_CROPS_A_STEP)]
+        loss = training.step([each.draw(_MOST_BANDS, random) for each in drawn])
         validation = None
         if step % every == 0 or step == steps:
             validation = _validation(training, checked)
@@ -201,11 +213,26 @@ def _train(
     return tuple(history)
 
 
-def _validation(training: PixelTraining, crops: list[StrokeCrops]) -> float:
+def _validation(training: PixelTraining, labelled: list[StrokeCrops]) -> float:
     """MIoU of the training's own head on held-out strokes."""
-    batches = [batch for each in crops for batch in each.fixed(_CHECKED_CROPS, _MOST_BANDS)]
-    predicted = [training.predict(batch) + 1 for batch in batches]
-    return evaluate(_flat(predicted), _flat([batch.target.numpy() + 1 for batch in batches])).miou
+    crops = [crop for each in labelled for crop in each.fixed(_CHECKED_CROPS, _MOST_BANDS)]
+    predicted = [classes + 1 for classes in training.predict(crops)]
+    return evaluate(_flat(predicted), _flat([crop.target.numpy() + 1 for crop in crops])).miou
+
+
+def _precision(
+    model: CARL,
+    cubes: Sequence[SpectralCube],
+    scales: Sequence[tuple[float, float]],
+    workers: Workers,
+) -> Precision:
+    """Bf16 where the device is fast in it and the features of all cubes survive it."""
+    readers = (
+        PatchReader(cube.usable_bands(), model.patch_size, *scale)
+        for cube, scale in zip(cubes, scales, strict=True)
+    )
+    plans = (make_plan(reader, model, workers, "auto", "exact") for reader in readers)
+    return "bf16" if all(plan.precision == "bf16" for plan in plans) else "float32"
 
 
 def _crops(

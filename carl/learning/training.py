@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import cos, pi
+from collections.abc import Iterable, Iterator, Sequence
+from math import cos, isfinite, pi
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from carl.errors import CarlError
-from carl.inference.precision import choose_precision
-from carl.learning.crops import IGNORED, Batch
+from carl.inference.precision import Precision
+from carl.inference.workers import Workers
+from carl.learning.crops import IGNORED, Crop
 from carl.learning.lora import add_adapters, merge_adapters
 from carl.model import CARL, CARLOutput
 
@@ -56,13 +58,26 @@ class PixelTraining:
         n_classes: to tell apart.
         steps: over which the learning rate runs its course.
         seed: of new weights.
+        precision: to compute in; weights stay in float32.
+        workers: to share the crops of a step among.
     """
 
-    def __init__(self, model: CARL, tune: str, n_classes: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: CARL,
+        tune: str,
+        n_classes: int,
+        *,
+        steps: int,
+        seed: int,
+        precision: Precision,
+        workers: Workers,
+    ) -> None:
         self._model = model
         self._required_grad = {n: p.requires_grad for n, p in model.named_parameters()}
         self._device = next(model.parameters()).device
-        self._in_bf16 = choose_precision("auto", self._device) == "bf16"
+        self._in_bf16 = precision == "bf16"
+        self._workers = workers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             tuned = _release(model, tune)
@@ -78,33 +93,36 @@ class PixelTraining:
         )
         self._best: list[Tensor] = []
 
-    def step(self, batch: Batch) -> float:
-        """One step of the optimiser; the loss before it.
+    def step(self, crops: Sequence[Crop]) -> float:
+        """One step of the optimiser on the mean loss of some crops; that loss, before the step.
 
         Raises:
             CarlError: the loss is not a number any more.
         """
         self._model.train()
-        loss = balanced_cross_entropy(self._logits(batch), batch.target.to(self._device))
-        value = loss.item()
-        if not np.isfinite(value):
+        self._optimiser.zero_grad()
+        total = 0.0
+        # Gradients are added in the order of the crops, so that a seed gives the same numbers.
+        for loss, gradients in self._workers.map(self._gradients, crops):
+            total += loss / len(crops)
+            for parameter, gradient in zip(self._learned, gradients, strict=True):
+                if gradient is not None:
+                    share = gradient / len(crops)
+                    parameter.grad = share if parameter.grad is None else parameter.grad + share
+        if not isfinite(total):
             raise CarlError(
                 "Fine-tuning failed, its loss is not a number any more: check the cube for extreme "
                 "values, or tune less of the network."
             )
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._learned, _LONGEST_GRADIENT)
         self._optimiser.step()
         self._schedule.step()
-        return value
+        return total
 
-    @torch.no_grad()
-    def predict(self, batch: Batch) -> NDArray[np.int64]:
-        """(B, H, W) class indices."""
+    def predict(self, crops: Iterable[Crop]) -> Iterator[NDArray[np.int64]]:
+        """(S, S) class indices of each crop."""
         self._model.eval()
-        classes: NDArray[np.int64] = self._logits(batch).argmax(dim=1).cpu().numpy()
-        return classes
+        return self._workers.map(self._classes, crops)
 
     def remember(self) -> None:
         """Keep the weights as they are now, to come back to."""
@@ -126,25 +144,35 @@ class PixelTraining:
             parameter.grad = None
         return self._model.eval()
 
-    def _logits(self, batch: Batch) -> Tensor:
-        image = batch.image.to(self._device)
+    def _gradients(self, crop: Crop) -> tuple[float, tuple[Tensor | None, ...]]:
+        loss = balanced_cross_entropy(self._logits(crop), crop.target.to(self._device))
+        return loss.item(), torch.autograd.grad(loss, self._learned, allow_unused=True)
+
+    @torch.no_grad()
+    def _classes(self, crop: Crop) -> NDArray[np.int64]:
+        classes: NDArray[np.int64] = self._logits(crop).argmax(dim=0).cpu().numpy()
+        return classes
+
+    def _logits(self, crop: Crop) -> Tensor:
+        """(K, S, S)."""
+        image = crop.image[None].to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, self._in_bf16):
-            features = self._model(image, batch.wavelengths_um.to(self._device))
+            features = self._model(image, crop.wavelengths_um.to(self._device))
             logits: Tensor = self._head(features, image.shape[-2:])
-        return logits
+        return logits[0]
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy in which every class present weighs the same, however large its strokes.
 
     Args:
-        logits: (B, K, H, W).
-        target: (B, H, W) class indices; `IGNORED` is left out.
+        logits: (K, H, W).
+        target: (H, W) class indices; `IGNORED` is left out.
     """
     labelled = target != IGNORED
     classes = target[labelled]
-    losses = F.cross_entropy(logits.movedim(1, -1)[labelled], classes, reduction="none")
-    counts = torch.bincount(classes, minlength=logits.shape[1])
+    losses = F.cross_entropy(logits[:, labelled].T, classes, reduction="none")
+    counts = torch.bincount(classes, minlength=len(logits))
     return (losses / counts[classes]).sum() / (counts > 0).sum()
 
 
