@@ -30,6 +30,7 @@ _SHORTEST_SIDE = 20
 """A neighbourhood says where a pixel lies, not what it is, once σ passes this share of the side."""
 _FINEST = 3.0
 """Neighbourhoods wider than this σ, in cells, are computed and kept on coarser cells."""
+_LEAST_SHARE = 1e-3
 _SAMPLE = 20_000
 
 
@@ -119,32 +120,32 @@ def _neighbourhood(
 ) -> FeatureMap:
     """Mean and standard deviation of every component under a Gaussian, over pixels with data.
 
-    Wide Gaussians are computed on cells of several pixels; what averaging over a cell adds to the
-    variance of the Gaussian is taken off its σ.
+    At the border, too, only the pixels that are there count. Wide Gaussians are computed on cells
+    of several pixels; what averaging over a cell adds to their variance is taken off their σ.
     """
     cell = max(1, int(sigma / _FINEST))
     inner = np.sqrt(sigma**2 - (cell**2 - 1) / 12) / cell
-    first = _smooth(_cell_means(components, cell), inner)
-    second = _smooth(_cell_means(components**2, cell), inner)
-    if valid is not None:
-        share = _smooth(_cell_means(valid[..., None].astype(np.float32), cell), inner)
-        first /= np.maximum(share, 1e-3)
-        second /= np.maximum(share, 1e-3)
+    there = np.ones(components.shape[:2], bool) if valid is None else valid
+    share = _sums(there[..., None].astype(np.float32), cell, inner)
+    share = np.maximum(share, _LEAST_SHARE)
+    first = _sums(components, cell, inner) / share
+    second = _sums(components**2, cell, inner) / share
     spread = np.sqrt(np.maximum(second - first**2, 0))
     both = None if doubt is None else np.tile(doubt, 2)
     return FeatureMap(f"texture {sigma:g} px", np.concatenate([first, spread], axis=2), cell, both)
 
 
-def _cell_means(values: FloatArray, cell: int) -> FloatArray:
-    """Means over squares of `cell` pixels; the border is mirrored to fill the last ones."""
-    if cell == 1:
-        return values
+def _sums(values: FloatArray, cell: int, sigma: float) -> FloatArray:
+    """Gaussian-weighted means over cells, nothing being outside the image.
+
+    Args:
+        values: (H, W, d), 0 where there is no data.
+        cell: pixels along a side of a cell.
+        sigma: of the Gaussian, in cells.
+    """
     height, width, depth = values.shape
-    padding = ((0, -height % cell), (0, -width % cell), (0, 0))
-    padded = np.pad(values, padding, mode="symmetric")
+    padded = np.pad(values, ((0, -height % cell), (0, -width % cell), (0, 0)))
     h, w = padded.shape[0] // cell, padded.shape[1] // cell
-    return np.asarray(padded.reshape(h, cell, w, cell, depth).mean(axis=(1, 3)), np.float32)
-
-
-def _smooth(values: FloatArray, sigma: float) -> FloatArray:
-    return np.asarray(ndimage.gaussian_filter(values, (sigma, sigma, 0), truncate=3))
+    means = padded.reshape(h, cell, w, cell, depth).mean(axis=(1, 3), dtype=np.float32)
+    smooth = ndimage.gaussian_filter(means, (sigma, sigma, 0), mode="constant", truncate=3)
+    return np.asarray(smooth)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+import carl
+from carl.cube import SpectralCube
+from carl.errors import Cancelled, CarlError, LabelError, ModelError, WavelengthError
+from carl.files import resource_path
+from carl.io import LabelClass
+from carl.learning import Segmenter, evaluate
+from carl.model import CARL
+
+NM = np.linspace(450, 700, 16)
+
+
+def scene(seed: int = 0, nm: np.ndarray = NM) -> tuple[SpectralCube, np.ndarray]:
+    """Three kinds of tissue in thirds of the image, told apart by their spectra."""
+    generator = np.random.default_rng(seed)
+    spectra = 1 - 0.6 * np.exp(-(((nm - np.array([[500], [560], [640]])) / 40) ** 2))
+    truth = np.repeat(np.arange(1, 4), 20)[None].repeat(48, axis=0)
+    data = spectra[truth - 1] + generator.normal(size=(48, 60, nm.size)) * 0.05
+    return SpectralCube(data.astype(np.float32), wavelengths=nm, name="scene"), truth
+
+
+def strokes(truth: np.ndarray) -> np.ndarray:
+    painted = np.zeros(truth.shape, np.uint8)
+    for row in (8, 38):
+        painted[row, 5::20] = painted[row, 6::20] = 1
+    return np.where(painted > 0, truth, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_a_few_strokes_make_the_map(with_model, tiny_model):
+    cube, truth = scene()
+    segmenter = Segmenter(tiny_model if with_model else None).fit(cube, strokes(truth))
+    prediction = segmenter.predict(cube)
+    assert prediction.labels.dtype == np.uint8
+    assert evaluate(prediction.labels, truth).miou > 0.95
+    assert prediction.probabilities.shape == (48, 60, 3)
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=2), 1, rtol=1e-5)
+    assert prediction.confidence.max() <= 1
+    report = segmenter.report
+    assert sum(report["experts"].values()) == pytest.approx(1)
+    assert (report["carl_share"] > 0) == with_model
+
+
+def test_class_values_names_and_colours_survive():
+    cube, truth = scene()
+    blood = LabelClass(7, "blood", (255, 0, 0))
+    painted = np.array([0, 2, 7, 300], np.uint16)[strokes(truth)]
+    segmenter = Segmenter(None, classes=[blood]).fit(cube, painted)
+    labels = segmenter.predict(cube).labels
+    assert labels.dtype == np.uint16
+    assert set(np.unique(labels)) == {2, 7, 300}
+    assert [each.value for each in segmenter.classes] == [2, 7, 300]
+    assert segmenter.classes[1] == blood
+
+
+def test_it_works_on_other_cubes_and_cameras():
+    cube, truth = scene()
+    segmenter = Segmenter(None).fit(cube, strokes(truth))
+    for seed, nm in ((5, NM), (6, np.linspace(450, 700, 9)), (7, np.linspace(440, 720, 50))):
+        other, other_truth = scene(seed, nm)
+        assert evaluate(segmenter.predict(other).labels, other_truth).miou > 0.9
+
+
+def test_several_cubes_teach_together():
+    (one, truth), (other, _) = scene(0), scene(1)
+    first, second = strokes(truth), strokes(truth)
+    first[first == 3] = 0
+    second[second == 1] = 0
+    segmenter = Segmenter(None).fit([one, other], [first, second])
+    assert evaluate(segmenter.predict(one).labels, truth).miou > 0.9
+
+
+def test_pixels_without_data_have_no_class():
+    cube, truth = scene()
+    data = cube.data.copy()
+    data[:5, :7] = np.nan
+    holey = SpectralCube(data, wavelengths=NM)
+    labels = Segmenter(None).fit(holey, strokes(truth)).predict(holey).labels
+    assert (labels[:5, :7] == 0).all()
+    assert (labels == 0).sum() == 35
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_saved_and_loaded_it_predicts_the_same(tmp_path, with_model, tiny_model):
+    cube, truth = scene()
+    segmenter = Segmenter(tiny_model if with_model else None).fit(cube, strokes(truth))
+    segmenter.save(tmp_path / "tissue.carl")
+    loaded = Segmenter.load(tmp_path / "tissue.carl", device="cpu")
+    np.testing.assert_allclose(
+        loaded.predict(cube).scores, segmenter.predict(cube).scores, atol=1e-4
+    )
+    assert loaded.classes == segmenter.classes
+    assert loaded.report == segmenter.report
+
+
+def test_the_file_is_safetensors_with_a_json_header(tmp_path):
+    cube, truth = scene()
+    Segmenter(None).fit(cube, strokes(truth)).save(tmp_path / "tissue.carl")
+    with safetensors.safe_open(tmp_path / "tissue.carl", framework="np") as file:
+        header = json.loads(file.metadata()["carl_segmenter"])
+    assert [value for value, *_ in header["classes"]] == [1, 2, 3]
+
+
+def broken_files(tmp_path: Path) -> list[Path]:
+    cube, truth = scene()
+    good = tmp_path / "good.carl"
+    Segmenter(None).fit(cube, strokes(truth)).save(good)
+    content = good.read_bytes()
+    files = {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+        "text": b"not a segmenter",
+        "flipped": content[:20] + b"\xff\xff" + content[22:],
+    }
+    for name, data in files.items():
+        (tmp_path / f"{name}.carl").write_bytes(data)
+    tensors = load_file(good)
+    save_file(tensors, tmp_path / "headless.carl")
+    with safetensors.safe_open(good, framework="np") as file:
+        metadata = file.metadata()
+    save_file(tensors | {"centre": tensors["space.centre"]}, tmp_path / "x.carl", metadata)
+    tensors["head.means"] = tensors["head.means"][:, :3].copy()
+    save_file(tensors, tmp_path / "contradiction.carl", metadata)
+    names = [*files, "headless", "contradiction", "missing"]
+    return [tmp_path / f"{name}.carl" for name in names]
+
+
+def test_damaged_files_are_one_sentence(tmp_path):
+    for path in broken_files(tmp_path):
+        with pytest.raises(ModelError, match=path.name):
+            Segmenter.load(path)
+
+
+def test_what_is_wrong_with_labels_is_said():
+    cube, truth = scene()
+    cases = {
+        "48 × 60": np.zeros((20, 20), np.uint8),
+        "whole numbers": strokes(truth) * 0.5,
+        "two classes": (strokes(truth) == 1).astype(np.uint8),
+        "below 0": -strokes(truth).astype(np.int16),
+    }
+    for words, labels in cases.items():
+        with pytest.raises(LabelError, match=words):
+            Segmenter(None).fit(cube, labels)
+    with pytest.raises(LabelError, match="2 label maps were given for 1 cubes"):
+        Segmenter(None).fit(cube, [strokes(truth), strokes(truth)])
+
+
+def test_a_cube_without_wavelengths_is_refused():
+    cube, truth = scene()
+    with pytest.raises(WavelengthError, match="give a camera"):
+        Segmenter(None).fit(SpectralCube(cube.data, name="anonymous"), strokes(truth))
+
+
+def test_nothing_is_predicted_or_saved_before_learning(tmp_path):
+    segmenter = Segmenter(None)
+    for use in (lambda: segmenter.predict(scene()[0]), lambda: segmenter.save(tmp_path / "x.carl")):
+        with pytest.raises(ModelError, match="fit it to strokes first"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def test_cancelling_keeps_what_was_learned_before(tiny_model):
+    cube, truth = scene()
+    segmenter = Segmenter(tiny_model).fit(cube, strokes(truth))
+    before = segmenter.predict(cube).labels
+
+    def stop(fraction: float, message: str) -> None:
+        raise Cancelled("stopped")
+
+    other, _ = scene(11)
+    with pytest.raises(Cancelled):
+        segmenter.fit(other, strokes(truth), progress=stop)
+    np.testing.assert_array_equal(segmenter.predict(cube).labels, before)
+
+
+def test_progress_rises_to_the_end(tiny_model: CARL):
+    told: list[float] = []
+    cube, truth = scene(21)
+    Segmenter(tiny_model).fit(cube, strokes(truth), progress=lambda f, _: told.append(f))
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_the_sample_from_twenty_pixels_a_class():
+    folder = resource_path("sample")
+    cube = carl.read_cube(folder / "bladder.tif")
+    labels = carl.read_labels(folder / "bladder_labels.png").labels
+    generator = np.random.default_rng(0)
+    painted = np.zeros_like(labels)
+    for value in np.unique(labels[labels > 0]):
+        painted.flat[generator.choice(np.flatnonzero(labels == value), 20, replace=False)] = value
+    predicted = Segmenter(None).fit(cube, painted).predict(cube).labels
+    assert evaluate(predicted, np.where(painted > 0, 0, labels)).miou > 0.95
+
+
+def test_all_errors_are_ours():
+    assert issubclass(LabelError, CarlError)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carl.cube import SpectralCube
+from carl.errors import CubeError
+from carl.spectra import normalise
+from carl.spectra.normalise import cube_statistics, row_blocks, sample_spectra, white_level
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(1, 400))
+def test_blocks_cover_every_row_once(height, width, bands, values):
+    cube = SpectralCube(np.ones((height, width, bands)))
+    rows = [row for block in row_blocks(cube, values) for row in range(height)[block]]
+    assert rows == list(range(height))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.integers(1, 60))
+def test_streamed_statistics_equal_those_of_the_whole(seed, block):
+    generator = np.random.default_rng(seed)
+    data = generator.normal(1e4, 3, (7, 5, 3))
+    data[generator.random(data.shape) < 0.2] = np.nan
+    data[0, 0, 0] = 1e4
+    cube = SpectralCube(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalise, "row_blocks", lambda cube: row_blocks(cube, block))
+        mean, std = cube_statistics(cube)
+    known = cube.to_numpy()[np.isfinite(data)].astype(np.float64)
+    assert mean == pytest.approx(known.mean(), rel=1e-7)
+    assert std == pytest.approx(known.std(), rel=1e-4, abs=1e-3)
+
+
+def test_bad_bands_do_not_count():
+    data = np.stack([np.full((4, 4), 2.0), np.full((4, 4), 1e6)], axis=2)
+    assert cube_statistics(SpectralCube(data, good_bands=[True, False])) == (2.0, 0.0)
+
+
+def test_a_cube_without_numbers_is_an_error():
+    empty = SpectralCube(np.full((4, 4, 3), np.nan), name="blank.hdr")
+    with pytest.raises(CubeError, match=r"blank\.hdr"):
+        cube_statistics(empty)
+    with pytest.raises(CubeError, match=r"blank\.hdr"):
+        white_level(empty)
+
+
+def test_samples_are_neighbours_from_the_cube():
+    data = np.arange(20 * 30 * 2.0).reshape(20, 30, 2)
+    here, beside = sample_spectra(SpectralCube(data), 100)
+    inside = here[:, 0] % 60 < 58
+    np.testing.assert_array_equal(beside[inside] - here[inside], 2)
+    assert len(here) >= 100
+    assert len(np.unique(here[:, 0] // 60)) == 20
+
+
+def test_white_is_near_the_brightest_and_scales_with_the_cube():
+    data = np.random.default_rng(0).uniform(0.1, 1.0, (50, 60, 1)).repeat(5, axis=2)
+    white = white_level(SpectralCube(data))
+    assert 0.97 < white <= 1.0
+    assert white_level(SpectralCube(data * 4000)) == pytest.approx(4000 * white, rel=1e-5)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from carl.errors import Cancelled, OutputError
+from carl.files import atomic_write, resource_path
+
+
+def test_the_new_file_appears_whole(tmp_path):
+    target = tmp_path / "new" / "map.tif"
+    with atomic_write(target) as temporary:
+        assert temporary.suffix == ".tif"
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert os.listdir(target.parent) == ["map.tif"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "map.tif"
+    target.write_text("old")
+
+    def write_and_give_up() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("half")
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_and_give_up()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["map.tif"]
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with (
+        pytest.raises(OutputError, match="choose another folder"),
+        atomic_write(tmp_path / "taken" / "map.tif"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_one_sentence():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full, a device that is always full")
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        atomic_write("map.tif"),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+
+
+def test_shipped_files_are_found():
+    assert resource_path("cameras", "tivita.csv").is_file()
