@@ -15,8 +15,8 @@ from carl.wavelengths import cameras
 SAMPLE = resource_path("sample", "bladder.tif")
 
 BANDS = {
-    "hims": 40, "landsat-7": 6, "landsat-8": 7, "rededge": 5, "sentinel-2a": 13, "sentinel-2b": 13,
-    "srgb": 3, "tivita": 100, "tivita-step5": 100,
+    "enmap": 224, "hims": 40, "landsat-7": 6, "landsat-8": 7, "rededge": 5, "sentinel-2a": 13,
+    "sentinel-2b": 13, "srgb": 3, "tivita": 100, "tivita-step5": 100,
 }  # fmt: skip
 
 
