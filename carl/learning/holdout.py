@@ -13,6 +13,10 @@ from scipy import ndimage
 from carl.errors import LabelError
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+_MOST_HELD = 0.6
+"""Share of the pixels of a class that whole strokes may take from training."""
+_LEAST_OF_SHARE = 1 / 3
+"""With less than this part of what was asked for, the largest stroke is cut."""
 
 
 def split_strokes(
@@ -20,14 +24,16 @@ def split_strokes(
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Split strokes into some to train on and some to hold out.
 
-    A stroke is a connected component of one class. Whole strokes are chosen at random. A class with
-    one stroke has it cut once, across its long side. Every class keeps at least one pixel in
-    training; a class of one pixel has nothing held out.
+    A stroke is a connected component of one class. Of every class, whole strokes are held out,
+    chosen at random, until they have `share` of its pixels. Where that cannot be had without losing
+    most of the class, because it has one stroke or one that outweighs the others, its largest
+    stroke is cut once, across its long side. Every class keeps at least one pixel in training; a
+    class of one pixel has nothing held out.
 
     Args:
         labels: (H, W) integers, 0 = unlabelled.
         seed: of the choice.
-        share: share of the strokes of each class (or of the pixels of an only stroke) to hold out.
+        share: of the pixels of each class to hold out, about.
 
     Returns:
         training labels and held-out labels, both (H, W) of the type of `labels`. They are disjoint
@@ -48,14 +54,30 @@ def split_strokes(
     random = np.random.default_rng(seed)
     held = np.zeros(array.shape, bool)
     for value in classes:
-        strokes, n_strokes = ndimage.label(array == value, structure=_EIGHT_NEIGHBOURS)
-        if n_strokes > 1:
-            n_held = min(max(1, round(share * n_strokes)), n_strokes - 1)
-            held |= np.isin(strokes, 1 + random.permutation(n_strokes)[:n_held])
-        else:
-            rows, columns = _far_end(np.nonzero(strokes), share, random)
-            held[rows, columns] = True
+        strokes, _ = ndimage.label(array == value, structure=_EIGHT_NEIGHBOURS)
+        sizes = np.bincount(strokes.ravel())
+        sizes[0] = 0
+        chosen = _whole_strokes(sizes, share, random)
+        held |= np.isin(strokes, chosen)
+        if sizes[chosen].sum() < _LEAST_OF_SHARE * share * sizes.sum():
+            held[_far_end(np.nonzero(strokes == sizes.argmax()), share, random)] = True
     return np.where(held, 0, array), np.where(held, array, 0)
+
+
+def _whole_strokes(
+    sizes: NDArray[np.intp], share: float, random: np.random.Generator
+) -> list[np.intp]:
+    """Numbers of strokes to hold out whole; sizes[0] is the background's."""
+    total = sizes.sum()
+    chosen: list[np.intp] = []
+    count = 0
+    for stroke in 1 + random.permutation(sizes.size - 1):
+        if count >= share * total:
+            break
+        if count + sizes[stroke] <= _MOST_HELD * total:
+            chosen.append(stroke)
+            count += sizes[stroke]
+    return chosen
 
 
 def _far_end(
