@@ -7,7 +7,8 @@ tissue around a pixel looks like.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from carl.cube import SpectralCube
 from carl.learning.camera_view import CameraView, camera_view, optical_density
-from carl.learning.features import FeatureMap
+from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.spectral_basis import SpectralBasis
 from carl.progress import Progress, no_progress, part
 from carl.spectra.normalise import row_blocks, sample_spectra, white_level
@@ -41,16 +42,22 @@ class FilterBank:
     Attributes:
         grid: (G,) wavelengths in nm at which spectra are compared.
         spectra: components of the optical densities on the grid.
-        sigmas: of the Gaussian neighbourhoods, in pixels.
+        sigmas: (S,) of the Gaussian neighbourhoods, in pixels.
+        centre: (p,) mean of every feature over the cubes.
+        scale: (p,) what every feature is multiplied by after that.
     """
 
     grid: NDArray[np.float64]
     spectra: SpectralBasis
-    sigmas: tuple[float, ...]
+    sigmas: FloatArray
+    centre: FloatArray
+    scale: FloatArray
 
     @classmethod
-    def fit(cls, cubes: list[SpectralCube]) -> Self:
-        """The bank that suits these cubes, labels unseen.
+    def fit(
+        cls, cubes: Sequence[SpectralCube], progress: Progress = no_progress
+    ) -> tuple[Self, list[FeatureStack]]:
+        """The bank that suits these cubes, labels unseen, and what it says of them.
 
         Raises:
             WavelengthError: wavelengths are missing, or the cubes share no range.
@@ -62,13 +69,20 @@ class FilterBank:
         here, differences = (np.concatenate(each) for each in zip(*samples, strict=True))
         basis = SpectralBasis.fit(here, differences, N_COMPONENTS)
         side = min(min(cube.shape[:2]) for cube in usable)
-        sigmas = tuple(s for s in SIGMAS if s * _SHORTEST_SIDE <= side) or SIGMAS[:1]
-        return cls(grid, basis, sigmas)
+        sigmas = [s for s in SIGMAS if s * _SHORTEST_SIDE <= side] or SIGMAS[:1]
+        nothing = np.zeros(1, np.float32)
+        raw = cls(grid, basis, np.array(sigmas, np.float32), nothing, nothing + 1)
+        stacks = [
+            raw.stack(cube, part(progress, i / len(usable), (i + 1) / len(usable)))
+            for i, cube in enumerate(usable)
+        ]
+        sample = np.concatenate([_sampled(each, _SAMPLE // len(stacks)) for each in stacks])
+        scale = _scale(stacks[0], sample.std(axis=0))
+        bank = replace(raw, centre=sample.mean(axis=0), scale=scale)
+        return bank, [bank._scaled(each) for each in stacks]
 
-    def maps(
-        self, cube: SpectralCube, progress: Progress = no_progress
-    ) -> tuple[tuple[FeatureMap, ...], NDArray[np.bool_] | None]:
-        """Feature groups of a cube, and where it has data (None: everywhere).
+    def stack(self, cube: SpectralCube, progress: Progress = no_progress) -> FeatureStack:
+        """The feature groups of a cube.
 
         Raises:
             WavelengthError: the cube does not cover the grid.
@@ -78,10 +92,44 @@ class FilterBank:
         view = camera_view(cube, self.grid, self.spectra)
         components, valid = _components(cube, view, part(progress, 0.0, 0.3))
         groups = [FeatureMap("spectrum", components, 1, view.doubt)]
-        for i, sigma in enumerate(self.sigmas):
+        for i, sigma in enumerate(self.sigmas.tolist()):
             progress(0.3 + 0.7 * i / len(self.sigmas), "Looking at neighbourhoods")
             groups.append(_neighbourhood(components, valid, sigma, view.doubt))
-        return tuple(groups), valid
+        return self._scaled(FeatureStack(cube.shape[:2], tuple(groups), valid))
+
+    def _scaled(self, stack: FeatureStack) -> FeatureStack:
+        """The stack centred and scaled, in place: features are large."""
+        centre = np.broadcast_to(self.centre, stack.width)
+        scale = np.broadcast_to(self.scale, stack.width)
+        for group, columns in zip(stack.maps, stack.columns().values(), strict=True):
+            values = group.values
+            values -= centre[columns]
+            values *= scale[columns]
+        return stack
+
+
+def _sampled(stack: FeatureStack, n: int) -> FloatArray:
+    """Features of n pixels drawn evenly from where there is data."""
+    pixels = np.arange(stack.shape[0] * stack.shape[1])
+    if stack.valid is not None:
+        pixels = pixels[stack.valid.ravel()]
+    drawn = np.random.default_rng(0).choice(pixels, min(len(pixels), max(1, n)), replace=False)
+    return stack.at(*np.divmod(drawn, stack.shape[1]))
+
+
+def _scale(stack: FeatureStack, spread: FloatArray) -> FloatArray:
+    """(p,) factors that give neighbourhoods the spreads of the pixels' own components.
+
+    Components come with later ones made smaller; their neighbourhoods, whose spreads depend on the
+    scale, are brought to the same.
+    """
+    columns = stack.columns()
+    own = spread[columns["spectrum"]]
+    scale = np.ones_like(spread)
+    for name, where in columns.items():
+        if name != "spectrum":
+            scale[where] = np.tile(own, 2) / np.where(spread[where] > 0, spread[where], 1)
+    return scale
 
 
 def _components(

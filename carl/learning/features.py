@@ -80,6 +80,11 @@ class FeatureStack:
         return sum(each.values.nbytes for each in self.maps)
 
     @property
+    def width(self) -> int:
+        """Number of features p."""
+        return sum(each.width for each in self.maps)
+
+    @property
     def doubt(self) -> FloatArray:
         """(p,) share of each feature's variance that may be wrong."""
         return np.concatenate(

@@ -18,8 +18,9 @@ from carl.inference import Embedding
 from carl.io import LabelClass, default_classes
 from carl.learning.head import Head, fit_head
 from carl.learning.painted import painted_pixels
-from carl.learning.space import CARL_GROUPS, FeatureSpace, FeatureStore
+from carl.learning.space import CARL_GROUPS, FeatureSpace
 from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmenter
+from carl.learning.store import FeatureStore
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 

@@ -157,5 +157,5 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_sizes(stored: StoredSegmenter, path: Path) -> None:
     n_classes, n_features = stored.head.means.shape
-    if n_features != len(stored.space.centre) or n_classes != len(stored.classes):
+    if n_features != stored.space.width or n_classes != len(stored.classes):
         raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -22,8 +24,7 @@ def cube(height: int = 60, width: int = 70, nm: np.ndarray = NM, seed: int = 0) 
 
 
 def group(bank: FilterBank, of: SpectralCube, name: str) -> np.ndarray:
-    maps, _ = bank.maps(of)
-    return next(each.values for each in maps if each.name == name)
+    return next(each.values for each in bank.stack(of).maps if each.name == name)
 
 
 def local_mean(values: np.ndarray, sigma: float) -> np.ndarray:
@@ -37,9 +38,10 @@ def local_mean(values: np.ndarray, sigma: float) -> np.ndarray:
 
 def test_neighbourhoods_are_gaussian_means_and_spreads():
     of = cube()
-    bank = FilterBank.fit([of])
-    own = group(bank, of, "spectrum").astype(np.float64)
-    texture = group(bank, of, "texture 3 px")
+    bank, _ = FilterBank.fit([of])
+    raw = replace(bank, centre=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
+    own = group(raw, of, "spectrum").astype(np.float64)
+    texture = group(raw, of, "texture 3 px")
     k = own.shape[2]
     mean, second = local_mean(own, 3), local_mean(own**2, 3)
     np.testing.assert_allclose(texture[..., :k], mean, atol=1e-4)
@@ -60,14 +62,17 @@ def test_coarse_cells_hardly_change_a_wide_neighbourhood():
 
 
 def test_scales_fit_the_image():
-    assert FilterBank.fit([cube(60, 200)]).sigmas == (1.5, 3.0)
-    assert FilterBank.fit([cube(8, 8)]).sigmas == SIGMAS[:1]
-    assert FilterBank.fit([cube(400, 400)]).sigmas == SIGMAS
+    for of, sigmas in (
+        (cube(60, 200), (1.5, 3.0)),
+        (cube(8, 8), SIGMAS[:1]),
+        (cube(400, 400), SIGMAS),
+    ):
+        assert FilterBank.fit([of])[0].sigmas.tolist() == list(sigmas)
 
 
 def test_exposure_does_not_matter():
     of = cube()
-    bank = FilterBank.fit([of])
+    bank, _ = FilterBank.fit([of])
     counts = SpectralCube(of.data * 4000, wavelengths=NM)
     np.testing.assert_allclose(
         group(bank, counts, "spectrum"), group(bank, of, "spectrum"), atol=1e-3
@@ -78,7 +83,7 @@ def test_order_of_bands_does_not_matter():
     of = cube()
     shuffled = np.random.default_rng(0).permutation(NM.size)
     other = SpectralCube(of.data[..., shuffled], wavelengths=NM[shuffled])
-    bank = FilterBank.fit([of])
+    bank, _ = FilterBank.fit([of])
     np.testing.assert_allclose(
         group(bank, other, "spectrum"), group(bank, of, "spectrum"), atol=1e-3
     )
@@ -88,11 +93,11 @@ def test_pixels_without_data_stay_out_of_their_neighbours():
     of = cube()
     data = of.data.copy()
     data[20:30, 20:30] = np.nan
-    bank = FilterBank.fit([of])
-    maps, valid = bank.maps(SpectralCube(data, wavelengths=NM))
-    assert valid is not None
-    assert (~valid).sum() == 100
-    for each, whole in zip(maps, bank.maps(of)[0], strict=True):
+    bank, _ = FilterBank.fit([of])
+    holey = bank.stack(SpectralCube(data, wavelengths=NM))
+    assert holey.valid is not None
+    assert (~holey.valid).sum() == 100
+    for each, whole in zip(holey.maps, bank.stack(of).maps, strict=True):
         assert np.isfinite(each.values).all()
         far = each.values[45:, 45:] - whole.values[45:, 45:]
         assert np.abs(far).max() < 0.05
@@ -100,14 +105,14 @@ def test_pixels_without_data_stay_out_of_their_neighbours():
 
 def test_another_camera_shows_the_same_components():
     rich = cube(nm=np.linspace(450, 700, 40))
-    bank = FilterBank.fit([rich])
+    bank, _ = FilterBank.fit([rich])
     few = np.array([470.0, 500, 540, 580, 620, 660])
     poor = SpectralCube(
         np.stack([rich.data[..., np.abs(rich.wavelengths - nm).argmin()] for nm in few], axis=2),
         wavelengths=few,
     )
     mine, theirs = group(bank, rich, "spectrum"), group(bank, poor, "spectrum")
-    doubt = bank.maps(poor)[0][0].doubt
+    doubt = bank.stack(poor).maps[0].doubt
     assert doubt is not None
     trusted = np.flatnonzero(doubt < 0.1)
     assert trusted.size >= 2
@@ -116,10 +121,10 @@ def test_another_camera_shows_the_same_components():
 
 
 def test_a_camera_elsewhere_is_refused():
-    bank = FilterBank.fit([cube()])
+    bank, _ = FilterBank.fit([cube()])
     infrared = cube(nm=np.linspace(900, 1700, 12))
     with pytest.raises(WavelengthError, match="900 to 1700 nm, but the classes were learned from"):
-        bank.maps(infrared)
+        bank.stack(infrared)
 
 
 @pytest.mark.parametrize("fill", [np.nan, 0.0, -1.0])
@@ -131,5 +136,21 @@ def test_a_cube_with_nothing_in_it_is_refused(fill):
 
 def test_a_uniform_cube_does_no_harm():
     flat = SpectralCube(np.full((30, 30, 12), 0.5), wavelengths=NM)
-    maps, _ = FilterBank.fit([flat]).maps(flat)
-    assert all(np.isfinite(each.values).all() for each in maps)
+    _, (stack,) = FilterBank.fit([flat])
+    assert all(np.isfinite(each.values).all() for each in stack.maps)
+
+
+def test_fitting_gives_the_features_that_asking_gives():
+    of = cube()
+    bank, (stack,) = FilterBank.fit([of])
+    for one, other in zip(stack.maps, bank.stack(of).maps, strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-5)
+    rows, columns = (each.ravel() for each in np.indices(of.shape[:2]))
+    features = stack.at(rows, columns)
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.05)
+    k = stack.maps[0].width
+    np.testing.assert_allclose(
+        features.std(axis=0),
+        np.tile(features[:, :k].std(axis=0), 2 * len(bank.sigmas) + 1),
+        rtol=0.1,
+    )

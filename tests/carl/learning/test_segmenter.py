@@ -127,10 +127,12 @@ def broken_files(tmp_path: Path) -> list[Path]:
     save_file(tensors, tmp_path / "headless.carl")
     with safetensors.safe_open(good, framework="np") as file:
         metadata = file.metadata()
-    save_file(tensors | {"centre": tensors["space.centre"]}, tmp_path / "x.carl", metadata)
+    save_file(
+        {n: t for n, t in tensors.items() if "grid" not in n}, tmp_path / "partial.carl", metadata
+    )
     tensors["head.means"] = tensors["head.means"][:, :3].copy()
     save_file(tensors, tmp_path / "contradiction.carl", metadata)
-    names = [*files, "headless", "contradiction", "missing"]
+    names = [*files, "headless", "partial", "contradiction", "missing"]
     return [tmp_path / f"{name}.carl" for name in names]
 
 

@@ -1,0 +1,122 @@
+"""Features of cubes in memory, so that new strokes cost nothing but learning."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import RLock
+
+from carl.cube import SpectralCube
+from carl.inference import Embedding, FeatureCache
+from carl.inference.cache import cube_key
+from carl.learning.bank import FilterBank
+from carl.learning.features import FeatureStack
+from carl.learning.space import FeatureSpace
+from carl.model import CARL
+from carl.progress import Progress, no_progress, part
+
+_MOST_BANKS = 16
+
+
+class FeatureStore:
+    """The filter banks, features and embeddings used last. Safe to share between threads.
+
+    Args:
+        max_bytes: of features to keep.
+    """
+
+    def __init__(self, max_bytes: int = 3 << 30) -> None:
+        self.embeddings = FeatureCache(max_bytes // 4)
+        self._max_bytes = max_bytes
+        self._banks: OrderedDict[str, FilterBank] = OrderedDict()
+        self._stacks: OrderedDict[tuple[FilterBank, str], FeatureStack] = OrderedDict()
+        self._lock = RLock()
+
+    def fit(
+        self,
+        cubes: Sequence[SpectralCube],
+        model: CARL | None,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> tuple[FeatureSpace, list[FeatureStack]]:
+        """The space of these cubes under a model (None: the bank alone), and their features."""
+        bank = self._bank(cubes, part(progress, 0.0, 0.2))
+        embeddings = self._embed(cubes, model, precision, speed, part(progress, 0.2, 1.0))
+        space = FeatureSpace.fit(bank, embeddings)
+        told: list[Embedding | None] = [*embeddings] or [None] * len(cubes)
+        stacks = [
+            space.stack(self._bank_stack(bank, cube), embedding)
+            for cube, embedding in zip(cubes, told, strict=True)
+        ]
+        return space, stacks
+
+    def stack(
+        self,
+        cube: SpectralCube,
+        space: FeatureSpace,
+        model: CARL | None,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> FeatureStack:
+        """The features of a cube in a space."""
+        bank_stack = self._bank_stack(space.bank, cube, part(progress, 0.0, 0.2))
+        embeddings = self._embed([cube], model, precision, speed, part(progress, 0.2, 1.0))
+        return space.stack(bank_stack, embeddings[0] if embeddings else None)
+
+    def _bank(self, cubes: Sequence[SpectralCube], progress: Progress) -> FilterBank:
+        keys = [cube_key(cube) for cube in cubes]
+        joined = "|".join(keys)
+        with self._lock:
+            if joined not in self._banks:
+                bank, stacks = FilterBank.fit(cubes, progress)
+                self._banks[joined] = bank
+                for key, stack in zip(keys, stacks, strict=True):
+                    self._keep((bank, key), stack)
+                if len(self._banks) > _MOST_BANKS:
+                    self._banks.popitem(last=False)
+            self._banks.move_to_end(joined)
+            return self._banks[joined]
+
+    def _bank_stack(
+        self, bank: FilterBank, cube: SpectralCube, progress: Progress = no_progress
+    ) -> FeatureStack:
+        key = (bank, cube_key(cube))
+        with self._lock:
+            if key not in self._stacks:
+                stack = bank.stack(cube, progress)
+                self._keep(key, stack)
+                return stack
+            self._stacks.move_to_end(key)
+            return self._stacks[key]
+
+    def _embed(
+        self,
+        cubes: Sequence[SpectralCube],
+        model: CARL | None,
+        precision: str,
+        speed: str,
+        progress: Progress,
+    ) -> list[Embedding]:
+        if model is None:
+            return []
+        n = len(cubes)
+        return [
+            self.embeddings.embed(
+                cube,
+                model,
+                precision=precision,
+                speed=speed,
+                progress=part(progress, i / n, (i + 1) / n),
+            )
+            for i, cube in enumerate(cubes)
+        ]
+
+    def _keep(self, key: tuple[FilterBank, str], stack: FeatureStack) -> None:
+        """Keep a stack; the oldest ones, or itself if it alone is too large, are dropped."""
+        self._stacks[key] = stack
+        total = sum(each.nbytes for each in self._stacks.values())
+        while total > self._max_bytes:
+            _, dropped = self._stacks.popitem(last=False)
+            total -= dropped.nbytes

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carl.cube import SpectralCube
+from carl.learning import store as module
+from carl.learning.space import CARL_GROUPS
+from carl.learning.store import FeatureStore
+from carl.model import CARL
+
+
+def cube(seed: int) -> SpectralCube:
+    data = np.random.default_rng(seed).uniform(0.1, 1, (32, 40, 6)).astype(np.float32)
+    return SpectralCube(data, wavelengths=np.linspace(450, 700, 6), name=f"cube {seed}")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which cubes the bank has looked at."""
+    seen: list[str] = []
+    look = module.FilterBank.stack
+
+    def recording(self, of, *args):
+        seen.append(of.name)
+        return look(self, of, *args)
+
+    monkeypatch.setattr(module.FilterBank, "stack", recording)
+    return seen
+
+
+def test_known_cubes_are_not_looked_at_again(calls):
+    store, one = FeatureStore(), cube(0)
+    _, (first,) = store.fit([one], None)
+    _, (second,) = store.fit([cube(0)], None)  # another object with the same content
+    assert calls == ["cube 0"]
+    assert all(a.values is b.values for a, b in zip(first.maps, second.maps, strict=True))
+
+
+def test_a_network_joins_the_features_that_are_there(calls, tiny_model: CARL):
+    store, one = FeatureStore(), cube(0)
+    _, (bank,) = store.fit([one], None)
+    space, (both,) = store.fit([one], tiny_model)
+    assert calls == ["cube 0"]
+    assert [each.name for each in both.maps[-2:]] == list(CARL_GROUPS)
+    assert all(a.values is b.values for a, b in zip(bank.maps, both.maps, strict=False))
+    assert both.width == space.width
+
+
+def test_what_does_not_fit_is_not_kept_but_given(calls):
+    store = FeatureStore(max_bytes=1000)
+    for _ in range(2):
+        _, (stack,) = store.fit([cube(0)], None)
+        assert stack.nbytes > 1000
+    assert len(calls) == 3  # once when fitted, and once for each request after it was dropped
+
+
+def test_the_oldest_go_first(calls):
+    size = FeatureStore().fit([cube(0)], None)[1][0].nbytes
+    store = FeatureStore(max_bytes=2 * size)
+    for seed in (0, 1, 0, 2):
+        store.fit([cube(seed)], None)
+    calls.clear()
+    store.fit([cube(0)], None)
+    assert calls == []
+    store.fit([cube(1)], None)
+    assert calls == ["cube 1"]
