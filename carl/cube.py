@@ -29,7 +29,7 @@ class LazyArray(Protocol):
         """Basic indexing with integers and slices."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SpectralCube:
     """A cube of (height, width, bands) pixels, read from its file as they are asked for.
 
@@ -81,6 +81,12 @@ class SpectralCube:
             set_(self, "fwhm", _per_band(self.fwhm, n_bands, np.float64, "widths"))
         good = np.ones(n_bands, bool) if self.good_bands is None else self.good_bands
         set_(self, "good_bands", _per_band(good, n_bands, np.bool_, "marks of good bands"))
+
+    def __repr__(self) -> str:
+        height, width, bands = self.shape
+        nm = self.wavelengths
+        known = "unknown wavelengths" if nm is None else f"{nm.min():g}–{nm.max():g} nm"
+        return f"<SpectralCube {self.name!r}: {height} × {width} pixels, {bands} bands, {known}>"
 
     @property
     def shape(self) -> tuple[int, int, int]:

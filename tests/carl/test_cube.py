@@ -70,3 +70,9 @@ def test_with_wavelengths_checks_their_number():
     with pytest.raises(WavelengthError, match="4 wavelengths were given for 5 bands"):
         SpectralCube(stored()).with_wavelengths([400, 500, 600, 700])
     assert SpectralCube(stored()).with_wavelengths([5, 4, 3, 2, 1]).wavelengths[0] == 5
+
+
+def test_a_cube_is_shown_in_one_line():
+    cube = SpectralCube(stored(), wavelengths=[400, 450, 500, 550, 600], name="leaf")
+    assert repr(cube) == "<SpectralCube 'leaf': 3 × 4 pixels, 5 bands, 400–600 nm>"
+    assert "unknown wavelengths" in repr(SpectralCube(stored()))
