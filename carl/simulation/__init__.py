@@ -1,0 +1,36 @@
+"""A spectral simulator: scenes with exact truth, seen by any camera. NumPy and SciPy only."""
+
+from carl.simulation.acquisition import (
+    Acquisition,
+    capture,
+    perfect_acquisition,
+    random_acquisition,
+)
+from carl.simulation.camera import (
+    SimulatedCamera,
+    gaussian_camera,
+    known_camera,
+    random_camera,
+    tabulated_camera,
+)
+from carl.simulation.resampled import covered, simulate_camera
+from carl.simulation.scene import KINDS, PARAMETERS, Scene, render, simulate_scene
+
+__all__ = [
+    "KINDS",
+    "PARAMETERS",
+    "Acquisition",
+    "Scene",
+    "SimulatedCamera",
+    "capture",
+    "covered",
+    "gaussian_camera",
+    "known_camera",
+    "perfect_acquisition",
+    "random_acquisition",
+    "random_camera",
+    "render",
+    "simulate_camera",
+    "simulate_scene",
+    "tabulated_camera",
+]

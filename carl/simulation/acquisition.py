@@ -1,0 +1,153 @@
+"""How a camera takes a picture: light, electrons, noise and blur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from carl.simulation.camera import SimulatedCamera
+from carl.simulation.chromophores import Spectrum
+
+FloatArray = NDArray[np.float32]
+
+_SECOND_RADIATION_NM_K = 1.438777e7  # hc/k
+_LAMP_KELVIN = {"halogen": (2700.0, 3400.0), "sun": (5000.0, 6000.0)}
+_SHARE_WITH_BAD_BANDS = 0.15
+_DARKEST = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """One way of taking a picture with a camera of C bands.
+
+    Attributes:
+        light: (C,) signal of white in each band, of lamp, optics and sensor, over that of the
+            brightest band.
+        electrons: that white gives in the brightest band.
+        read_noise: of the sensor, in electrons.
+        blur: standard deviation of the optics' point spread, in pixels.
+        shading: share of light lost in the corners.
+        exposure: factor on all values, as from a white reference that is not quite white.
+        referenced: whether values are divided by the light, as with a white reference; otherwise
+            they are raw counts over those of white.
+        bad_bands: (C,) True for bands that hold nothing but noise.
+    """
+
+    light: NDArray[np.float64]
+    electrons: float = 1e4
+    read_noise: float = 10.0
+    blur: float = 0.0
+    shading: float = 0.0
+    exposure: float = 1.0
+    referenced: bool = True
+    bad_bands: NDArray[np.bool_] | None = None
+
+
+def perfect_acquisition(camera: SimulatedCamera) -> Acquisition:
+    """Without noise, blur or shading: what comes out is what went in."""
+    return Acquisition(np.ones(camera.n_bands), electrons=np.inf, read_noise=0.0)
+
+
+def random_acquisition(generator: Generator, camera: SimulatedCamera) -> Acquisition:
+    """A lamp, a sensor and settings as one may meet them."""
+    light = lamp_spectrum(generator, camera.wavelengths) * _sensor(generator, camera.wavelengths)
+    light **= generator.uniform(0, 1)  # many cameras expose dim bands longer
+    light *= camera.fwhm ** generator.uniform(0, 1)
+    bad_bands = None
+    if generator.random() < _SHARE_WITH_BAD_BANDS:
+        bad_bands = generator.random(camera.n_bands) < generator.uniform(0, 0.1)
+        bad_bands[int(generator.integers(camera.n_bands))] = False
+    return Acquisition(
+        light=np.maximum(light / light.max(), _DARKEST),
+        electrons=float(10 ** generator.uniform(2.8, 5)),
+        read_noise=float(10 ** generator.uniform(0.3, 1.5)),
+        blur=float(generator.choice((0.0, generator.uniform(0.3, 1.5)))),
+        shading=float(generator.uniform(0, 0.4) ** 2),
+        exposure=float(np.exp(generator.normal(0, 0.15))),
+        referenced=bool(generator.random() < 0.8),
+        bad_bands=bad_bands,
+    )
+
+
+def capture(
+    scene: FloatArray, acquisition: Acquisition, generator: Generator | None = None
+) -> FloatArray:
+    """Take a picture.
+
+    Shot noise is Gaussian with the variance of a Poisson count, which from some ten electrons on
+    it resembles. The white reference itself is free of noise, as one averaged over many frames.
+
+    Args:
+        scene: (H, W, C) reflectance or transmittance; overwritten.
+        acquisition: how it is taken.
+        generator: of the noise; not used where there is none.
+
+    Returns:
+        (H, W, C) float32. Without reference, raw counts over those of white in the brightest band.
+    """
+    if acquisition.blur > 0:
+        for axis in (0, 1):
+            ndimage.gaussian_filter1d(scene, acquisition.blur, axis, output=scene, mode="reflect")
+    if acquisition.shading > 0:
+        scene *= _shading(scene.shape[:2], acquisition.shading)[..., None]
+    light = acquisition.light.astype(np.float32)
+    if np.isfinite(acquisition.electrons):
+        _add_noise(scene, acquisition, _required(generator))
+    scene *= acquisition.exposure * (np.float32(1) if acquisition.referenced else light)
+    return scene
+
+
+def _add_noise(scene: FloatArray, acquisition: Acquisition, generator: Generator) -> None:
+    """Add shot and read noise, in units of the white of each band."""
+    white = (acquisition.electrons * acquisition.light).astype(np.float32)
+    noise = np.maximum(scene, 0)
+    noise *= 1 / white
+    noise += (acquisition.read_noise / white) ** 2
+    np.sqrt(noise, out=noise)
+    noise *= generator.standard_normal(scene.shape, dtype=np.float32)
+    scene += noise
+    if acquisition.bad_bands is not None and acquisition.bad_bands.any():
+        bad = acquisition.bad_bands
+        noisy = generator.standard_normal((*scene.shape[:2], int(bad.sum())), dtype=np.float32)
+        scene[..., bad] = 0.5 * noisy
+
+
+def lamp_spectrum(generator: Generator, nm: Spectrum) -> Spectrum:
+    """A lamp's light, over its brightest: halogen, sun, white LED or xenon.
+
+    Halogen and sun are black bodies (Planck) in photons; the LED is a blue line and its phosphor,
+    with a twentieth of its light spread beyond the visible by whatever else shines.
+    """
+    kind = str(generator.choice(("halogen", "sun", "led", "xenon"), p=(0.4, 0.25, 0.2, 0.15)))
+    if kind in _LAMP_KELVIN:
+        kelvin = generator.uniform(*_LAMP_KELVIN[kind])
+        light = nm**-4.0 / np.expm1(_SECOND_RADIATION_NM_K / (nm * kelvin))
+    elif kind == "led":
+        blue = generator.uniform(0.3, 1.5) * np.exp(-0.5 * ((nm - 452) / 11) ** 2)
+        light = 0.05 + blue + np.exp(-0.5 * ((nm - generator.uniform(560, 610)) / 55) ** 2)
+    else:
+        light = np.ones_like(nm)
+    return np.asarray(light / light.max())
+
+
+def _sensor(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Quantum efficiency, in shape: silicon up to 1000 nm, another sensor beyond."""
+    peak = generator.uniform(520, 700)
+    silicon = np.exp(-0.5 * ((nm - peak) / np.where(nm < peak, 160, 180)) ** 2)
+    return np.where(nm < 1000, np.maximum(silicon, 0.08), 0.7)
+
+
+def _shading(shape: tuple[int, int], lost: float) -> FloatArray:
+    """Light over that in the middle, falling with the square of the distance."""
+    rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
+    return np.asarray(1 - lost / 2 * (rows[:, None] ** 2 + columns**2), np.float32)
+
+
+def _required(generator: Generator | None) -> Generator:
+    if generator is None:
+        raise ValueError("noise needs a generator of random numbers")
+    return generator

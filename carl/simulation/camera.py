@@ -1,0 +1,276 @@
+"""Cameras as sets of filters: any bands, Gaussian or measured, known or random.
+
+A filter is applied by quadrature: spectra are computed at a few wavelengths chosen for the camera
+and weighed into its bands. For spectra that are already sampled, as a real cube's, the weights are
+exact for what lies linearly between the samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from carl.errors import WavelengthError
+from carl.simulation.chromophores import Spectrum
+from carl.wavelengths import Camera, cameras, check_wavelengths
+
+FloatArray = NDArray[np.float32]
+
+RANGE_NM = (380.0, 2500.0)
+"""Where the simulator knows how light is absorbed."""
+
+_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
+_NARROW_FWHM_NM = 16.0
+"""Up to this width two wavelengths a filter are enough: haemoglobin changes over more than that."""
+_STEP_NM = 8.0
+_REACH = 3.0
+_TABLE_STEP_NM = 4.0
+_NARROWEST_FWHM_NM, _WIDEST_FWHM_NM = 2.0, 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedCamera:
+    """A camera with C bands.
+
+    Attributes:
+        name: what to call it.
+        wavelengths: (C,) centres of the bands in nm; of measured filters, their centroids.
+        fwhm: (C,) widths at half maximum in nm; of measured filters, of a Gaussian as spread.
+        nodes: (M,) wavelengths in nm at which spectra have to be computed.
+        weights: (M, C) from these to the bands; columns sum to 1.
+        responses: the measured filters as (wavelengths (G,), responses (G, C)), or None for
+            Gaussian ones.
+    """
+
+    name: str
+    wavelengths: Spectrum
+    fwhm: Spectrum
+    nodes: Spectrum
+    weights: FloatArray
+    responses: tuple[Spectrum, Spectrum] | None = field(default=None, repr=False)
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return int(self.wavelengths.size)
+
+    def choose(self, bands: ArrayLike) -> SimulatedCamera:
+        """The camera with only some of its bands, given by index."""
+        chosen = np.asarray(bands, np.intp)
+        if self.responses is not None:
+            nm, responses = self.responses
+            return tabulated_camera(nm, responses[:, chosen], self.name)
+        return gaussian_camera(self.wavelengths[chosen], self.fwhm[chosen], self.name)
+
+
+def gaussian_camera(
+    wavelengths: ArrayLike, fwhm: ArrayLike, name: str = "camera"
+) -> SimulatedCamera:
+    """A camera with Gaussian filters.
+
+    Args:
+        wavelengths: (C,) centres in nm.
+        fwhm: widths at half maximum in nm, (C,) or one for all.
+        name: what to call it.
+
+    Raises:
+        WavelengthError: not positive numbers, or not one width per band.
+    """
+    centres = check_wavelengths(wavelengths)
+    widths = np.asarray(fwhm, np.float64)
+    if widths.shape not in ((), centres.shape):
+        raise WavelengthError(
+            f"{widths.size} widths were given for {centres.size} bands: give one per band, or one."
+        )
+    if not (np.isfinite(widths) & (widths > 0)).all():
+        raise WavelengthError("The widths of filters must all be positive numbers, in nm.")
+    widths = np.broadcast_to(widths, centres.shape).copy()
+    nodes, weights = _quadrature(centres, widths / _FWHM)
+    return SimulatedCamera(name, centres, widths, nodes, weights)
+
+
+def tabulated_camera(nm: ArrayLike, responses: ArrayLike, name: str = "camera") -> SimulatedCamera:
+    """A camera with measured filters, linear between the wavelengths of its table.
+
+    Args:
+        nm: (G,) wavelengths of the table, increasing.
+        responses: (G, C) response of each band, none below 0; their scale does not matter.
+        name: what to call it.
+
+    Raises:
+        WavelengthError: the table is malformed, or a band responds to nothing.
+    """
+    table_nm = check_wavelengths(nm)
+    table = np.asarray(responses, np.float64)
+    if table.ndim != 2 or table.shape[0] != table_nm.size or np.any(np.diff(table_nm) <= 0):
+        raise WavelengthError(
+            f"The filters of {name} are not a table: give increasing wavelengths in nm, and one "
+            "column of responses per band."
+        )
+    if not np.isfinite(table).all() or table.min() < 0 or not table.sum(axis=0).all():
+        raise WavelengthError(
+            f"A filter of {name} is negative, not a number, or 0 everywhere: mend its column."
+        )
+    grid = np.arange(table_nm[0] - _TABLE_STEP_NM, table_nm[-1] + _TABLE_STEP_NM, _TABLE_STEP_NM)
+    weights = tabulated_weights(grid, table_nm, table)
+    used = weights.any(axis=1)
+    nodes, weights = grid[used], weights[used]
+    centroids = nodes @ weights
+    spread = np.sqrt(np.maximum(nodes**2 @ weights - centroids**2, 0))
+    fwhm = np.maximum(_FWHM * spread, _TABLE_STEP_NM)
+    return SimulatedCamera(
+        name, np.asarray(centroids, np.float64), fwhm, nodes, weights, (table_nm, table)
+    )
+
+
+def known_camera(camera: Camera) -> SimulatedCamera:
+    """A camera of the shipped list; where its widths are unknown, bands touch their neighbours."""
+    fwhm = camera.fwhm if camera.fwhm is not None else band_spacing(camera.wavelengths)
+    return gaussian_camera(camera.wavelengths, fwhm, camera.name)
+
+
+def band_spacing(wavelengths: Spectrum) -> Spectrum:
+    """(C,) distance of each band to its neighbours in nm; 10 nm for a single one."""
+    centres, place = np.unique(wavelengths, return_inverse=True)
+    return np.asarray(
+        np.gradient(centres)[place] if centres.size > 1 else np.full(place.size, 10.0)
+    )
+
+
+def random_camera(
+    generator: Generator,
+    bands: tuple[int, int] = (3, 224),
+    range_nm: tuple[float, float] = RANGE_NM,
+) -> SimulatedCamera:
+    """A camera as one may meet it: regular, irregular, a few broad filters, or a known one.
+
+    Args:
+        generator: of random numbers.
+        bands: the fewest and the most bands.
+        range_nm: the shortest and longest wavelength of a centre.
+    """
+    kind = generator.choice(("regular", "irregular", "broad", "known"), p=(0.45, 0.25, 0.15, 0.15))
+    if kind == "known":
+        known = [
+            camera
+            for camera in cameras()
+            if bands[0] <= camera.n_bands <= bands[1]
+            and range_nm[0] <= camera.wavelengths.min()
+            and camera.wavelengths.max() <= range_nm[1]
+        ]
+        if known:
+            return known_camera(known[int(generator.integers(len(known)))])
+    # Few bands are as frequent as many: half of all cameras have fewer than about 26 of 3 to 224.
+    n = int(np.exp(generator.uniform(np.log(bands[0]), np.log(bands[1] + 1))))
+    if kind == "broad":
+        n = min(n, max(bands[0], 12))
+    low, high = _random_range(generator, range_nm, least=4.0 * n)
+    if kind == "regular" or n == 1:
+        centres = np.linspace(low, high, n)
+        fwhm = np.full(n, (high - low) / max(n - 1, 1)) * generator.uniform(0.5, 2.0)
+    elif kind == "irregular":
+        centres = _irregular(generator, n, low, high)
+        fwhm = band_spacing(centres) * generator.uniform(0.4, 1.6, n)
+    else:
+        centres = _irregular(generator, n, low, high)
+        fwhm = generator.uniform(40, _WIDEST_FWHM_NM, n)
+    inside = 2 * np.minimum(centres - RANGE_NM[0], RANGE_NM[1] - centres) + 10
+    fwhm = np.clip(fwhm, _NARROWEST_FWHM_NM, np.minimum(inside, _WIDEST_FWHM_NM))
+    return gaussian_camera(centres, fwhm, str(kind))
+
+
+def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> FloatArray:
+    """Weights of Gaussian filters over spectra that are linear between samples.
+
+    The integral of a Gaussian times the hat function of each sample, in closed form: with
+    G(x) = σ (z Φ(z) + φ(z)), z = (x − centre)/σ, whose second derivative is the Gaussian, a hat's
+    share is the difference of G's slopes on its two sides. Beyond the outermost samples spectra
+    are level. A σ of 0 interpolates.
+
+    Args:
+        nm: (N,) wavelengths of the samples, strictly increasing.
+        centres: (C,) of the filters in nm.
+        sigma: (C,) standard deviations in nm.
+
+    Returns:
+        (N, C), none below 0, columns sum to 1; to be multiplied from the right to spectra.
+    """
+    if nm.size == 1:
+        return np.ones((1, centres.size), np.float32)
+    spread = np.maximum(sigma, 1e-6)
+    z = (nm[:, None] - centres) / spread
+    integral = spread * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+    slopes = np.diff(integral, axis=0) / np.diff(nm)[:, None]
+    ends = np.zeros((1, centres.size)), np.ones((1, centres.size))
+    weights = np.diff(np.concatenate([ends[0], slopes, ends[1]]), axis=0)
+    return np.asarray(np.maximum(weights, 0), np.float32)
+
+
+def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> FloatArray:
+    """Weights of measured filters over spectra that are linear between samples.
+
+    Args:
+        nm: (N,) wavelengths of the samples, strictly increasing.
+        table_nm: (G,) wavelengths of the filters' table, strictly increasing.
+        table: (G, C) responses, linear between these, 0 beyond them.
+
+    Returns:
+        (N, C), none below 0, columns sum to 1; to be multiplied from the right to spectra.
+    """
+    fine = np.union1d(np.arange(table_nm[0], table_nm[-1]), table_nm)
+    responses = np.stack([np.interp(fine, table_nm, column) for column in table.T], axis=1)
+    if fine.size > 1:
+        responses *= np.gradient(fine)[:, None]
+    place = np.clip(np.searchsorted(nm, fine, "right") - 1, 0, max(nm.size - 2, 0))
+    after = np.minimum(place + 1, nm.size - 1)
+    share = np.clip((fine - nm[place]) / np.maximum(nm[after] - nm[place], 1e-9), 0, 1)[:, None]
+    weights = np.zeros((nm.size, table.shape[1]))
+    np.add.at(weights, place, responses * (1 - share))
+    np.add.at(weights, after, responses * share)
+    return np.asarray(weights / weights.sum(axis=0), np.float32)
+
+
+def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, FloatArray]:
+    """Wavelengths (M,) and weights (M, C) that integrate smooth spectra times Gaussian filters.
+
+    A narrow filter has two wavelengths of its own (Gauss-Hermite). Wide ones share a grid: sums
+    over it are as good as integrals, as long as its step is not much larger than σ.
+    """
+    wide = sigma * _FWHM > _NARROW_FWHM_NM
+    own = (centres[:, None] + sigma[:, None] * (-1, 1))[~wide].ravel()
+    lowest, highest = ((centres + sign * _REACH * sigma) / _STEP_NM for sign in (-1, 1))
+    grid = _STEP_NM * np.arange(np.floor(lowest.min()), np.ceil(highest.max()) + 1)
+    z = (grid[:, None] - centres) / sigma
+    shared = np.where(wide & (np.abs(z) <= _REACH), np.exp(-0.5 * z**2), 0)
+    used = shared.any(axis=1)
+    weights = np.zeros((own.size + int(used.sum()), centres.size))
+    weights[np.arange(own.size), np.repeat(np.flatnonzero(~wide), 2)] = 1
+    weights[own.size :] = shared[used]
+    weights /= weights.sum(axis=0)
+    return np.concatenate([own, grid[used]]), weights.astype(np.float32)
+
+
+def _random_range(
+    generator: Generator, range_nm: tuple[float, float], least: float
+) -> tuple[float, float]:
+    """A part of the range that a kind of sensor covers, at least so wide where there is room."""
+    parts = ((400, 720), (380, 780), (500, 1000), (400, 1000), (650, 1000), (900, 1700),
+             (1000, 2500), (400, 2500), range_nm)  # fmt: skip
+    low, high = parts[int(generator.integers(len(parts)))]
+    low, high = max(low, range_nm[0]), min(high, range_nm[1])
+    if high - low < least:
+        low, high = range_nm
+    slack = max(high - low - least, 0.0)
+    low += generator.uniform(0, 0.25) * slack
+    return float(low), float(high - generator.uniform(0, 0.25) * slack)
+
+
+def _irregular(generator: Generator, n: int, low: float, high: float) -> Spectrum:
+    """Sorted centres with random gaps, none below a quarter of the mean one."""
+    gaps = 0.25 + generator.exponential(0.75, n)
+    places = np.cumsum(gaps)
+    return np.asarray(low + (high - low) * (places - places[0]) / max(places[-1] - places[0], 1e-9))

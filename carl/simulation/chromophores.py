@@ -1,0 +1,143 @@
+"""What colours tissue: absorption of its substances, and how it scatters light.
+
+Tables of published measurements lie in ``resources/chromophores``, with their sources. Beyond a
+table, and for what no table is shipped, smooth formulas stand in:
+
+- Haemoglobin beyond 1000 nm falls by half every 104 nm: measured values there are few and disagree,
+  and from 1200 nm on tissue water absorbs ten times as much as 5 % of blood.
+- Fat beyond 1098 nm is a sum of bands at published places (Anderson et al., Lasers Surg. Med. 38,
+  913, 2006). Their heights are good to about a fifth at 1210 nm, and only to about a factor of two
+  from 1700 nm on.
+- Melanin is the power law of Jacques 2013, extrapolated beyond 1100 nm, where it is weak.
+- Haematoxylin and eosin are sums of Gaussians with the shape of the bound dyes: their widths were
+  fitted to optical densities of the section in ``resources/sample`` to within 0.02 of the peak.
+  Stains differ between laboratories by more than that.
+
+Jacques 2013 is S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med.
+Biol. 58, R37, 2013.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carl.files import resource_path
+
+Spectrum = NDArray[np.float64]
+Substance = Literal["oxyhaemoglobin", "deoxyhaemoglobin", "water", "fat", "melanin", "bilirubin"]
+Stain = Literal["haematoxylin", "eosin"]
+
+SUBSTANCES: Final[tuple[Substance, ...]] = get_args(Substance)
+STAINS: Final[tuple[Stain, ...]] = get_args(Stain)
+
+_LN10 = float(np.log(10))
+_BLOOD = 150 / 64_500 * _LN10
+"""From decadic extinction in 1/(cm mol/l) to the absorption of blood with 150 g/l, in 1/cm."""
+_BILIRUBIN = 0.01 / 584.66 * _LN10
+"""The same for 1 mg/dl of bilirubin, whose molar mass is 584.66 g/mol."""
+_HAEMOGLOBIN_DECAY_NM = 150.0
+_FAT_DECAY_NM = 30.0
+
+# Bands as (height, centre in nm, standard deviation in nm).
+_Bands = tuple[tuple[float, float, float], ...]
+_FAT_BANDS: _Bands = (
+    (0.75, 1185, 22),
+    (1.30, 1211, 14),
+    (0.80, 1402, 17),
+    (0.55, 1440, 32),
+    (9.00, 1725, 15),
+    (6.00, 1762, 13),
+    (45.0, 2308, 17),
+    (30.0, 2348, 18),
+    (8.00, 2330, 90),
+)
+_STAIN_BANDS: dict[Stain, _Bands] = {
+    "haematoxylin": ((0.28, 628, 34), (0.49, 567, 63), (0.07, 421, 36)),
+    "eosin": ((0.89, 533, 13.3), (0.33, 501, 16.8), (0.08, 454, 60)),
+}
+
+
+def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
+    """Absorption coefficient, to base e, of a pure substance, in 1/cm.
+
+    Pure means: whole blood with 150 g/l of one haemoglobin, water, fat, the inside of a
+    melanosome, and 1 mg/dl of bilirubin. The absorption of tissue is their sum, weighed by volume
+    fractions (by mg/dl for bilirubin).
+
+    Args:
+        substance: one of `SUBSTANCES`.
+        nm: (N,) wavelengths; trustworthy from 380 to 2500, see the module's docstring.
+
+    Returns:
+        (N,) values, none below 0.
+    """
+    wavelengths = np.asarray(nm, np.float64)
+    if substance == "melanin":
+        return np.asarray(519 * (wavelengths / 500) ** -3.5)  # Jacques 2013, eq. 8
+    if substance == "water":
+        return _interpolated("water", "water", wavelengths)
+    if substance == "bilirubin":
+        return _BILIRUBIN * _interpolated("bilirubin", "bilirubin", wavelengths)
+    if substance == "fat":
+        table = _interpolated("fat", "fat", wavelengths)
+        beyond = np.maximum(wavelengths - _table("fat")["wavelength_nm"][-1], 0)
+        return np.asarray(table * np.exp(-beyond / _FAT_DECAY_NM) + _bands(_FAT_BANDS, wavelengths))
+    beyond = np.maximum(wavelengths - _table("haemoglobin")["wavelength_nm"][-1], 0)
+    table = _interpolated("haemoglobin", substance, wavelengths)
+    return np.asarray(_BLOOD * table * np.exp(-beyond / _HAEMOGLOBIN_DECAY_NM))
+
+
+def stain_density(stain: Stain, nm: ArrayLike, shift: float = 0.0) -> Spectrum:
+    """Decadic optical density of a stained section, relative to the stain's peak.
+
+    Args:
+        stain: one of `STAINS`.
+        nm: (N,) wavelengths.
+        shift: added to the places of all bands in nm, for the differences between laboratories.
+
+    Returns:
+        (N,) values from 0 to 1; next to nothing beyond 800 nm.
+    """
+    bands = _STAIN_BANDS[stain]
+    peak = float(_bands(bands, np.arange(480.0, 660.0)).max())
+    return _bands(bands, np.asarray(nm, np.float64) - shift) / peak
+
+
+def reduced_scattering(
+    nm: ArrayLike, amplitude: float, rayleigh: float, mie_power: float
+) -> Spectrum:
+    """Reduced scattering coefficient of tissue in 1/cm (Jacques 2013, eq. 2).
+
+    a' (f (λ / 500 nm)⁻⁴ + (1 − f) (λ / 500 nm)⁻ᵇ)
+
+    Args:
+        nm: (N,) wavelengths.
+        amplitude: a', the value at 500 nm in 1/cm; 10 to 60 in soft tissue.
+        rayleigh: f, the share at 500 nm that structures much smaller than λ contribute.
+        mie_power: b, the power by which the rest falls; 0.4 to 1.6 in soft tissue.
+    """
+    relative = np.asarray(nm, np.float64) / 500
+    return np.asarray(amplitude * (rayleigh * relative**-4 + (1 - rayleigh) * relative**-mie_power))
+
+
+@cache
+def _table(name: str) -> dict[str, Spectrum]:
+    """The columns of a shipped table by name."""
+    lines = resource_path("chromophores", f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    heading, *rows = (line.split(",") for line in lines if not line.startswith("#"))
+    return dict(zip(heading, np.array(rows, np.float64).T, strict=True))
+
+
+def _interpolated(name: str, column: str, nm: Spectrum) -> Spectrum:
+    """A column at some wavelengths; its outermost values beyond its ends."""
+    table = _table(name)
+    return np.asarray(np.interp(nm, table["wavelength_nm"], table[column]))
+
+
+def _bands(bands: _Bands, nm: Spectrum) -> Spectrum:
+    heights, centres, widths = np.array(bands).T
+    return np.asarray(np.exp(-0.5 * ((nm[..., None] - centres) / widths) ** 2) @ heights)

@@ -1,0 +1,158 @@
+"""Where things are: smooth fields, regions, vessels and nuclei, each from its own random draw.
+
+Fields are float32 and (height, width); lengths are in pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+FloatArray = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+Shape = tuple[int, int]
+
+_VESSEL_GENERATIONS = 4
+_TAPER = 0.4
+"""Radius at a vessel's end over that at its start."""
+_MURRAY = 2 ** (-1 / 3)
+"""Radius of a daughter vessel over its mother's, where two equal ones branch off (Murray 1926)."""
+
+
+def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> FloatArray:
+    """Gaussian random fields of mean 0 and variance 1 in expectation, (n, H, W).
+
+    White noise is filtered with a Gaussian, by FFT. The fields are cut out of larger ones, because
+    opposite edges of the whole ones meet.
+
+    Args:
+        generator: of random numbers.
+        n: how many fields, independent of each other.
+        shape: (H, W).
+        scale: standard deviation of the Gaussian; a field changes over about twice that.
+    """
+    scale = max(scale, 1e-3)
+    margin = int(np.ceil(2 * scale))
+    padded = tuple(fft.next_fast_len(side + margin, real=True) for side in shape)
+    noise = generator.standard_normal((n, *padded), dtype=np.float32)
+    rows = np.fft.fftfreq(padded[0]).astype(np.float32)[:, None]
+    columns = np.fft.rfftfreq(padded[1]).astype(np.float32)
+    frequencies = rows**2 + columns**2
+    # The filter's power has to average to 1 over all frequencies: by Parseval, over its samples.
+    response = np.exp(-2 * np.pi**2 * scale**2 * frequencies)
+    doubled = np.full(columns.size, 2.0)
+    doubled[0] = 1
+    if padded[1] % 2 == 0:
+        doubled[-1] = 1
+    response /= np.sqrt(
+        (response.astype(np.float64) ** 2 @ doubled).sum() / (padded[0] * padded[1])
+    )
+    filtered = fft.irfft2(fft.rfft2(noise) * response.astype(np.float32), s=padded)
+    return np.asarray(filtered[:, : shape[0], : shape[1]], np.float32)
+
+
+def voronoi_regions(
+    generator: Generator, shape: Shape, n: int, wobble: float, wobble_scale: float
+) -> Labels:
+    """Regions around random points, with wavy borders.
+
+    Args:
+        generator: of random numbers.
+        shape: (H, W).
+        n: number of points, at most 255; regions may come out fewer.
+        wobble: how far borders stray.
+        wobble_scale: over what length they do.
+
+    Returns:
+        (H, W) index of each pixel's point, from 0.
+    """
+    points = generator.uniform((0, 0), shape, (n, 2)).astype(np.float32)
+    shift = wobble * smooth_fields(generator, 2, shape, wobble_scale)
+    rows = np.arange(shape[0], dtype=np.float32)[:, None] + shift[0]
+    columns = np.arange(shape[1], dtype=np.float32) + shift[1]
+    squared = (rows - points[:, :1, None]) ** 2 + (columns - points[:, 1:, None]) ** 2
+    return np.asarray(squared.argmin(axis=0), np.uint8)
+
+
+def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> FloatArray:
+    """Branching vessels, as the share of its widest diameter that light crosses in each pixel.
+
+    Each vessel is a walk whose direction drifts, thinning as it goes; daughters leave their mother
+    at random places and are thinner, by Murray's law.
+
+    Args:
+        generator: of random numbers.
+        shape: (H, W).
+        n: number of trees.
+        radius: of their trunks.
+
+    Returns:
+        (H, W) from 0 outside vessels to 1 on the axis of a trunk.
+    """
+    width_at_axis = np.zeros(shape, np.float32)
+    length = int(1.3 * max(shape))
+    start = generator.uniform((0, 0), shape, (n, 2))
+    heading = generator.uniform(0, 2 * np.pi, n)
+    for generation in range(_VESSEL_GENERATIONS):
+        bends = generator.normal(0, 0.06, (heading.size, length)).cumsum(axis=1)
+        angles = heading[:, None] + bends + generator.normal(0, 0.15, bends.shape)
+        steps = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+        paths = start[:, None] + steps.cumsum(axis=1)
+        here = np.rint(paths).astype(int).reshape(-1, 2)
+        inside = ((here >= 0) & (here < shape)).all(axis=1)
+        width = radius * _MURRAY**generation * np.linspace(1, _TAPER, length, dtype=np.float32)
+        widths = np.broadcast_to(width, (heading.size, length)).ravel()[inside]
+        np.maximum.at(width_at_axis, (here[inside, 0], here[inside, 1]), widths)
+        mothers = generator.integers(0, heading.size, 2 * heading.size)
+        places = generator.integers(0, length // 2, mothers.size)
+        start = paths[mothers, places]
+        turn = generator.choice((-1.0, 1.0), mothers.size) * generator.uniform(0.4, 1, mothers.size)
+        heading = angles[mothers, places] + turn
+        length = max(2, length // 2)
+    if not width_at_axis.any():
+        return width_at_axis
+    distance, (rows, columns) = ndimage.distance_transform_edt(
+        width_at_axis == 0, return_indices=True
+    )
+    local = width_at_axis[rows, columns]
+    chord = np.sqrt(np.maximum(1 - (distance / (local + 0.5)) ** 2, 0))
+    return np.asarray(chord * local / radius, np.float32)
+
+
+def ridges(generator: Generator, shape: Shape, scale: float) -> FloatArray:
+    """A net of thin bright lines, as of capillaries: the zero crossings of a smooth field.
+
+    Args:
+        generator: of random numbers.
+        shape: (H, W).
+        scale: of the field, see `smooth_fields`; the net's meshes are a few times as wide.
+
+    Returns:
+        (H, W) from 0 to 1 on the lines.
+    """
+    field = smooth_fields(generator, 1, shape, scale)[0]
+    return np.asarray(np.exp(-((4 * field) ** 2)), np.float32)
+
+
+def nuclei(generator: Generator, shape: Shape, density: FloatArray, radius: float) -> FloatArray:
+    """Cell nuclei that do not overlap: roundish discs with soft edges and irregular outlines.
+
+    Args:
+        generator: of random numbers.
+        shape: (H, W).
+        density: (H, W) share of the area around a pixel that nuclei fill, up to about a half.
+        radius: mean radius; theirs are within a third of it.
+
+    Returns:
+        (H, W) from 0 outside nuclei to 1 inside.
+    """
+    probability = density / (np.pi * radius**2)
+    seeds = generator.random(shape, dtype=np.float32) < probability
+    if not seeds.any():
+        return np.zeros(shape, np.float32)
+    distance, (rows, columns) = ndimage.distance_transform_edt(~seeds, return_indices=True)
+    sizes = radius * generator.uniform(0.67, 1.33, shape).astype(np.float32)
+    outline = 0.25 * radius * smooth_fields(generator, 1, shape, radius / 2)[0]
+    return np.asarray(np.clip(sizes[rows, columns] + outline - distance + 0.5, 0, 1), np.float32)

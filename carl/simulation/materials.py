@@ -1,0 +1,135 @@
+"""Spectra of what is not tissue: plants, soils, minerals, waters, snow, cloth and metal.
+
+These are sketches with the right absorption features at the right places and free proportions,
+not models of one plant or rock: they keep a network from believing that the world is tissue.
+Features after R. N. Clark, "Spectroscopy of Rocks and Minerals", Manual of Remote Sensing 3, 1999;
+leaves after the absorbers in Jacquemoud & Baret's PROSPECT, Remote Sens. Environ. 34, 75, 1990;
+waters after H. R. Gordon et al., J. Geophys. Res. 93, 10909, 1988.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from carl.simulation.chromophores import absorption
+
+Spectrum = NDArray[np.float64]
+Material = Callable[[Generator, Spectrum], Spectrum]
+
+
+def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Leaves: chlorophyll, carotenoids, leaf water and dry matter in a bright scatterer."""
+    chlorophyll = generator.uniform(0.1, 3) * _gaussians(
+        nm, ((1.0, 430, 25), (0.7, 460, 20), (0.14, 560, 45), (0.35, 620, 22), (0.8, 672, 14))
+    )
+    carotenoids = generator.uniform(0.05, 0.8) * _gaussians(nm, ((1.0, 450, 20), (0.9, 480, 17)))
+    water = generator.uniform(0.004, 0.03) * absorption("water", nm)
+    dry = generator.uniform(0.01, 0.08) * _gaussians(
+        nm, ((0.6, 1730, 40), (1.0, 2100, 60), (1.5, 2310, 70))
+    )
+    return generator.uniform(0.5, 0.75) * _thick_layer(chlorophyll + carotenoids + water + dry)
+
+
+def soil(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Soils: rising from blue to infrared, with iron oxides, water and clay."""
+    bright = generator.uniform(0.15, 0.55)
+    rise = 1 - np.exp(-(nm - 300) / generator.uniform(200, 700))
+    iron = generator.uniform(0, 0.3) * _gaussians(nm, ((1.0, 500, 60), (0.5, 870, 70)))
+    return bright * rise * np.exp(-iron - _moisture(generator, nm) - _clay(generator, nm))
+
+
+def mineral(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Bare rock: a smooth slope with strong narrow features of clay, carbonate and iron."""
+    slope = (nm / 1200) ** generator.uniform(-0.2, 0.5)
+    carbonate = generator.uniform(0, 0.5) * _gaussians(nm, ((1.0, 2335, 28), (0.3, 2155, 20)))
+    iron = generator.uniform(0, 0.8) * _gaussians(
+        nm, ((1.0, 480, 50), (0.4, 660, 40), (0.6, 900, 80))
+    )
+    features = iron + carbonate + 2 * _clay(generator, nm) + 0.3 * _moisture(generator, nm)
+    return generator.uniform(0.2, 0.6) * slope * np.exp(-features)
+
+
+def water_body(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Deep water: what particles send back before water, algae and humic matter absorb it."""
+    algae = 10 ** generator.uniform(-1, 1.3) * _gaussians(nm, ((0.04, 440, 35), (0.02, 675, 12)))
+    humic = 10 ** generator.uniform(-1.5, 0.5) * np.exp(-0.016 * (nm - 440))
+    scattered = 10 ** generator.uniform(-3, -0.3) * (nm / 550) ** -generator.uniform(0.3, 1.5)
+    absorbed = 100 * absorption("water", nm) + algae + humic  # all in 1/m
+    return 0.02 + 0.33 * scattered / (absorbed + scattered)
+
+
+def snow(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Snow: bright, darkened in the infrared by the water in its grains."""
+    grains = 10 ** generator.uniform(-3, -1.5)
+    return generator.uniform(0.8, 0.98) * _thick_layer(grains * absorption("water", nm))
+
+
+def cloth(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Dyed cloth and plastic: flat, with a few dyes in the visible and C-H bands beyond."""
+    n = int(generator.integers(0, 4))
+    dyes = sum(
+        (
+            generator.uniform(0.3, 3) * _gaussians(nm, ((1.0, centre, width),))
+            for centre, width in zip(
+                generator.uniform(400, 750, n), generator.uniform(25, 90, n), strict=True
+            )
+        ),
+        start=np.zeros_like(nm),
+    )
+    fibre = generator.uniform(0, 0.5) * _gaussians(
+        nm, ((0.4, 1210, 25), (1.0, 1690, 35), (0.8, 2130, 50), (1.5, 2310, 50))
+    )
+    return generator.uniform(0.3, 0.9) * _thick_layer(0.3 * (dyes + fibre))
+
+
+def metal(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Metal: flat, or rising slowly."""
+    return generator.uniform(0.1, 0.7) * (nm / 1000) ** generator.uniform(0, 0.3)
+
+
+MATERIALS: Final[dict[str, Material]] = {
+    "vegetation": vegetation,
+    "soil": soil,
+    "mineral": mineral,
+    "water body": water_body,
+    "snow": snow,
+    "cloth": cloth,
+    "metal": metal,
+}
+"""Each draws one spectrum: reflectance between 0 and 1 at (N,) wavelengths in nm."""
+
+
+def material_spectrum(name: str, generator: Generator, nm: Spectrum) -> Spectrum:
+    """One random spectrum of a material, clipped to 0..1."""
+    return np.clip(MATERIALS[name](generator, nm), 0, 1)
+
+
+def _moisture(generator: Generator, nm: Spectrum) -> Spectrum:
+    bands = ((0.15, 970, 30), (0.3, 1190, 40), (1.0, 1440, 45), (1.6, 1930, 50))
+    return np.asarray(generator.uniform(0, 0.5) * _gaussians(nm, bands))
+
+
+def _clay(generator: Generator, nm: Spectrum) -> Spectrum:
+    centre = generator.uniform(2160, 2210)
+    return np.asarray(
+        generator.uniform(0, 0.3) * _gaussians(nm, ((1.0, centre, 20), (0.5, 1412, 15)))
+    )
+
+
+def _thick_layer(absorbed: Spectrum) -> Spectrum:
+    """Reflectance of a layer that no light leaves below, for absorption K over scattering S.
+
+    P. Kubelka and F. Munk, 1931: R = 1 + K/S − √((K/S)² + 2 K/S).
+    """
+    return np.asarray(1 + absorbed - np.sqrt(absorbed**2 + 2 * absorbed))
+
+
+def _gaussians(nm: Spectrum, bands: tuple[tuple[float, float, float], ...]) -> Spectrum:
+    """Sum of bands given as (height, centre, standard deviation)."""
+    heights, centres, widths = np.array(bands).T
+    return np.asarray(np.exp(-0.5 * ((nm[:, None] - centres) / widths) ** 2) @ heights)

@@ -1,0 +1,149 @@
+"""A real cube as another camera would have seen it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from carl.errors import WavelengthError
+from carl.simulation.camera import (
+    SimulatedCamera,
+    band_spacing,
+    gaussian_weights,
+    tabulated_weights,
+)
+from carl.simulation.chromophores import Spectrum
+
+FloatArray = NDArray[np.float32]
+
+_SIGMA_PER_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
+_LEAST_KNOWN = 0.5
+_PER_BAND_METADATA = ("band_names", "band names")
+
+
+def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube:
+    """A cube seen through another camera's filters, computed as it is read.
+
+    The cube's own bands have blurred its spectra already: only the blur that the other camera's
+    Gaussian filters add is applied, and where they are narrower, spectra are interpolated.
+    Measured filters are applied as they are. A value is missing (NaN) where more than half of its
+    filter's weight lies on missing values.
+
+    Args:
+        cube: of any camera; bands marked as bad are not used.
+        camera: whose bands are wanted.
+
+    Returns:
+        a lazy cube of float32 physical values.
+
+    Raises:
+        WavelengthError: the cube does not tell its wavelengths, or has no bands where the camera
+            has some.
+    """
+    source = cube.usable_bands()
+    wavelengths = source.require_wavelengths()
+    missing = camera.wavelengths[~covered(source, camera)]
+    if missing.size:
+        listed = ", ".join(f"{nm:.0f}" for nm in missing[:6]) + (", …" if missing.size > 6 else "")
+        raise WavelengthError(
+            f"{cube.name} has bands from {wavelengths.min():.0f} to {wavelengths.max():.0f} nm and "
+            f"none where {camera.name} has {missing.size} of its {camera.n_bands} ({listed} nm): "
+            "choose a camera inside this range, or leave these bands out."
+        )
+    metadata = {key: value for key, value in cube.metadata.items() if key not in _PER_BAND_METADATA}
+    return replace(
+        cube,
+        data=_Filtered(source, _weights(source, camera)),
+        wavelengths=camera.wavelengths,
+        fwhm=camera.fwhm,
+        good_bands=np.ones(camera.n_bands, bool),
+        name=f"{cube.name} as {camera.name}",
+        metadata=metadata,
+        scale=1.0,
+        offset=0.0,
+        nodata=None,
+    )
+
+
+def covered(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
+    """(C,) whether the cube's bands show what each band of a camera sees.
+
+    They do if the half-maximum range of the camera's filter lies inside that of the cube's bands,
+    and one of these overlaps its centre's half-maximum range. Widths the cube does not tell are
+    taken to be the distance between its bands.
+
+    Raises:
+        WavelengthError: the cube does not tell its wavelengths.
+    """
+    nm, fwhm = cube.require_wavelengths(), _own_fwhm(cube)
+    low, high = camera.wavelengths - camera.fwhm / 2, camera.wavelengths + camera.fwhm / 2
+    inside = (low >= (nm - fwhm).min()) & (high <= (nm + fwhm).max())
+    gap = np.abs(nm - camera.wavelengths[:, None]) - (fwhm + camera.fwhm[:, None]) / 2
+    return np.asarray(inside & (gap.min(axis=1) <= 0))
+
+
+def _own_fwhm(cube: SpectralCube) -> Spectrum:
+    if cube.fwhm is not None:
+        return cube.fwhm
+    spacing = band_spacing(cube.require_wavelengths())
+    return np.minimum(spacing, np.median(spacing))  # not across gaps
+
+
+def _weights(cube: SpectralCube, camera: SimulatedCamera) -> FloatArray:
+    """From the bands of a cube to those of a camera; bands at one wavelength share its weight."""
+    nm, first, place, counts = np.unique(
+        cube.require_wavelengths(), return_index=True, return_inverse=True, return_counts=True
+    )
+    if camera.responses is not None:
+        weights = tabulated_weights(nm, *camera.responses)
+    else:
+        own = np.interp(camera.wavelengths, nm, _own_fwhm(cube)[first])
+        added = np.sqrt(np.maximum(camera.fwhm**2 - own**2, 0))
+        weights = gaussian_weights(nm, camera.wavelengths, added * _SIGMA_PER_FWHM)
+    return np.asarray((weights / counts[:, None])[place], np.float32)
+
+
+class _Filtered:
+    """The physical values of a cube times weights, (H, W, C)."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, cube: SpectralCube, weights: FloatArray) -> None:
+        self._cube = cube
+        self._weights = weights
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self._cube.shape[:2], self._weights.shape[1])
+
+    def __getitem__(self, key: Any) -> Any:
+        rows, columns, bands = (*(key if isinstance(key, tuple) else (key,)), *[slice(None)] * 3)[
+            :3
+        ]
+        spectra = self._cube.read(_as_slice(rows), _as_slice(columns))
+        filtered = _apply(spectra, self._weights[:, _as_slice(bands)])
+        return filtered[tuple(0 if _is_index(k) else slice(None) for k in (rows, columns, bands))]
+
+
+def _apply(spectra: FloatArray, weights: FloatArray) -> FloatArray:
+    """(..., N) spectra times (N, C) weights; of the values that are known."""
+    if np.isfinite(spectra.sum()):
+        return spectra @ weights
+    known = np.isfinite(spectra)
+    share = known.astype(np.float32) @ weights
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(
+            share >= _LEAST_KNOWN, np.where(known, spectra, 0) @ weights / share, np.float32(np.nan)
+        )
+
+
+def _is_index(key: Any) -> bool:
+    return not isinstance(key, slice)
+
+
+def _as_slice(key: Any) -> slice:
+    return key if isinstance(key, slice) else slice(key, key + 1 or None)
