@@ -1,4 +1,4 @@
-"""The canvas beside the layers: the wavelength in words, the pixel under the cursor, the keys."""
+"""The canvas beside the layers: what is shown in words, the pixel under the cursor, the keys."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from psygnal import Signal
 
 from napari_carl.layers import ViewerLayers
 from napari_carl.session import Session
-from napari_carl.steps import describe_band
+from napari_carl.steps import describe_shown
 from napari_carl.strokes import StrokeTools
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 N_KEYS = 9
+_FONT_SIZE = 11
 
 
-class BandText:
-    """Says on the canvas which band is shown, and keeps the slider and the session in step."""
+class CanvasText:
+    """Says on the canvas what is shown, and keeps the slider and the session at the same band."""
 
-    def __init__(self, viewer: Viewer, session: Session) -> None:
+    def __init__(self, viewer: Viewer, session: Session, layers: ViewerLayers) -> None:
         self._viewer = viewer
         self._session = session
+        self._layers = layers
         viewer.dims.events.current_step.connect(self._on_slider)
         session.cube_changed.connect(self._on_cube)
         session.band_changed.connect(self._on_band)
+        session.picture_changed.connect(self._write)
+        layers.shown_changed.connect(self._write)
 
     def close(self) -> None:
         """Let go of the slider and take the text off."""
@@ -58,12 +62,11 @@ class BandText:
         self._write()
 
     def _write(self) -> None:
-        cube, overlay = self._session.cube, self._overlay
-        overlay.visible = cube is not None
-        if cube is not None:
-            overlay.text = describe_band(cube, self._session.band)
-            overlay.position = "top_left"
-            overlay.font_size = 11
+        overlay = self._overlay
+        overlay.visible = self._session.cube is not None
+        overlay.text = describe_shown(self._session, self._layers.shown)
+        overlay.position = "top_left"
+        overlay.font_size = _FONT_SIZE
 
 
 class Pointer:

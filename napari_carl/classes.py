@@ -54,7 +54,10 @@ class ClassTable:
 
     def replace(self, classes: Iterable[LabelClass]) -> None:
         """Put these classes in the place of all others."""
-        self._classes = {known.value: known for known in classes}
+        replaced = {known.value: known for known in classes}
+        if replaced == self._classes:
+            return
+        self._classes = replaced
         self.changed.emit()
         if self._classes and self.current not in self._classes:
             self.choose(next(iter(self._classes)))

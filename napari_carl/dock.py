@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
-from napari_carl.canvas import BandText, Keys, Pointer
+from napari_carl.canvas import CanvasText, Keys, Pointer
 from napari_carl.jobs import ThreadRunner, notify
 from napari_carl.layers import ViewerLayers
 from napari_carl.panels.annotate import AnnotatePanel
@@ -43,7 +43,7 @@ class Assembly:
         self.layers = ViewerLayers(viewer, self.session)
         self.tools = StrokeTools(self.layers, self.session)
         self.pointer = Pointer(viewer, self.layers)
-        self._text = BandText(viewer, self.session)
+        self._text = CanvasText(viewer, self.session, self.layers)
         self._keys = Keys(viewer, self.session, self.layers, self.tools)
         self._is_closed = False
         self.session.failed.connect(notify)

@@ -42,6 +42,10 @@ class CubeLayers:
 
     DERIVED = ("picture", "embedding", "map", "strokes")
 
+    def pictures(self) -> list[Image]:
+        """The layers that hide the bands when they are visible."""
+        return [layer for layer in (self.picture, self.embedding) if layer is not None]
+
     def present(self) -> list[Layer]:
         """The layers that are there, the lowest first."""
         derived = (getattr(self, name) for name in self.DERIVED)
@@ -52,6 +56,7 @@ class ViewerLayers:
     """Shows a session in a viewer, and tells the session which cubes come and go there."""
 
     cube_taken_in = Signal()  # a cube has come, maybe among other layers yet to come
+    shown_changed = Signal()  # another picture of the current cube lies on top
     strokes_replaced = Signal()  # the current cube's strokes are in another layer, or in none
 
     def __init__(self, viewer: Viewer, session: Session) -> None:
@@ -77,6 +82,9 @@ class ViewerLayers:
         """Let go of the viewer; its layers stay as they are."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
+        for layers in self._known:
+            for picture in layers.pictures():
+                picture.events.visible.disconnect(self._on_visible)
         self._known.clear()
 
     @property
@@ -88,6 +96,16 @@ class ViewerLayers:
     def strokes(self) -> Labels | None:
         """The layer with the strokes on the current cube."""
         return None if self.current is None else self.current.strokes
+
+    @property
+    def shown(self) -> View:
+        """What is seen of the current cube: layers can be hidden by hand, too."""
+        layers, view = self.current, self._session.view
+        if layers is None or not any(picture.visible for picture in layers.pictures()):
+            return View.SINGLE_BAND
+        if layers.embedding is not None and layers.embedding.visible:
+            return View.EMBEDDING
+        return View.THREE_BANDS if view is View.THREE_BANDS else View.TRUE_COLOUR
 
     def _of(self, cube: SpectralCube | None) -> CubeLayers | None:
         return next((layers for layers in self._known if layers.cube is cube), None)
@@ -106,10 +124,12 @@ class ViewerLayers:
             self._session.add_cube(cube)
             self.cube_taken_in.emit()
         elif pictured is not None and pictured.picture is None:
-            pictured.picture = layer
+            self._set_picture(pictured, "picture", layer)
             self._stack(pictured)
             if pictured is self.current and self._session.view is View.TRUE_COLOUR:
                 self._session.set_picture(Picture(layer.name, layer.data))
+        elif "classes" in entry and not self._session.counts:
+            self._session.classes.replace(entry["classes"])
 
     def _on_removed(self, event: Any) -> None:
         for layers in tuple(self._known):
@@ -191,6 +211,7 @@ class ViewerLayers:
                 layers.picture.visible = view in (View.TRUE_COLOUR, View.THREE_BANDS)
             if layers.embedding is not None:
                 layers.embedding.visible = view is View.EMBEDDING
+        self.shown_changed.emit()
 
     def _on_picture(self) -> None:
         layers, picture = self.current, self._session.picture
@@ -206,11 +227,18 @@ class ViewerLayers:
                 name=f"{layers.cube.name} {name}",
                 **placed_like(layers.image),
             )
-            setattr(layers, slot, layer)
+            self._set_picture(layers, slot, layer)
             self._place(layers, layer)
         elif layer.data is not picture.pixels:
             layer.data = picture.pixels
         self._on_view()
+
+    def _set_picture(self, layers: CubeLayers, slot: str, layer: Image) -> None:
+        setattr(layers, slot, layer)
+        layer.events.visible.connect(self._on_visible)
+
+    def _on_visible(self, event: Any = None) -> None:
+        self.shown_changed.emit()
 
     def _on_learned(self) -> None:
         layers, learned = self.current, self._session.learned

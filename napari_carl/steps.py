@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.spectra.colour import is_visible
 from napari_carl.session import Session
+from napari_carl.state import View
 from napari_carl.tasks import Task
 from napari_carl.work import Learned
 
@@ -83,7 +85,7 @@ def _learn_line(session: Session) -> str:
 def _export_line(session: Session) -> str:
     if session.exported:
         return f"{len(session.exported)} files written."
-    return "Labels, masks and tables of the map."
+    return ""
 
 
 def describe_size(cube: SpectralCube) -> str:
@@ -100,10 +102,21 @@ def describe_range(cube: SpectralCube) -> str:
     return f"{cube.wavelengths.min():.0f}–{cube.wavelengths.max():.0f} nm"
 
 
-def describe_band(cube: SpectralCube, band: int) -> str:
-    """One band by its wavelength and its number."""
-    number = f"band {band + 1}/{cube.n_bands}"
-    return number if cube.wavelengths is None else f"{cube.wavelengths[band]:.0f} nm · {number}"
+def describe_shown(session: Session, shown: View) -> str:
+    """What is seen of the current cube: its colours, three bands, one band, or the embedding."""
+    cube = session.cube
+    if cube is None:
+        return ""
+    if shown is View.TRUE_COLOUR:
+        return "true colour" if is_visible(cube) else "false colour"
+    if shown is View.THREE_BANDS:
+        return " / ".join(band_name(cube.wavelengths, band) for band in session.composition)
+    if shown is View.EMBEDDING:
+        return "embedding"
+    number = f"band {session.band + 1}/{cube.n_bands}"
+    if cube.wavelengths is None:
+        return number
+    return f"{band_name(cube.wavelengths, session.band)} · {number}"
 
 
 def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:

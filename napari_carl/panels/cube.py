@@ -52,7 +52,7 @@ class CubePanel(QWidget):
     def _list_cubes(self) -> None:
         self._choice.clear()
         self._choice.addItems([cube.name for cube in self._session.cubes])
-        self._choice.setEnabled(len(self._session.cubes) > 1)
+        self._choice.setEnabled(bool(self._session.cubes))
         if not self._session.cubes:
             self._choice.addItem("No cube")
         self._mark_current()
@@ -107,7 +107,8 @@ class WavelengthForm(QFrame):
         self._use_camera = button("Use")
         self._use_camera.clicked.connect(self._on_camera)
         self._range = QLineEdit()
-        self._range.setPlaceholderText("first:last:step, as 380:770:10")
+        self._range.setPlaceholderText("380:770:10")
+        self._range.setToolTip("first:last:step in nm")
         self._range.returnPressed.connect(self._on_range)
         use_range = button("Use")
         use_range.clicked.connect(self._on_range)

@@ -13,8 +13,8 @@ from napari_carl.session import Session
 from napari_carl.tasks import Task
 
 _CONTENTS = (
-    "Label map (TIFF, PNG) · one mask per class · class names (JSON) · pixels, area and mean "
-    "spectrum of each class (CSV)"
+    "Label map (TIFF, PNG), a mask and a name for each class (PNG, JSON), pixels, area and mean "
+    "spectrum of each (CSV)."
 )
 
 

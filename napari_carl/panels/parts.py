@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -24,6 +24,8 @@ from napari_carl.tasks import TaskState
 
 GAP = 6
 """Pixels between things that belong together."""
+
+_SHORT_MS = 600
 
 
 def label(text: str = "", role: str = "value", *, wrap: bool = False) -> QLabel:
@@ -200,7 +202,10 @@ class Swatch(QPushButton):
 
 
 class TaskBar(QWidget):
-    """How far a task is, what it does, and a button that calls it off; hidden when none runs."""
+    """How far a task is, what it does, and a button that calls it off.
+
+    Hidden when none runs, and for the first moment of one, so that short ones do not flicker.
+    """
 
     cancelled = Signal()
 
@@ -216,12 +221,20 @@ class TaskBar(QWidget):
         layout = column(self, spacing=2)
         layout.addLayout(row(self._message, cancel, stretch=0))
         layout.addWidget(self._bar)
+        self._moment = QTimer(self)
+        self._moment.setSingleShot(True)
+        self._moment.setInterval(_SHORT_MS)
+        self._moment.timeout.connect(self.show)
         self.hide()
 
     def show_state(self, state: TaskState | None) -> None:
         """Show where the task stands; None hides the bar."""
-        self.setVisible(state is not None)
-        if state is not None:
+        if state is None:
+            self._moment.stop()
+            self.hide()
+        else:
+            if self.isHidden() and not self._moment.isActive():
+                self._moment.start()
             self._bar.setValue(round(1000 * state.fraction))
             self._message.set_text(state.message)
 

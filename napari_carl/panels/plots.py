@@ -50,7 +50,7 @@ class SpectrumPlot(_Plot):
     """The spectrum under the cursor, over the mean ± standard deviation of each class."""
 
     def __init__(self) -> None:
-        super().__init__(height=160, bottom="wavelength (nm)")
+        super().__init__(height=150, bottom="wavelength (nm)")
         self._x: FloatArray = np.arange(0)
         self._order = np.arange(0)
         self._classes: list[pg.GraphicsObject] = []

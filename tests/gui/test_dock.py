@@ -75,18 +75,24 @@ def test_steps_open_up_one_after_the_other(viewer, dock, session, small_cube, qt
     assert ready() == list(Step)
 
 
-def test_the_canvas_says_which_band_is_shown(viewer, session, small_cube, show):
+def test_the_canvas_says_what_is_shown(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
-    text = viewer.canvas.overlays.text
+    text, colour = viewer.canvas.overlays.text, viewer.layers["two tissues colour"]
+    assert text.visible
+    assert text.text == "true colour"
 
     viewer.dims.set_current_step(0, 2)
-    assert text.visible
     assert text.text == "510 nm · band 3/8"
     assert session.view is View.SINGLE_BAND
-    assert not viewer.layers["two tissues colour"].visible
+    assert not colour.visible
 
     session.show_band(4)
     assert viewer.dims.current_step[0] == 4
+    assert text.text == "570 nm · band 5/8"
+
+    session.show_bands(7, 4, 0)
+    qtbot.waitUntil(lambda: text.text == "660 nm / 570 nm / 450 nm")
+    colour.visible = False  # by hand
     assert text.text == "570 nm · band 5/8"
 
 
@@ -119,12 +125,15 @@ def test_a_cube_without_wavelengths_asks_for_them(viewer, dock, session, small_c
     form = dock.findChild(WavelengthForm)
     assert form.isVisibleTo(dock)
     assert not dock.sections[Step.LEARN].body.isEnabled()
-    assert viewer.canvas.overlays.text.text == "band 4/8"
+    assert viewer.canvas.overlays.text.text == "false colour"
+    viewer.dims.set_current_step(0, 5)
+    assert viewer.canvas.overlays.text.text == "band 6/8"
 
     session.set_wavelengths_in_range("450:660:30")
 
     assert not form.isVisibleTo(dock)
     assert dock.sections[Step.LEARN].body.isEnabled()
+    viewer.dims.set_current_step(0, 3)
     assert viewer.canvas.overlays.text.text == "540 nm · band 4/8"
     assert viewer.layers["two tissues"].metadata["carl"]["cube"] is session.cube
     assert session.tasks.state(Task.EMBEDDING) is not None
@@ -235,6 +244,12 @@ def test_classes_colour_strokes_and_map(viewer, session, small_cube, qtbot, show
         layer = viewer.layers[name]
         np.testing.assert_allclose(layer.get_color(2), (1, 0, 0, 1))
         assert layer.metadata["carl"]["classes"][1].colour == (255, 0, 0)
+
+
+def test_labels_with_named_classes_bring_their_names(viewer, session, qtbot):
+    viewer.open_sample("napari-carl", "bladder_labels")
+
+    assert [known.name for known in session.classes] == ["lumen", "urothelium", "stroma", "blood"]
 
 
 def test_undo_of_napari_is_noticed(viewer, session, hand, small_cube, qtbot, show):
