@@ -22,6 +22,7 @@ from carl.cli.fit import fit
 from carl.cli.info import info
 from carl.cli.models import models
 from carl.cli.predict import predict
+from carl.cli.simulate import simulate
 from carl.errors import CarlError
 
 _BAD_INPUT, _DEFECT, _INTERRUPTED = 2, 1, 130  # exit statuses
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (info, models, cameras, embed, fit, predict, evaluate):
+for _command in (info, models, cameras, embed, fit, predict, evaluate, simulate):
     # An option takes one word: the second one of each --pair reaches `fit` as an extra argument.
     app.command(context_settings={"allow_extra_args": _command is fit})(_command)
 

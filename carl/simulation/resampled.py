@@ -72,9 +72,9 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
 def covered(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
     """(C,) whether the cube's bands show what each band of a camera sees.
 
-    They do if the half-maximum range of the camera's filter lies inside that of the cube's bands,
-    and one of these overlaps its centre's half-maximum range. Widths the cube does not tell are
-    taken to be the distance between its bands.
+    They do if the half-maximum range of the camera's filter reaches beyond that of the cube's bands
+    by no more than half a band's width, and overlaps that of one of them. Widths the cube does not
+    tell are taken to be the distance between its bands.
 
     Raises:
         WavelengthError: the cube does not tell its wavelengths.
