@@ -46,7 +46,8 @@ class FeatureCache:
         Of several threads that ask for the same, one computes and the others wait; if it fails or
         is cancelled, one of the others takes over.
         """
-        key = "/".join((cube_key(cube), model.fingerprint, precision, speed))
+        model_key = f"{model.fingerprint} {model.normalisation}"
+        key = "/".join((cube_key(cube), model_key, precision, speed))
         while True:
             with self._changed:
                 if key in self._kept:

@@ -17,7 +17,7 @@ from carl.files import atomic_write
 from carl.inference.blocks import PatchReader, normalisation
 from carl.inference.engine import Engine
 from carl.inference.pca import pca_picture
-from carl.inference.plan import make_plan
+from carl.inference.plan import check_wishes, make_plan
 from carl.inference.tiling import encode_in_tiles
 from carl.inference.turbo import BandGroups
 from carl.inference.workers import Workers
@@ -124,6 +124,7 @@ def embed(
         CarlError: no such precision or speed, or not enough memory for a single patch.
         Cancelled: by `progress`.
     """
+    check_wishes(precision, speed)
     cube = cube.usable_bands()
     cube.require_wavelengths()
     mean, std = normalisation(cube, model, part(progress, 0.0, 0.05))

@@ -39,6 +39,18 @@ class Plan:
     fidelity: float | None
 
 
+def check_wishes(precision: str, speed: str) -> None:
+    """Check that there is such a precision and such a speed.
+
+    Raises:
+        CarlError: there is not.
+    """
+    if precision not in PRECISIONS:
+        raise CarlError(f"'{precision}' is not a precision: choose {', '.join(PRECISIONS)}.")
+    if speed not in SPEEDS:
+        raise CarlError(f"'{speed}' is not a speed: choose {', '.join(SPEEDS)}.")
+
+
 def make_plan(
     reader: PatchReader, model: CARL, workers: Workers, precision: str, speed: str
 ) -> Plan:
@@ -53,14 +65,7 @@ def make_plan(
             small differences are lost in rounding.
         speed: "exact", or "turbo": the fewest groups of neighbouring bands that the features
             survive.
-
-    Raises:
-        CarlError: no such precision or speed.
     """
-    if precision not in PRECISIONS:
-        raise CarlError(f"'{precision}' is not a precision: choose {', '.join(PRECISIONS)}.")
-    if speed not in SPEEDS:
-        raise CarlError(f"'{speed}' is not a speed: choose {', '.join(SPEEDS)}.")
     automatic = precision == "auto" and has_fast_bf16(next(model.parameters()).device)
     if speed == "exact" and precision != "bf16" and not automatic:
         return Plan("float32", None, None)

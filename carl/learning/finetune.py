@@ -28,10 +28,10 @@ Labels = list[NDArray[np.integer]]
 Score = Callable[[CARL, Labels, Labels], float]
 """(model, training labels, held-out labels) to a number that is larger for better models."""
 
-_CROP_PIXELS = 96
-_CROPS_A_STEP = 4
+_CROP_PIXELS = 64
+_CROPS_A_STEP = 8
 _MOST_BANDS = 16
-_CHECKED_CROPS = 8
+_CHECKED_CROPS = 16
 _CHECKS = 6
 
 
@@ -77,7 +77,7 @@ def finetune(
     labels: Any,
     *,
     tune: Literal["head", "lora", "full"] = "head",
-    steps: int = 120,
+    steps: int = 150,
     seed: int = 0,
     score: Score | None = None,
     progress: Progress = no_progress,

@@ -18,7 +18,7 @@ from carl.learning.crops import IGNORED, Crop
 from carl.learning.lora import add_adapters, merge_adapters
 from carl.model import CARL, CARLOutput
 
-RATES = {"head": 3e-4, "lora": 1e-3, "full": 1e-4}
+RATES = {"head": 1e-3, "lora": 1e-3, "full": 3e-4}
 """Learning rate of the network for each way to tune it."""
 _TUNED = "+tuned"
 _LAST_SPATIAL_BLOCKS = 2

@@ -7,7 +7,7 @@ import torch
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
-from carl.inference.plan import LEAST_FIDELITY, Plan, fidelity, make_plan
+from carl.inference.plan import LEAST_FIDELITY, Plan, check_wishes, fidelity, make_plan
 from carl.inference.workers import Workers
 from carl.model import CARL
 
@@ -87,8 +87,9 @@ def test_the_common_part_of_features_counts_for_nothing() -> None:
     assert fidelity(exact, np.full_like(exact, 1000)) < LEAST_FIDELITY
 
 
-def test_wrong_wishes(tiny_model: CARL) -> None:
+def test_wrong_wishes() -> None:
+    check_wishes("auto", "turbo")
     with pytest.raises(CarlError, match="'fast' is not a speed: choose exact, turbo"):
-        plan(tiny_model, rough(), "auto", "fast")
+        check_wishes("auto", "fast")
     with pytest.raises(CarlError, match="'half' is not a precision: choose auto, float32, bf16"):
-        plan(tiny_model, rough(), "half", "exact")
+        check_wishes("half", "exact")

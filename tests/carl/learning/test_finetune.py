@@ -9,7 +9,7 @@ import torch
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, LabelError, WavelengthError
 from carl.learning.crops import IGNORED
-from carl.learning.finetune import StepReport, finetune
+from carl.learning.finetune import StepReport, few_stroke_score, finetune
 from carl.learning.holdout import split_strokes
 from carl.learning.training import balanced_cross_entropy
 from carl.model import CARL
@@ -176,6 +176,22 @@ def test_wrong_tasks(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) ->
         finetune(tiny_model, cube, single)
     with pytest.raises(WavelengthError):
         finetune(tiny_model, SpectralCube(cube.data), labels, score=rising([0, 1]))
+
+
+def test_by_default_the_few_stroke_learner_is_the_judge(
+    tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]
+) -> None:
+    cube, labels = task
+    train, held = split_strokes(labels, 0)
+    told: list[float] = []
+    score = few_stroke_score(
+        tiny_model, [cube], [train], [held], progress=lambda share, _: told.append(share)
+    )
+    assert score > 0.9
+    assert told == sorted(told)
+    result = finetune(tiny_model, cube, labels, steps=2, seed=0)
+    assert result.score_before == pytest.approx(score)
+    assert result.kept == (result.score_after > result.score_before)
 
 
 def test_classes_weigh_the_same_whatever_their_size() -> None:
