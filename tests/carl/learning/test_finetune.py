@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from carl.learning.crops import IGNORED
 from carl.learning.finetune import StepReport, few_stroke_score, finetune
 from carl.learning.holdout import split_strokes
 from carl.learning.training import balanced_cross_entropy
-from carl.model import CARL
+from carl.model import CARL, read_model, save_model
 
 NM = np.linspace(450, 750, 5)
 
@@ -79,6 +80,18 @@ def test_training_learns_a_copy_and_leaves_the_model_alone(
         assert not any(name.startswith("spectral_encoder.blocks.0.") for name in tuned_weights)
     if tune == "lora":
         assert all(".attn." in name for name in tuned_weights)
+
+
+def test_a_tuned_model_is_saved_and_read_like_any_other(
+    tiny_model: CARL, task: tuple[SpectralCube, np.ndarray], tmp_path: Path
+) -> None:
+    tuned = finetune(tiny_model, *task, tune="lora", steps=2, score=rising([0, 1])).model
+    save_model(tuned, tmp_path / "tuned.safetensors")
+    read = read_model(tmp_path / "tuned.safetensors")
+    assert (read.name, read.trained) == (tuned.name, True)
+    assert read.fingerprint == tuned.fingerprint
+    again = finetune(read, *task, steps=1, score=rising([0, 1])).model
+    assert again.name == tuned.name
 
 
 def test_what_is_not_better_is_not_kept(
