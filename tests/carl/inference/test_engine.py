@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from carl.errors import CarlError
-from carl.inference.engine import Engine
+from carl.inference.engine import Engine, _copy_on_cpu
 from carl.inference.workers import Workers
 from carl.model import CARL
 
@@ -78,6 +78,15 @@ def test_without_memory_for_one_patch_it_ends_in_a_sentence(
         engine.spectral(strip(tiny_model, 3), BANDS_UM)
     with pytest.raises(CarlError, match="not enough memory"):
         list(engine.spatial([np.zeros((2, 2, tiny_model.embed_dim), np.float32)]))
+
+
+def test_the_copy_for_the_cpu_is_the_same_network(tiny_model: CARL) -> None:
+    copy = _copy_on_cpu(tiny_model)
+    assert copy.fingerprint == tiny_model.fingerprint
+    image, bands = torch.randn(1, 6, 8, 8), torch.tensor(BANDS_UM, dtype=torch.float32)
+    with torch.inference_mode():
+        assert copy(image, bands).spatial.equal(tiny_model(image, bands).spatial)
+    assert copy is not tiny_model
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(

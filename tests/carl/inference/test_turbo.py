@@ -30,4 +30,4 @@ def test_the_fewest_groups_are_tried_first_and_a_colour_picture_is_the_least(n_b
     counts = [each.starts.size for each in groups_to_try(np.arange(1.0, n_bands + 1))]
     assert counts == sorted(counts)
     assert all(3 <= count < n_bands for count in counts)
-    assert bool(counts) == (n_bands > 3)
+    assert bool(counts) == (n_bands > 4)
