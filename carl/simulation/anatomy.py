@@ -147,9 +147,10 @@ def _contents(generator: Generator, tissues: list[Tissue], regions: NDArray[np.u
     capillaries = ridges(generator, shape, generator.uniform(1.5, 4) * size)
     maps["blood"] *= 1 + np.float32(generator.uniform(0, 0.8)) * capillaries
     maps["scatter"] *= np.exp(np.float32(generator.uniform(0, 0.1)) * fine[1])
-    filled = maps["blood"] + maps["water"] + maps["fat"]
-    for name in ("water", "fat"):
-        maps[name] /= np.maximum(filled, 1)
+    np.minimum(maps["blood"], 0.9, out=maps["blood"])
+    filled = np.maximum(maps["water"] + maps["fat"], 1)
+    maps["water"] /= filled
+    maps["fat"] /= filled
     maps["glare"] = _glare(generator, shape)
     return maps
 
@@ -163,11 +164,9 @@ def _add_vessels(
         generator, shape, int(generator.integers(1, 4)), 0.8 * 4 ** generator.random() * size
     )
     carried = np.float32(generator.uniform(*oxygenation))
-    inside = np.float32(generator.uniform(*strength)) * visible
-    before = maps["blood"] * (1 - visible)
-    blood = before + inside
-    share = inside / np.maximum(blood, 1e-6)
-    maps["oxygenation"] += share * (carried - maps["oxygenation"])
+    inside = np.minimum(generator.uniform(*strength) * visible, 1 - maps["blood"])
+    blood = maps["blood"] + inside
+    maps["oxygenation"] += inside / blood * (carried - maps["oxygenation"])
     maps["blood"] = blood
     return visible
 

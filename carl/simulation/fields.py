@@ -34,7 +34,7 @@ def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> F
         scale: standard deviation of the Gaussian; a field changes over about twice that.
     """
     scale = max(scale, 1e-3)
-    margin = int(np.ceil(2 * scale))
+    margin = int(np.ceil(3 * scale))  # over which correlation falls to a tenth
     padded = tuple(fft.next_fast_len(side + margin, real=True) for side in shape)
     noise = generator.standard_normal((n, *padded), dtype=np.float32)
     rows = np.fft.fftfreq(padded[0]).astype(np.float32)[:, None]
@@ -92,9 +92,10 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> FloatA
         (H, W) from 0 outside vessels to 1 on the axis of a trunk.
     """
     width_at_axis = np.zeros(shape, np.float32)
-    length = int(1.3 * max(shape))
+    length = 2 + int(1.3 * max(shape))
     start = generator.uniform((0, 0), shape, (n, 2))
-    heading = generator.uniform(0, 2 * np.pi, n)
+    towards = np.array(shape) / 2 - start
+    heading = np.arctan2(towards[:, 0], towards[:, 1]) + generator.normal(0, 0.6, n)
     for generation in range(_VESSEL_GENERATIONS):
         bends = generator.normal(0, 0.06, (heading.size, length)).cumsum(axis=1)
         angles = heading[:, None] + bends + generator.normal(0, 0.15, bends.shape)

@@ -24,10 +24,10 @@ Material = Callable[[Generator, Spectrum], Spectrum]
 
 def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
     """Leaves: chlorophyll, carotenoids, leaf water and dry matter in a bright scatterer."""
-    chlorophyll = generator.uniform(0.1, 3) * _gaussians(
-        nm, ((1.0, 430, 25), (0.7, 460, 20), (0.14, 560, 45), (0.35, 620, 22), (0.8, 672, 14))
+    chlorophyll = 10 ** generator.uniform(-0.2, 1) * _gaussians(
+        nm, ((1.0, 430, 25), (0.7, 460, 20), (0.27, 560, 45), (0.35, 620, 22), (0.8, 672, 14))
     )
-    carotenoids = generator.uniform(0.05, 0.8) * _gaussians(nm, ((1.0, 450, 20), (0.9, 480, 17)))
+    carotenoids = generator.uniform(0.1, 3) * _gaussians(nm, ((1.0, 450, 20), (0.9, 480, 17)))
     water = generator.uniform(0.004, 0.03) * absorption("water", nm)
     dry = generator.uniform(0.01, 0.08) * _gaussians(
         nm, ((0.6, 1730, 40), (1.0, 2100, 60), (1.5, 2310, 70))
@@ -65,7 +65,7 @@ def water_body(generator: Generator, nm: Spectrum) -> Spectrum:
 
 def snow(generator: Generator, nm: Spectrum) -> Spectrum:
     """Snow: bright, darkened in the infrared by the water in its grains."""
-    grains = 10 ** generator.uniform(-3, -1.5)
+    grains = 10 ** generator.uniform(-2, -0.5)
     return generator.uniform(0.8, 0.98) * _thick_layer(grains * absorption("water", nm))
 
 

@@ -23,9 +23,10 @@ TISSUE_PARAMETERS: Final = (
 """Maps that describe tissue seen by the light it gives back.
 
 oxygenation: share of the blood's haemoglobin that carries oxygen. blood, water, fat: volume
-fractions. bilirubin: mg/dl. melanin: volume fraction of melanosomes in an epidermis of 60 µm, 0
-where there is none. scatter: reduced scattering at 500 nm, 1/cm. rayleigh: share of it by small
-structures. glare: share of light the wet surface mirrors."""
+fractions; water is all of it, that of the blood included. bilirubin: mg/dl. melanin: volume
+fraction of melanosomes in an epidermis of 60 µm, 0 where there is none. scatter: reduced scattering
+at 500 nm, 1/cm. rayleigh: share of it by small structures. glare: share of light the surface
+mirrors."""
 SECTION_PARAMETERS: Final = (*STAINS, "blood", "oxygenation")
 """Maps that describe a stained section seen by the light it lets through.
 
@@ -50,8 +51,8 @@ def diffuse_reflectance(
     R = a' / (1 + 2k (1 − a') + (1 + 2k/3) √(3 (1 − a'))),  a' = μs' / (μa + μs')
 
     with k from the refractive index (Groenhuis et al., Appl. Opt. 22, 2456, 1983). It depends on
-    μa/μs' alone. Diffusion theory overestimates R where absorption is no longer much weaker than
-    scattering, as in the Soret band of blood: by about a tenth of its value at μa = μs'/3.
+    μa/μs' alone. Against photons followed one by one it is right to 2 % of its value up to a ratio
+    of 0.05, and too high by 8 % at a third and by 13 % at 1, as in the Soret band of blood.
 
     Args:
         ratio: absorption over reduced scattering, μa/μs', any shape, none below 0.
