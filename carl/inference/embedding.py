@@ -26,7 +26,7 @@ from carl.progress import Progress, no_progress, part
 
 FloatMap = NDArray[np.float32]
 
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
