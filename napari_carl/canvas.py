@@ -26,6 +26,7 @@ class CanvasText:
         self._viewer = viewer
         self._session = session
         self._layers = layers
+        self._has_canvas = True
         viewer.dims.events.current_step.connect(self._on_slider)
         session.cube_changed.connect(self._on_cube)
         session.band_changed.connect(self._on_band)
@@ -35,7 +36,12 @@ class CanvasText:
     def close(self) -> None:
         """Let go of the slider and take the text off."""
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
-        self._overlay.visible = False
+        if self._has_canvas:
+            self._overlay.visible = False
+
+    def forget_canvas(self) -> None:
+        """There is nothing to write on any more."""
+        self._has_canvas = False
 
     @property
     def _overlay(self) -> Any:
@@ -43,7 +49,12 @@ class CanvasText:
 
     @property
     def _slider_band(self) -> int:
-        return int(self._viewer.dims.current_step[0]) if self._viewer.dims.ndim > 2 else 0
+        return int(self._viewer.dims.current_step[self._axis]) if self._axis >= 0 else 0
+
+    @property
+    def _axis(self) -> int:
+        """The axis of the bands: the third from the last, whatever else is in the viewer."""
+        return int(self._viewer.dims.ndim) - 3
 
     def _on_cube(self) -> None:
         cube = self._session.cube
@@ -58,7 +69,7 @@ class CanvasText:
 
     def _on_band(self, band: int) -> None:
         if band != self._slider_band:
-            self._viewer.dims.set_current_step(0, band)
+            self._viewer.dims.set_current_step(self._axis, band)
         self._write()
 
     def _write(self) -> None:

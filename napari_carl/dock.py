@@ -48,16 +48,21 @@ class Assembly:
         self._is_closed = False
         self.session.failed.connect(notify)
 
-    def close(self, *_: Any) -> None:
+    def close(self) -> None:
         """Call off and join all work, and let go of the viewer; its layers stay."""
         if self._is_closed:
             return
         self._is_closed = True
+        self.runner.close()
         for part in (self._keys, self._text, self.pointer, self.tools, self.layers):
             part.close()
         for emitter in (self.session, self.session.tasks, self.session.classes):
             disconnect_all(emitter)
-        self.runner.close()
+
+    def abandon(self, *_: Any) -> None:
+        """The same when the window is gone already and its canvas must not be drawn on."""
+        self._text.forget_canvas()
+        self.close()
 
 
 def disconnect_all(emitter: object) -> None:
@@ -113,6 +118,9 @@ class CarlDock(QWidget):
                 self.deleteLater()
         return super().event(event)
 
+    def _on_quit(self) -> None:
+        self._assembly.abandon()
+
     def _lay_out(self) -> None:
         self.setMinimumWidth(_MIN_WIDTH)
         steps = QWidget()
@@ -154,10 +162,10 @@ class CarlDock(QWidget):
         assembly.pointer.moved.connect(self._on_pointer)
         self._viewer.events.theme.connect(self._on_theme)
         # The widget is gone when `destroyed` comes: what is to be closed has to outlive it.
-        self.destroyed.connect(partial(Assembly.close, assembly))
+        self.destroyed.connect(partial(Assembly.abandon, assembly))
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(self.close_session)
+            application.aboutToQuit.connect(self._on_quit)
 
     def _refresh(self) -> None:
         for step, section in self.sections.items():

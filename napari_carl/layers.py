@@ -129,6 +129,7 @@ class ViewerLayers:
             if pictured is self.current and self._session.view is View.TRUE_COLOUR:
                 self._session.set_picture(Picture(layer.name, layer.data))
         elif "classes" in entry and not self._session.counts:
+            layer.colormap = class_colormap(entry["classes"])
             self._session.classes.replace(entry["classes"])
 
     def _on_removed(self, event: Any) -> None:

@@ -28,7 +28,7 @@ from napari_carl.work import ClassSpectrum, Features, Labels, Learned, Picture, 
 
 if TYPE_CHECKING:
     from carl.learning.finetune import FineTuneResult
-    from carl.model import CARL, ModelInfo
+    from carl.model import CARL
 
 
 class Session:
@@ -40,6 +40,7 @@ class Session:
         cubes: the cubes in the viewer, in order of arrival.
         cube: the one that is worked on, or None.
         automatic: whether the map follows the strokes by itself.
+        is_tuned: whether the network has been fine-tuned to strokes.
         strokes: (H, W) strokes on the current cube as last seen, 0 = unlabelled; or None.
         counts: painted pixels by class value.
         view: what the cube is shown as.
@@ -80,6 +81,7 @@ class Session:
         self.cubes: tuple[SpectralCube, ...] = ()
         self.cube: SpectralCube | None = None
         self.automatic = True
+        self.is_tuned = False
         self.view = View.TRUE_COLOUR
         self.band = 0
         self.composition = (0, 0, 0)
@@ -247,8 +249,8 @@ class Session:
         if self.strokes is None and not labels.any():
             return
         self.strokes = np.array(labels)
-        painted = np.bincount(self.strokes.ravel())
-        self.counts = {int(v): int(painted[v]) for v in np.flatnonzero(painted) if v}
+        painted = np.bincount(self.strokes[self.strokes > 0])
+        self.counts = {int(value): int(painted[value]) for value in np.flatnonzero(painted)}
         self.classes.include(self.counts)
         self.strokes_changed.emit()
         self._ask_for_spectra(self.strokes)
@@ -269,13 +271,6 @@ class Session:
         self.spectra_changed.emit()
 
     # ---- network and map
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """What is known about the chosen network without loading it."""
-        from carl.model import list_models
-
-        return next(info for info in list_models() if info.name == self.model_name)
 
     @property
     def can_learn(self) -> bool:
@@ -357,6 +352,7 @@ class Session:
             self.fine_tuning = replace(self.fine_tuning, result=result)
         if result.kept:
             self._model = result.model
+            self.is_tuned = True
             self._embed()
 
     def save_segmenter(self, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.model import list_models
 from carl.spectra.colour import is_visible
 from napari_carl.session import Session
 from napari_carl.state import View
@@ -126,9 +127,12 @@ def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
 
 def describe_model(session: Session) -> tuple[str, str]:
     """The network in a few words, and what one should know before trusting it, if anything."""
-    info = session.model_info
+    info = next(info for info in list_models() if info.name == session.model_name)
+    size = f"{info.parameters / 1e6:.1f} M parameters"
+    if session.is_tuned:
+        return f"{info.name}, fine-tuned · {size}", ""
     notice = "" if info.trained else "Untrained: spectra and texture make the map."
-    return f"{info.name} · {info.parameters / 1e6:.1f} M parameters", notice
+    return f"{info.name} · {size}", notice
 
 
 def _describe_learned(learned: Learned) -> str:

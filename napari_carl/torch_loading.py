@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from threading import Lock
+
+from carl.progress import Progress
 
 _lock = Lock()
 
 
-def load_torch() -> None:
-    """Import torch so that it survives beside software-rendered OpenGL.
+def load_torch(progress: Progress) -> None:
+    """Import torch step by step, so that it can be called off, and safely beside OpenGL.
 
     Triton, which torch imports where it is installed, carries an LLVM of its own. Where Mesa draws
     without a graphics card, another LLVM is in the process already, and Triton crashes as soon as
     its symbols are bound to that one. Bound to its own first, it works.
+
+    Args:
+        progress: called before every step.
     """
     with _lock:
-        if "triton" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
-            return
-        flags = sys.getdlopenflags()
-        sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
-        try:
-            import triton  # noqa: F401
-        except ImportError:
-            pass  # torch for the CPU alone comes without it
-        finally:
-            sys.setdlopenflags(flags)
+        if "triton" not in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
+            progress(0.0, "Loading Triton")
+            # torch for the CPU alone comes without it
+            with _own_symbols_first(), suppress(ImportError):
+                import_module("triton")
+        for name, title in (("torch", "PyTorch"), ("timm", "timm")):
+            if name not in sys.modules:
+                progress(0.0, f"Loading {title}")
+                import_module(name)
+
+
+@contextmanager
+def _own_symbols_first() -> Iterator[None]:
+    """Libraries that are loaded meanwhile look for symbols in themselves before elsewhere."""
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
+    try:
+        yield
+    finally:
+        sys.setdlopenflags(flags)

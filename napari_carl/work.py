@@ -127,8 +127,8 @@ def compute_features(
     cube: SpectralCube, model: CARL | None, name: str, device: str, progress: Progress
 ) -> Features:
     """Load the network if it is not there yet, and embed the cube."""
+    load_torch(progress)
     progress(0.0, f"Loading {name}")
-    load_torch()
     from carl.learning.segmenter import prepare
     from carl.model import device_label, load_model
 
@@ -146,7 +146,7 @@ def learn(
     progress: Progress,
 ) -> Learned:
     """Fit a segmenter on the strokes and map the whole cube with it."""
-    load_torch()
+    load_torch(progress)
     from carl.learning import Segmenter
 
     start = perf_counter()
@@ -159,8 +159,8 @@ def learn(
 
 def load_segmenter(path: Path, cube: SpectralCube, device: str, progress: Progress) -> Learned:
     """Map the cube with a segmenter from a file."""
+    load_torch(progress)
     progress(0.0, f"Loading {path.name}")
-    load_torch()
     from carl.learning import Segmenter
 
     start = perf_counter()
@@ -186,7 +186,7 @@ def fine_tune(
     progress: Progress,
 ) -> FineTuneResult:
     """Train the network on the strokes; it is kept only if held-out strokes are served better."""
-    load_torch()
+    load_torch(progress)
     from carl.learning.finetune import finetune
 
     return finetune(model, [cube], [strokes], tune=tune, on_step=on_step, progress=progress)

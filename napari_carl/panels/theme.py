@@ -31,16 +31,23 @@ class Colours:
 def theme_colours(name: str) -> Colours:
     """The colours of one of napari's themes."""
     theme = get_theme(name)
-    text, background = theme.text.as_rgb_tuple()[:3], theme.background.as_rgb_tuple()[:3]
-    muted = tuple(round(0.62 * t + 0.38 * b) for t, b in zip(text, background, strict=True))
+    text = theme.text.as_rgb_tuple()[:3]
+    muted = _mixed(text, theme.background.as_rgb_tuple()[:3], 0.62)
+    # napari's yellow is for a dark ground; on a light one it could not be read.
+    warning = _mixed(theme.warning.as_rgb_tuple()[:3], text, 1.0 if theme.type == "dark" else 0.6)
     return Colours(
         text=theme.text.as_rgb(),
-        muted=f"rgb{muted}",
+        muted=muted,
         line=theme.foreground.as_rgb(),
         field=theme.primary.as_rgb(),
         accent=theme.current.as_rgb(),
-        warning=theme.warning.as_rgb(),
+        warning=warning,
     )
+
+
+def _mixed(colour: tuple[int, ...], other: tuple[int, ...], share: float) -> str:
+    mixed = (round(share * c + (1 - share) * o) for c, o in zip(colour, other, strict=True))
+    return "rgb({}, {}, {})".format(*mixed)
 
 
 def stylesheet(colours: Colours) -> str:
@@ -57,7 +64,9 @@ def stylesheet(colours: Colours) -> str:
         font-size: 9pt; font-weight: 600; color: {colours.muted};
         background-color: {colours.field}; border-radius: 10px;
     }}
-    QLabel[role="number"][ready="true"] {{ color: white; background-color: {colours.accent}; }}
+    QLabel[role="number"][ready="true"] {{
+        color: {colours.text}; background-color: {colours.accent};
+    }}
     QLabel[role="key"] {{
         font-size: 8pt; color: {colours.muted};
         border: 1px solid {colours.field}; border-radius: 3px;
@@ -71,7 +80,7 @@ def stylesheet(colours: Colours) -> str:
     QFrame[role="row"] QLineEdit:focus {{ background-color: {colours.field}; }}
     QPushButton {{ font-size: 9pt; padding: 4px 10px; min-height: 16px; }}
     QPushButton[role="primary"]:enabled {{
-        background-color: {colours.accent}; color: white; font-weight: 600;
+        background-color: {colours.accent}; color: {colours.text}; font-weight: 600;
     }}
     QPushButton[role="quiet"] {{
         background-color: transparent; color: {colours.muted}; padding: 2px 4px;
@@ -80,7 +89,7 @@ def stylesheet(colours: Colours) -> str:
     Swatch, QPushButton[role="icon"] {{ padding: 0px; min-height: 0px; }}
     QPushButton[role="icon"] {{ background-color: transparent; color: {colours.muted}; }}
     QPushButton[role="icon"]:hover {{ background-color: {colours.field}; }}
-    QPushButton[role="segment"] {{ border-radius: 0px; padding: 4px 4px; }}
+    QPushButton[role="segment"] {{ border-radius: 0px; padding: 4px 4px; border: none; }}
     QScrollBar:vertical {{ margin: 0px; max-width: 8px; background: transparent; }}
     QScrollBar::handle:vertical {{ border-radius: 4px; background: {colours.field}; }}
     QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0px; }}
