@@ -33,6 +33,13 @@ def test_simulate_writes_a_cube(call_json, cube_path: Path, table: Path, tmp_pat
     assert seen.to_numpy()[..., 0].std() < source.to_numpy()[..., 1].std()  # mixed with neighbours
 
 
+def test_simulate_is_explained(call):
+    assert "simulate" in call("--help")[1]
+    status, out, _ = call("simulate", "--help")
+    assert status == 0
+    assert "--drop-uncovered" in out
+
+
 def test_simulate_says_what_is_missing(call, cube_path: Path, table: Path, tmp_path: Path):
     before = sorted(tmp_path.iterdir())
     status, out, err = call("simulate", cube_path, "--camera", table, "-o", tmp_path / "seen.hdr")
