@@ -1,6 +1,6 @@
 """A cube and a model in, maps of features out."""
 
-from carl.inference.blocks import fill_missing, mirrored, normalisation
+from carl.inference.blocks import mirrored, normalisation
 from carl.inference.cache import FeatureCache, cube_key
 from carl.inference.embedding import Embedding, embed
 from carl.inference.pca import pca_picture
@@ -12,7 +12,6 @@ __all__ = [
     "FeatureCache",
     "cube_key",
     "embed",
-    "fill_missing",
     "has_fast_bf16",
     "mirrored",
     "normalisation",

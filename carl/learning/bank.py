@@ -20,6 +20,7 @@ from carl.learning.camera_view import CameraView, camera_view, optical_density
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.spectral_basis import SpectralBasis
 from carl.progress import Progress, no_progress, part
+from carl.spectra.missing import fill_missing
 from carl.spectra.normalise import row_blocks, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
@@ -142,7 +143,8 @@ def _components(
     blocks = row_blocks(cube)
     for i, rows in enumerate(blocks):
         spectra = cube.read(rows)
-        valid[rows] = np.isfinite(spectra).all(axis=2)
+        valid[rows] = np.isfinite(spectra).any(axis=2)
+        fill_missing(spectra, cube.require_wavelengths())
         components[rows] = view.components(spectra, white)
         progress((i + 1) / len(blocks), "Reading spectra")
     components[~valid] = 0

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carl.cube import SpectralCube
-from carl.inference.blocks import fill_missing, mirrored
+from carl.inference.blocks import mirrored
+from carl.spectra.missing import fill_missing
 
 T = TypeVar("T", bound=np.generic)
 

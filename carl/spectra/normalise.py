@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
+from carl.spectra.missing import fill_missing
 
 _BLOCK_VALUES = 1 << 23
 _WHITE_SAMPLE = 20_000
@@ -60,7 +61,8 @@ def sample_spectra(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Spectra with data from rows spread evenly over the cube, each with one of a pixel beside it.
 
-    Whole rows are read, because that is what files on disk give quickly.
+    Whole rows are read, because that is what files on disk give quickly. Single missing values are
+    filled from the nearest band.
 
     Args:
         cube: to look at.
@@ -80,8 +82,12 @@ def sample_spectra(
         columns = generator.choice(width, per_row, replace=False)
         pairs.append(np.stack([spectra[columns], spectra[np.minimum(columns + 1, width - 1)]]))
     here, beside = np.concatenate(pairs, axis=1)
-    known = np.isfinite(here).all(axis=1) & np.isfinite(beside).all(axis=1)
-    return here[known], beside[known]
+    known = np.isfinite(here).any(axis=1) & np.isfinite(beside).any(axis=1)
+    here, beside = here[known], beside[known]
+    positions = np.arange(cube.n_bands) if cube.wavelengths is None else cube.wavelengths
+    for spectra in (here, beside):
+        fill_missing(spectra, positions)
+    return here, beside
 
 
 def white_level(cube: SpectralCube) -> float:
