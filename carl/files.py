@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,6 +45,36 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder; its files move into `folder` together, and only if all went well.
+
+    Missing folders are made, and removed again if nothing comes into them.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    target = Path(folder)
+    made = [path for path in (target, *target.parents) if not path.exists()]
+    staging = target / f".{uuid4().hex[:8]}"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        files = sorted(staging.iterdir())
+        for path in files:
+            if (target / path.name).is_dir():
+                raise IsADirectoryError(EISDIR, f"{path.name} is a folder there")
+        for path in files:
+            os.replace(path, target / path.name)
+    except OSError as error:
+        raise OutputError(_cannot_write(target, error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for path in made:
+            with suppress(OSError):  # it holds something now
+                path.rmdir()
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -137,9 +137,9 @@ def _every_pixel(points: Stroke) -> Stroke:
 
 def _on_canvas(viewer: Viewer, canvas: QWidget, point: Point) -> Point:
     """Where on the canvas, (x, y), the camera of a flat view shows a point."""
-    row, column = np.asarray(point) - viewer.camera.center[-2:]
-    zoom = viewer.camera.zoom
-    return canvas.width() / 2 + column * zoom, canvas.height() / 2 + row * zoom
+    camera = getattr(viewer, "scene", viewer).camera  # napari has moved it in 0.9
+    row, column = (np.asarray(point) - camera.center[-2:]) * camera.zoom
+    return canvas.width() / 2 + column, canvas.height() / 2 + row
 
 
 def _send(canvas: QWidget, kind: QEvent.Type, position: Point, *, pressed: bool) -> None:

@@ -1,13 +1,10 @@
-"""Where a command writes: checked before the work, filled only when all of it is done."""
+"""Where a command writes, checked before the work begins."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from uuid import uuid4
 
 from carl.errors import OutputError
 
@@ -45,30 +42,3 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{nearest} is a file: give a folder to write to.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{nearest} cannot be written (no permission): give another folder.")
-
-
-@contextmanager
-def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder; its files move to `folder` only if all went well.
-
-    Raises:
-        OutputError: the folder cannot be written, or the disk is full.
-    """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    staging = folder / f".carl-{uuid4().hex[:8]}"
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        for path in sorted(staging.iterdir()):
-            os.replace(path, folder / path.name)
-        made = []
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{folder} cannot be written ({reason}): choose another folder or free some space."
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for path in made:  # folders of ours that stayed empty, innermost first
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from carl.cli.options import AsJson, Camera, Device, Variable, Wavelengths
-from carl.cli.outputs import all_or_nothing, check_folder
+from carl.cli.outputs import check_folder
 from carl.cli.terminal import progress_line, show_facts, show_json
 from carl.errors import OutputError
+from carl.files import atomic_folder
 
 
 def predict(
@@ -48,7 +49,7 @@ def predict(
 
     segmenter = Segmenter.load(model, device=device)
     shares: dict[str, dict[str, float]] = {}
-    with all_or_nothing(output) as folder, progress_line() as progress:
+    with atomic_folder(output) as folder, progress_line() as progress:
         for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):
             step = part(progress, done / len(cubes), (done + 1) / len(cubes))
             prediction = segmenter.predict(cube, progress=step)

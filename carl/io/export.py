@@ -6,12 +6,8 @@ All files are complete before the first one takes its place.
 from __future__ import annotations
 
 import csv
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carl.cube import SpectralCube
-from carl.errors import LabelError, OutputError
+from carl.errors import LabelError
+from carl.files import atomic_folder
 from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
 from carl.progress import Progress, no_progress, part
 
@@ -72,7 +69,8 @@ def export_results(
         )
     classes = _all_classes(array, classes)
     statistics = class_statistics(cube, array, classes, progress=part(progress, 0.0, 0.8))
-    with _all_or_nothing(Path(folder)) as (staging, moved):
+    folder = Path(folder)
+    with atomic_folder(folder) as staging:
         write_labels(staging / f"{stem}_labels.tif", array)
         write_labels(staging / f"{stem}_labels.png", array, classes)
         (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
@@ -80,8 +78,9 @@ def export_results(
         for known, name in zip(classes, mask_names(classes), strict=True):
             _write_mask(staging / f"{stem}_mask_{name}.png", array == known.value)
         _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
+        names = sorted(path.name for path in staging.iterdir())
     progress(1.0, "Exported")
-    return moved
+    return [folder / name for name in names]
 
 
 def class_statistics(
@@ -139,28 +138,6 @@ def _all_classes(
     named = {known.value for known in classes}
     unnamed = [known for known in default_classes(labels) if known.value not in named]
     return tuple(sorted((*classes, *unnamed), key=lambda known: known.value))
-
-
-@contextmanager
-def _all_or_nothing(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """A place for files that all move to `folder` at the end or all vanish; and where they went."""
-    moved: list[Path] = []
-    staging: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".carl-", dir=folder))
-        yield staging, moved
-        for file in sorted(staging.iterdir()):
-            os.replace(file, folder / file.name)
-            moved.append(folder / file.name)
-    except OSError as error:
-        raise OutputError(
-            f"The results cannot be written to {folder} ({error.strerror or error}): "
-            "choose another folder or free some space."
-        ) from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_mask(path: Path, mask: NDArray[np.bool_]) -> None:

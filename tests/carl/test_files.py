@@ -5,7 +5,7 @@ import os
 import pytest
 
 from carl.errors import Cancelled, OutputError
-from carl.files import atomic_write, resource_path
+from carl.files import atomic_folder, atomic_write, resource_path
 
 
 def test_the_new_file_appears_whole(tmp_path):
@@ -51,6 +51,43 @@ def test_a_full_disk_is_one_sentence():
         open("/dev/full", "wb", buffering=0) as full,
     ):
         full.write(b"x")
+
+
+def test_files_of_a_folder_appear_together(tmp_path):
+    target = tmp_path / "new" / "results"
+    with atomic_folder(target) as staging:
+        (staging / "map.tif").write_text("map")
+        (staging / "map.json").write_text("names")
+        assert os.listdir(target) == [staging.name]
+    assert sorted(os.listdir(target)) == ["map.json", "map.tif"]
+
+
+def test_a_failure_leaves_a_folder_as_it_was(tmp_path):
+    (tmp_path / "map.tif").write_text("old")
+
+    def write_and_give_up(folder) -> None:
+        with atomic_folder(folder) as staging:
+            (staging / "map.tif").write_text("half")
+            raise Cancelled
+
+    for folder in (tmp_path, tmp_path / "new" / "results"):
+        with pytest.raises(Cancelled):
+            write_and_give_up(folder)
+    assert os.listdir(tmp_path) == ["map.tif"]
+    assert (tmp_path / "map.tif").read_text() == "old"
+
+
+def test_a_file_whose_place_is_taken_keeps_all_others_back(tmp_path):
+    (tmp_path / "map.tif").mkdir()
+
+    def write_both() -> None:
+        with atomic_folder(tmp_path) as staging:
+            (staging / "map.json").write_text("names")
+            (staging / "map.tif").write_text("map")
+
+    with pytest.raises(OutputError, match=r"map\.tif is a folder"):
+        write_both()
+    assert os.listdir(tmp_path) == ["map.tif"]
 
 
 def test_shipped_files_are_found():
