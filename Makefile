@@ -19,7 +19,7 @@ lint: $(READY)  ## Style, types, and who may import whom.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY)  ## Put the code in its form.
 	$(BIN)/ruff check --fix
