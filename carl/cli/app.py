@@ -19,9 +19,11 @@ from carl.cli.cameras import cameras
 from carl.cli.embed import embed
 from carl.cli.evaluate import evaluate
 from carl.cli.fit import fit
+from carl.cli.import_ import import_
 from carl.cli.info import info
 from carl.cli.models import models
 from carl.cli.predict import predict
+from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate
 from carl.errors import CarlError
 
@@ -35,9 +37,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (info, models, cameras, embed, fit, predict, evaluate, simulate):
-    # An option takes one word: the second one of each --pair reaches `fit` as an extra argument.
-    app.command(context_settings={"allow_extra_args": _command is fit})(_command)
+for _command in (
+    info, models, cameras, embed, fit, predict, evaluate, simulate, pretrain, import_,
+):  # fmt: skip
+    app.command(
+        _command.__name__.rstrip("_"),
+        # An option takes one word: the second one of a --pair reaches `fit` as an extra argument.
+        context_settings={"allow_extra_args": _command is fit},
+    )(_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,13 +6,14 @@ import copy
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from carl.errors import ModelError
 from carl.model.carl import CARL, check_inputs
 from carl.model.spectral_encoder import take_tokens
+from carl.pretraining.context import encode_context, normalised
 from carl.pretraining.ema import update_teacher
+from carl.pretraining.intl import INTLLoss, INTLTerms
 from carl.pretraining.losses import LossTerms, VICRegLoss
 from carl.pretraining.masking import SpatialMasking, SpatialMasks, SpectralMasking, SpectralMasks
 from carl.pretraining.predictors import SpatialPredictor, SpectralPredictor
@@ -30,6 +31,18 @@ class Masks(NamedTuple):
     spatial: SpatialMasks
     spectral: SpectralMasks
     selected: Tensor
+
+    def of_images(self, images: slice) -> Masks:
+        """The masks of neighbouring images."""
+        start, stop, _ = images.indices(len(self.spatial.context))
+        n_seen = self.spatial.context.shape[1]
+        patches = slice(start * n_seen, stop * n_seen)
+        mine = (self.selected >= patches.start) & (self.selected < patches.stop)
+        return Masks(
+            SpatialMasks(self.spatial.context[images], self.spatial.targets[:, images]),
+            SpectralMasks(self.spectral.context[patches], self.spectral.targets[:, patches]),
+            self.selected[mine] - patches.start,
+        )
 
     def to(self, device: torch.device) -> Masks:
         """The same masks on another device."""
@@ -66,8 +79,8 @@ class SSLLoss(NamedTuple):
     """
 
     total: Tensor
-    spatial: LossTerms
-    spectral: LossTerms
+    spatial: LossTerms | INTLTerms
+    spectral: LossTerms | INTLTerms
 
 
 class CARLSSL(nn.Module):
@@ -92,8 +105,8 @@ class CARLSSL(nn.Module):
         *,
         spatial_masking: SpatialMasking | None = None,
         spectral_masking: SpectralMasking | None = None,
-        spatial_loss: VICRegLoss | None = None,
-        spectral_loss: VICRegLoss | None = None,
+        spatial_loss: VICRegLoss | INTLLoss | None = None,
+        spectral_loss: VICRegLoss | INTLLoss | None = None,
         spatial_weight: float = 1.0,
         spectral_weight: float = 1.0,
     ) -> None:
@@ -127,14 +140,15 @@ class CARLSSL(nn.Module):
     def draw_masks(self, image: Tensor, generator: Generator | None = None) -> Masks:
         """Masks for one step on images (B, C, H, W), on their device.
 
-        As many patches as images have their hidden bands predicted.
+        One patch of each image has its hidden bands predicted.
         """
         batch, n_bands, height, width = image.shape
         size = self.student.patch_size
         spatial = self.spatial_masking(batch, (-(-height // size), -(-width // size)), generator)
-        n_seen = spatial.context.numel()
-        spectral = self.spectral_masking(n_seen, n_bands, generator)
-        selected = torch.randperm(n_seen, generator=generator)[:batch]
+        n_seen = spatial.context.shape[1]
+        spectral = self.spectral_masking(batch * n_seen, n_bands, generator)
+        chosen = torch.randint(0, n_seen, (batch,), generator=generator)
+        selected = torch.arange(0, batch * n_seen, n_seen) + chosen
         return Masks(spatial, spectral, selected).to(image.device)
 
     def forward(self, image: Tensor, wavelengths_um: Tensor, masks: Masks) -> SSLOutput:
@@ -163,9 +177,7 @@ class CARLSSL(nn.Module):
             table[masks.selected],
             masks.spectral.targets[:, masks.selected],
         )
-        return SSLOutput(
-            _normalised(spatial), spatial_target, _normalised(spectral), spectral_target
-        )
+        return SSLOutput(normalised(spatial), spatial_target, normalised(spectral), spectral_target)
 
     def loss(self, output: SSLOutput) -> SSLLoss:
         """The loss of one step's output."""
@@ -182,38 +194,23 @@ class CARLSSL(nn.Module):
         self, seen: Tensor, wavelengths_um: Tensor, grid: tuple[int, int], masks: Masks
     ) -> tuple[Tensor, Tensor]:
         """Hidden patches and hidden bands from the (B·n, C, P²) patches the student sees."""
-        student, context = self.student, masks.spatial.context
-        batch, n_seen = context.shape
-        encoding = student.spectral_encoder.wavelength_encoding(wavelengths_um)
-        queries = student.spectral_encoder(
-            student.embed(seen), encoding, masks.spectral.context
-        ).queries
+        context = masks.spatial.context
+        queries, features = encode_context(
+            self.student, seen, wavelengths_um, masks.spectral.context, context, grid
+        )
         spectral = self.spectral_predictor(
             queries[masks.selected],
             wavelengths_um[masks.selected],
             masks.spectral.targets[:, masks.selected],
         )
-
-        vectors = student.read_out(queries).view(batch, n_seen, -1)
-        n_patches = grid[0] * grid[1]
-        feature_map = vectors.new_zeros(batch, n_patches, vectors.shape[2])
-        feature_map = feature_map.scatter(1, context[..., None].expand_as(vectors), vectors)
-        visible = torch.zeros(batch, n_patches, dtype=torch.bool, device=context.device)
-        visible = visible.scatter(1, context, True)
-        encoded = student.spatial_features(
-            feature_map.transpose(1, 2).reshape(batch, -1, *grid), visible.view(batch, *grid)
-        )
-        features = take_tokens(encoded.flatten(2).transpose(1, 2), context)
-        spatial = self.spatial_predictor(
-            _normalised(features), context, masks.spatial.targets, grid
-        )
+        spatial = self.spatial_predictor(features, context, masks.spatial.targets, grid)
         return spatial, spectral
 
     @torch.no_grad()
     def _spatial_target(self, image: Tensor, wavelengths_um: Tensor, targets: Tensor) -> Tensor:
         """(T·B, m, D): what the teacher makes of hidden patches, seeing everything."""
         features = self.teacher(image, wavelengths_um).spatial.flatten(2).transpose(1, 2)
-        features = _normalised(features).repeat(len(targets), 1, 1)
+        features = normalised(features).repeat(len(targets), 1, 1)
         return take_tokens(features, targets.flatten(0, 1))
 
     @torch.no_grad()
@@ -222,10 +219,5 @@ class CARLSSL(nn.Module):
         encoder = self.teacher.spectral_encoder
         encoding = encoder.wavelength_encoding(wavelengths_um)
         tokens = encoder(self.teacher.embed(patches), encoding).tokens
-        tokens = _normalised(tokens).repeat(len(targets), 1, 1)
+        tokens = normalised(tokens).repeat(len(targets), 1, 1)
         return take_tokens(tokens, targets.flatten(0, 1))
-
-
-def _normalised(x: Tensor) -> Tensor:
-    """(..., D) with mean 0 and variance 1 over the channels."""
-    return F.layer_norm(x, x.shape[-1:])

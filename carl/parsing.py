@@ -1,0 +1,115 @@
+"""From tables of keys and values, as YAML and JSON give them, to dataclasses.
+
+Every complaint names the key as it is written in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from carl.errors import CarlError
+
+T = TypeVar("T")
+
+
+def parse_table(cls: type[T], values: Any, where: str = "") -> T:
+    """A dataclass from a table that may hold its fields and nothing else.
+
+    Args:
+        cls: a dataclass; its fields are other dataclasses, bool, int, float, str, Path, Literal,
+            mappings, tuples of these, or one of these or None.
+        values: the table. Numbers may come as text, as YAML reads 1e-4; what already is one of
+            the dataclasses is taken as it is.
+        where: what the table is called, for messages; empty for the whole file.
+
+    Raises:
+        CarlError: an unknown or a missing key, or a value that does not fit.
+    """
+    if not isinstance(values, Mapping):
+        raise CarlError(f"{where or 'The file'} is not a table of keys and values.")
+    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]  # a dataclass
+    for key in values:
+        if key not in known:
+            raise CarlError(f"There is no key '{_path(where, key)}': {_suggestion(key, known)}")
+    for name, each in known.items():
+        if name not in values and each.default is MISSING and each.default_factory is MISSING:
+            raise CarlError(f"The key '{_path(where, name)}' is missing.")
+    hints = get_type_hints(cls)
+    return cls(
+        **{key: _value(hints[key], value, _path(where, key)) for key, value in values.items()}
+    )
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """The value as the type its field declares."""
+    if get_origin(hint) in (UnionType, Union):
+        options = get_args(hint)
+        if value is None and NoneType in options:
+            return None
+        fitting = (each for each in options if isinstance(each, type) and isinstance(value, each))
+        hint = next(fitting, next(each for each in options if each is not NoneType))
+    if hasattr(hint, "__dataclass_fields__"):
+        return value if isinstance(value, hint) else parse_table(hint, value, where)
+    if get_origin(hint) is tuple:
+        return _tuple(get_args(hint), value, where)
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        choices = ", ".join(map(str, get_args(hint)))
+        raise CarlError(f"{where} is {value!r}: choose one of {choices}.")
+    return _plain(hint, value, where)
+
+
+def _plain(hint: Any, value: Any, where: str) -> Any:
+    try:
+        if hint is bool and isinstance(value, bool):
+            return value
+        if hint is int and not isinstance(value, bool) and int(value) == float(value):
+            return int(value)
+        if hint is float and not isinstance(value, bool):
+            return float(value)
+        if hint is str and isinstance(value, str):
+            return value
+        if hint is Path and isinstance(value, str | Path):
+            return Path(value)
+        if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
+            return dict(value)
+    except (TypeError, ValueError):
+        pass
+    raise CarlError(f"{where} is {value!r}, which should be {_WORDS.get(hint, 'a table')}.")
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+}
+
+
+def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        raise CarlError(f"{where} is {value!r}, which should be a list.")
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(value)
+    if len(value) != len(hints):
+        raise CarlError(f"{where} has {len(value)} entries, which should be {len(hints)}.")
+    return tuple(
+        _value(hint, each, f"{where}[{number}]")
+        for number, (hint, each) in enumerate(zip(hints, value, strict=True))
+    )
+
+
+def _suggestion(key: Any, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(str(key), known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
+
+
+def _path(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)

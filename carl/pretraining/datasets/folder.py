@@ -1,0 +1,134 @@
+"""Folders of cubes of any format that can be read."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from carl.errors import CarlError, CubeError
+from carl.io import is_readable, read_cube
+from carl.pretraining.datasets.augment import random_start
+from carl.pretraining.datasets.images import Images, Window, require_folder
+from carl.spectra.normalise import cube_statistics
+
+_KEPT_OPEN = 32
+_ITEM_PIXELS = 128 * 128
+"""A cube counts as one item for so many pixels, so that large ones are drawn from more often."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """A folder of cubes.
+
+    Attributes:
+        path: the folder.
+        files: patterns of the names of its cubes; ``**/`` looks into folders within.
+        wavelengths: of cubes that do not tell theirs: a range as 380:770:10, or a CSV.
+        camera: of cubes that do not tell their wavelengths.
+        variable: which array, in files with several.
+    """
+
+    path: Path
+    files: tuple[str, ...] = ("**/*",)
+    wavelengths: str | None = None
+    camera: str | None = None
+    variable: str | None = None
+
+    def open(self) -> list[Images]:
+        """The cubes, those of one camera together.
+
+        Raises:
+            CarlError: there is no such folder, it holds no cube, or a cube cannot be used.
+        """
+        require_folder(self.path, "cubes")
+        by_camera = defaultdict(list)
+        for path in self._cubes():
+            cube = self.read(path)
+            known = tuple(np.round(cube.require_wavelengths(), 3))
+            by_camera[known].append(_CubeFacts(path, cube.shape[:2]))
+        if not by_camera:
+            raise CubeError(
+                f"{self.path} holds no cube that can be read and is named like "
+                f"{' or '.join(self.files)}: correct 'path' or 'files' in its set."
+            )
+        return [CubeFiles(self, files, np.array(known)) for known, files in by_camera.items()]
+
+    def read(self, path: Path) -> SpectralCube:
+        """One of the cubes, without its bad bands."""
+        return read_cube(
+            path, wavelengths=self.wavelengths, camera=self.camera, variable=self.variable
+        ).usable_bands()
+
+    def _cubes(self) -> Iterator[Path]:
+        """Readable files in the order of their names; of ENVI, the headers."""
+        found = sorted({path for pattern in self.files for path in self.path.glob(pattern)})
+        headers = {path.with_suffix("") for path in found if path.suffix.lower() == ".hdr"}
+        for path in found:
+            is_data = path.suffix.lower() != ".hdr" and headers & {path, path.with_suffix("")}
+            if path.is_file() and not is_data and is_readable(path):
+                yield path
+
+
+@dataclass(frozen=True)
+class _CubeFacts:
+    path: Path
+    shape: tuple[int, int]
+
+    @property
+    def n_items(self) -> int:
+        return max(1, round(self.shape[0] * self.shape[1] / _ITEM_PIXELS))
+
+
+@dataclass(eq=False)
+class CubeFiles:
+    """Cubes of one camera; a window is read where it is asked for.
+
+    Attributes:
+        options: how to read them.
+        files: the cubes.
+        wavelengths: (C,) in nm.
+    """
+
+    options: FolderOptions
+    files: Sequence[_CubeFacts]
+    wavelengths: NDArray[np.float64]
+    _opened: OrderedDict[int, SpectralCube] = field(default_factory=OrderedDict)
+    _statistics: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._last = np.cumsum([each.n_items for each in self.files])
+
+    def __len__(self) -> int:
+        return int(self._last[-1])
+
+    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+        """A random window of the cube that the item belongs to."""
+        number = int(np.searchsorted(self._last, item, side="right"))
+        cube = self._open(number)
+        if number not in self._statistics:
+            self._statistics[number] = cube_statistics(cube)
+        spans = []
+        for length in cube.shape[:2]:
+            start = random_start(length, size, random)
+            spans.append(slice(start, start + size))
+        values = cube.read(*spans)
+        return Window(values, *self._statistics[number], cube.nodata is not None, cube.name)
+
+    def _open(self, number: int) -> SpectralCube:
+        """A cube, kept for the next time; the longest unused one is closed."""
+        if number not in self._opened:
+            path = self.files[number].path
+            cube = self.options.read(path)
+            if cube.shape[:2] != self.files[number].shape:
+                raise CarlError(f"{path} has changed since the run began: start it again.")
+            self._opened[number] = cube
+        self._opened.move_to_end(number)
+        if len(self._opened) > _KEPT_OPEN:
+            self._opened.popitem(last=False)
+        return self._opened[number]

@@ -1,0 +1,111 @@
+"""What a set of images has to offer to be trained on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.errors import CarlError, CubeError
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of an image, large enough to cut a crop from where the image is.
+
+    Attributes:
+        values: (h, w, C) physical values; NaN where there are none.
+        mean: of the whole image, all bands together.
+        std: of the whole image, all bands together.
+        gaps_declared: whether the file itself says that values are missing.
+        name: of the file, for messages.
+    """
+
+    values: FloatArray
+    mean: float
+    std: float
+    gaps_declared: bool
+    name: str
+
+
+class Images(Protocol):
+    """The images of one camera in a set: a batch is drawn from one of these."""
+
+    @property
+    def wavelengths(self) -> NDArray[np.float64]:
+        """(C,) band centres in nm, in the order of the values."""
+
+    def __len__(self) -> int:
+        """Number of items to draw; each is about as much image as the others."""
+
+    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+        """A window of an item, at least `size` pixels wide and high where the image is.
+
+        Raises:
+            CarlError: its file cannot be read.
+        """
+
+
+class PatchImages(ABC):
+    """Images so small that each is one item and is read whole.
+
+    Args:
+        wavelengths: (C,) in nm.
+        n_patches: how many images there are.
+    """
+
+    def __init__(self, wavelengths: NDArray[np.float64], n_patches: int) -> None:
+        self._wavelengths = wavelengths
+        self._n_patches = n_patches
+
+    @property
+    def wavelengths(self) -> NDArray[np.float64]:
+        """(C,) band centres in nm."""
+        return self._wavelengths
+
+    def __len__(self) -> int:
+        return self._n_patches
+
+    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+        """The whole patch, whatever the size asked for."""
+        path = self.path_of(item, random)
+        values = self.load(path)
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return Window(values, 0.0, 0.0, True, path.name)
+        mean, std = float(known.mean(dtype=np.float64)), float(known.std(dtype=np.float64))
+        return Window(values, mean, std, True, path.name)
+
+    @abstractmethod
+    def path_of(self, item: int, random: np.random.Generator) -> Path:
+        """The file or folder of a patch."""
+
+    @abstractmethod
+    def load(self, path: Path) -> FloatArray:
+        """(h, w, C) physical values; NaN where the file declares that there are none.
+
+        Raises:
+            CarlError: the file cannot be read.
+        """
+
+
+def require_folder(path: Path, what: str) -> Path:
+    """The path if it is a folder.
+
+    Raises:
+        CarlError: it is not.
+    """
+    if not path.is_dir():
+        raise CarlError(f"The folder {path} of {what} does not exist: correct 'path' in its set.")
+    return path
+
+
+def nothing_found(path: Path, layout: str) -> CubeError:
+    """The error for a folder that is not laid out as it should be."""
+    return CubeError(f"{path} holds no images laid out as {layout}: correct 'path' in its set.")
