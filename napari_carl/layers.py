@@ -272,7 +272,7 @@ class ViewerLayers:
 def class_colormap(classes: Iterable[LabelClass]) -> DirectLabelColormap:
     """Each class in its colour, everything else transparent."""
     colours: dict[int | None, NDArray[np.float32]] = {
-        known.value: np.array([*known.colour, 255], np.float32) / 255 for known in classes
+        known.value: (np.array([*known.colour, 255]) / 255).astype(np.float32) for known in classes
     }
     clear = np.zeros(4, np.float32)
     return DirectLabelColormap(color_dict={None: clear, 0: clear, **colours})

@@ -11,6 +11,8 @@ from threading import Lock
 
 from carl.progress import Progress
 
+_MESSAGE = "Loading PyTorch"
+
 _lock = Lock()
 
 
@@ -26,13 +28,13 @@ def load_torch(progress: Progress) -> None:
     """
     with _lock:
         if "triton" not in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
-            progress(0.0, "Loading Triton")
+            progress(0.0, _MESSAGE)
             # torch for the CPU alone comes without it
             with _own_symbols_first(), suppress(ImportError):
                 import_module("triton")
-        for name, title in (("torch", "PyTorch"), ("timm", "timm")):
+        for name in ("torch", "timm"):
             if name not in sys.modules:
-                progress(0.0, f"Loading {title}")
+                progress(0.0, _MESSAGE)
                 import_module(name)
 
 

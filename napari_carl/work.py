@@ -120,7 +120,7 @@ def picture_bands(cube: SpectralCube, bands: Sequence[int], progress: Progress) 
 def picture_embedding(embedding: Embedding, progress: Progress) -> Picture:
     """The first three principal components of an embedding as red, green and blue."""
     progress(0.0, "Principal components")
-    return Picture("Embedding (PCA)", np.uint8(np.round(255 * embedding.pca(3))))
+    return Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
 
 
 def compute_features(

@@ -10,9 +10,9 @@ from carl.io import LabelClass
 from napari_carl.canvas import N_KEYS
 from napari_carl.panels.parts import Segments, Swatch, button, column, label, refresh_style, row
 from napari_carl.session import Session
-from napari_carl.strokes import StrokeTools
+from napari_carl.strokes import StrokeTools, Tool
 
-_TOOLS = {"paint": "Brush (B)", "erase": "Eraser (E)", "fill": "Fill (F)"}
+_TOOLS: dict[Tool, str] = {"paint": "Brush (B)", "erase": "Eraser (E)", "fill": "Fill (F)"}
 _LARGEST_BRUSH = 60
 
 

@@ -51,7 +51,7 @@ class SpectrumPlot(_Plot):
 
     def __init__(self) -> None:
         super().__init__(height=150, bottom="wavelength (nm)")
-        self._x: FloatArray = np.arange(0)
+        self._x: FloatArray = np.zeros(0)
         self._order = np.arange(0)
         self._classes: list[pg.GraphicsObject] = []
         self._cursor = self.plot([], [], antialias=True)

@@ -46,4 +46,4 @@ except Cancelled as error:
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert finished.stdout.split() == ["Loading", "Triton", "False"]
+    assert finished.stdout.split() == ["Loading", "PyTorch", "False"]
