@@ -44,14 +44,19 @@ class CameraView:
 
     def components(self, spectra: FloatArray, white: float) -> FloatArray:
         """(..., C) spectra, and what is white among them, to (..., k)."""
-        values = spectra[..., self.bands]
+        in_order = np.array_equal(self.bands, np.arange(spectra.shape[-1]))
+        values = spectra if in_order else spectra[..., self.bands]
         values = values if self.to_grid is None else values @ self.to_grid
-        return np.asarray((optical_density(values, white) - self.mean) @ self.basis)
+        return np.asarray(optical_density(values, white) @ self.basis - self.mean @ self.basis)
 
 
 def optical_density(values: FloatArray, white: float) -> FloatArray:
     """Optical density −ln(value / white), bounded where a camera sees only noise."""
-    return np.asarray(-np.log(np.maximum(values / white, 0) + _DARK), np.float32)
+    density = np.asarray(values * np.float32(1 / white), np.float32)
+    np.maximum(density, 0, out=density)  # in place: this runs over every value of a cube
+    density += np.float32(_DARK)
+    np.log(density, out=density)
+    return np.negative(density, out=density)
 
 
 def camera_view(cube: SpectralCube, grid: Wavelengths, basis: SpectralBasis) -> CameraView:
