@@ -89,6 +89,16 @@ def test_pixels_without_data_have_no_class():
     assert (labels == 0).sum() == 35
 
 
+def test_dead_bands_and_stray_missing_values_do_no_harm():
+    cube, truth = scene()
+    data = cube.data.copy()
+    data[..., 4] = np.nan
+    data[np.random.default_rng(0).random(data.shape) < 0.05] = np.nan
+    holey = SpectralCube(data, wavelengths=NM)
+    labels = Segmenter(None).fit(holey, strokes(truth)).predict(holey).labels
+    assert evaluate(labels, truth).miou > 0.95
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_saved_and_loaded_it_predicts_the_same(tmp_path, with_model, tiny_model):
     cube, truth = scene()
