@@ -9,6 +9,8 @@ What other modules may rely on, under the key "carl" of a layer's metadata:
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "carl"
 
+_PREVIEW_VALUES = 1 << 25
+"""What is read of a cube for its first picture while the window waits."""
 _CONTRAST_PERCENTILES = (0.5, 99.5)
 
 
@@ -46,13 +50,27 @@ def cube_layer(cube: SpectralCube) -> LayerData:
     return band_stack(cube), arguments, "image"
 
 
-def colour_layer(cube: SpectralCube) -> LayerData:
+def preview_layers(cube: SpectralCube) -> list[LayerData]:
+    """The layers of a cube, made in a moment: the picture of a large one is coarse."""
+    return [cube_layer(cube), colour_layer(cube, _PREVIEW_VALUES)]
+
+
+def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerData:
     """The picture of a cube in the colours of its tissue, or in false ones beyond visible light.
+
+    Args:
+        cube: any.
+        most_values: about how many values may be read; of a larger cube every n-th pixel of every
+            n-th row is shown, as large as n × n.
 
     Returns:
         (height, width, 3) uint8, arguments of an Image layer, and "image".
     """
     from carl.spectra.colour import is_visible, true_colour
+
+    step = 1
+    if most_values is not None:
+        step = max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / most_values)))
 
     colours = "colour" if is_visible(cube) else "false colour"
     arguments = {
@@ -60,7 +78,15 @@ def colour_layer(cube: SpectralCube) -> LayerData:
         "rgb": True,
         "metadata": {METADATA_KEY: {"picture_of": cube}},
     }
-    return true_colour(cube), arguments, "image"
+    if step > 1:
+        centre = (step - 1) / 2  # of the pixels that one stands for
+        arguments |= {"scale": (step, step), "translate": (centre, centre)}
+    return true_colour(every_nth_pixel(cube, step)), arguments, "image"
+
+
+def every_nth_pixel(cube: SpectralCube, n: int) -> SpectralCube:
+    """A cube of every n-th pixel of every n-th row."""
+    return cube if n == 1 else replace(cube, data=np.asarray(cube.data[::n, ::n]))
 
 
 def band_stack(cube: SpectralCube) -> Any:

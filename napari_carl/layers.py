@@ -126,7 +126,8 @@ class ViewerLayers:
         elif pictured is not None and pictured.picture is None:
             self._set_picture(pictured, "picture", layer)
             self._stack(pictured)
-            if pictured is self.current and self._session.view is View.TRUE_COLOUR:
+            complete = layer.data.shape[:2] == pictured.cube.shape[:2]
+            if complete and pictured is self.current and self._session.view is View.TRUE_COLOUR:
                 self._session.set_picture(Picture(layer.name, layer.data))
         elif "classes" in entry and not self._session.counts:
             layer.colormap = class_colormap(entry["classes"])
@@ -232,6 +233,8 @@ class ViewerLayers:
             self._place(layers, layer)
         elif layer.data is not picture.pixels:
             layer.data = picture.pixels
+            for name, value in placed_like(layers.image).items():
+                setattr(layer, name, value)
         self._on_view()
 
     def _set_picture(self, layers: CubeLayers, slot: str, layer: Image) -> None:

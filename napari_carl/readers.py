@@ -9,7 +9,7 @@ from typing import Any
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import check_pixels, is_readable, read_cube
-from napari_carl.layer_data import cube_layers
+from napari_carl.layer_data import preview_layers
 
 NOTHING_TO_ADD: list[Any] = [(None,)]
 """How a reader tells napari that it dealt with a file and has no layer for it."""
@@ -23,6 +23,8 @@ def get_reader(path: str | Sequence[str]) -> Callable[..., list[Any]] | None:
 
 def read(path: str | Sequence[str]) -> list[Any]:
     """Cubes as layers, two for each: the stack of its bands and, on top, its colours.
+
+    napari waits for readers, so the colours of a large cube are coarse; the dock refines them.
 
     A file that cannot be read ends as one sentence in a notification of napari, with nothing added.
     Were the error let through, napari would wrap the sentence in its own and ask in a dialog for
@@ -39,7 +41,7 @@ def read(path: str | Sequence[str]) -> list[Any]:
     for cube in cubes:
         for note in cube.metadata["notes"]:
             show_info(f"{cube.name}: {note}")
-    return [layer for cube in cubes for layer in cube_layers(cube)]
+    return [layer for cube in cubes for layer in preview_layers(cube)]
 
 
 def _open(path: str) -> SpectralCube:

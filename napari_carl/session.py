@@ -129,11 +129,10 @@ class Session:
             return
         self._forget()
         self.cube = cube
-        if cube is not None:
-            self.composition = work.first_composition(cube)
+        self.composition = (0, 0, 0) if cube is None else work.first_composition(cube)
         self.cube_changed.emit()
         self.show_true_colour()
-        self._embed()
+        self._look()
 
     def set_wavelengths(self, nm: ArrayLike, fwhm: ArrayLike | None = None) -> None:
         """Give the current cube its wavelengths in nm; strokes stay, features begin anew."""
@@ -174,8 +173,8 @@ class Session:
 
     def fitting_cameras(self) -> tuple[Camera, ...]:
         """The known cameras with as many bands as the current cube."""
-        n_bands = 0 if self.cube is None else self.cube.n_bands
-        return tuple(known for known in cameras() if known.n_bands == n_bands)
+        cube = self.cube
+        return tuple(each for each in cameras() if cube and each.n_bands == cube.n_bands)
 
     # ---- pictures and spectra
 
@@ -244,9 +243,8 @@ class Session:
         Args:
             labels: (H, W) integers, 0 = unlabelled; copied, so that painting may go on.
         """
-        if self.strokes is not None and np.array_equal(labels, self.strokes):
-            return
-        if self.strokes is None and not labels.any():
+        before = np.zeros((), np.uint8) if self.strokes is None else self.strokes
+        if (labels == before).all():
             return
         self.strokes = np.array(labels)
         painted = np.bincount(self.strokes[self.strokes > 0])
@@ -282,9 +280,17 @@ class Session:
         """Whether there is a cube whose wavelengths are known."""
         return self.cube is not None and self.cube.wavelengths is not None
 
+    def _look(self) -> None:
+        """Make ready for strokes: spectra and textures at once, then the network, which is slow."""
+        cube = self.cube
+        if cube is not None and self.has_wavelengths:
+            self.tasks.start(
+                Task.LOOKING, lambda progress: work.look(cube, progress), lambda _: self._embed()
+            )
+
     def _embed(self) -> None:
         cube, model = self.cube, self._model
-        if cube is not None and self.has_wavelengths:
+        if cube is not None:
             self.tasks.start(
                 Task.EMBEDDING,
                 lambda progress: work.compute_features(
@@ -365,8 +371,7 @@ class Session:
 
     def load_segmenter(self, path: Path) -> None:
         """Map the current cube with a saved segmenter; its classes replace those of the table."""
-        cube = self.cube
-        if cube is not None:
+        if (cube := self.cube) is not None:
             self._map_is_of_strokes = False
             self.tasks.start(
                 Task.LEARNING,

@@ -22,6 +22,7 @@ class Task(StrEnum):
     PICTURE = "picture"
     CURSOR = "cursor"
     SPECTRA = "spectra"
+    LOOKING = "looking"
     EMBEDDING = "embedding"
     LEARNING = "learning"
     FINE_TUNING = "fine-tuning"

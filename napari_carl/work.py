@@ -123,6 +123,14 @@ def picture_embedding(embedding: Embedding, progress: Progress) -> Picture:
     return Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
 
 
+def look(cube: SpectralCube, progress: Progress) -> None:
+    """Compute what a map needs apart from the network, so that the first strokes show at once."""
+    load_torch(progress)
+    from carl.learning.segmenter import prepare
+
+    prepare(cube, None, progress=progress)
+
+
 def compute_features(
     cube: SpectralCube, model: CARL | None, name: str, device: str, progress: Progress
 ) -> Features:

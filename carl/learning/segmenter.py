@@ -208,22 +208,28 @@ class Segmenter:
 
 def prepare(
     cube: SpectralCube,
-    model: CARL,
+    model: CARL | None,
     *,
     precision: str = "auto",
     speed: str = "exact",
     progress: Progress = no_progress,
-) -> Embedding:
-    """Embed a cube ahead of time: segmenters fitted to it afterwards find the features ready.
+) -> Embedding | None:
+    """Compute features ahead of time: segmenters fitted to the cube afterwards find them ready.
 
     Args:
         cube: with known wavelengths.
-        model: of the segmenters to come.
+        model: of the segmenters to come; None for the filter bank alone.
         precision: as in `carl.embed`.
         speed: as in `carl.embed`.
         progress: told often; cancels by raising.
+
+    Returns:
+        the embedding of the cube, or None without a model.
     """
-    return _STORE.embeddings.embed(cube, model, precision=precision, speed=speed, progress=progress)
+    _STORE.fit([cube], model, precision, speed, progress)
+    if model is None:
+        return None
+    return _STORE.embeddings.embed(cube, model, precision=precision, speed=speed)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:

@@ -8,10 +8,12 @@ from time import perf_counter, sleep
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 from qtpy.QtCore import Qt, QTimer
 
 from carl.cube import SpectralCube
 from carl.io import write_cube
+from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.cube import WavelengthForm
 from napari_carl.state import View
 from napari_carl.steps import Step
@@ -53,6 +55,20 @@ def test_a_dock_opened_late_finds_the_cube(viewer, small_cube, no_network, qtbot
     assert dock.session.cube is cube
     assert "two tissues strokes" in viewer.layers
     assert dock.session.picture.pixels is viewer.layers["two tissues colour"].data
+
+
+def test_the_dock_refines_the_coarse_picture_of_a_reader(viewer, session, small_cube, qtbot):
+    cube, _ = small_cube
+    for data, attributes, kind in (cube_layer(cube), colour_layer(cube, cube.data.size // 4)):
+        viewer.add_layer(Layer.create(data, attributes, kind))
+    picture = viewer.layers["two tissues colour"]
+    assert picture.data.shape == (24, 32, 3)
+
+    qtbot.waitUntil(lambda: picture.data.shape == (48, 64, 3), timeout=LONG_MS)
+
+    np.testing.assert_allclose(
+        picture.extent.world, viewer.layers["two tissues strokes"].extent.world
+    )
 
 
 def test_strokes_lie_on_top_and_are_ready_to_be_painted(viewer, session, small_cube, qtbot, show):
@@ -136,7 +152,7 @@ def test_a_cube_without_wavelengths_asks_for_them(viewer, dock, session, small_c
     viewer.dims.set_current_step(0, 3)
     assert viewer.canvas.overlays.text.text == "540 nm · band 4/8"
     assert viewer.layers["two tissues"].metadata["carl"]["cube"] is session.cube
-    assert session.tasks.state(Task.EMBEDDING) is not None
+    assert session.tasks.state(Task.LOOKING) is not None
 
 
 def test_a_bad_file_ends_as_one_notification(viewer, session, qtbot, tmp_path, monkeypatch):

@@ -93,6 +93,7 @@ def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
         segmenter = SimpleNamespace(classes=classes, model=model)
         return work.Learned(segmenter, prediction, 0.9, model is not None, 0.1)
 
+    monkeypatch.setattr(work, "look", lambda cube, progress: None)
     monkeypatch.setattr(work, "compute_features", compute_features)
     monkeypatch.setattr(work, "learn", learn)
     return Session(runner)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from napari.layers import Image
 
 from carl.cube import SpectralCube
-from napari_carl.layer_data import band_stack, cube_layer, cube_layers
+from napari_carl.layer_data import band_stack, colour_layer, cube_layer, cube_layers
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
 
@@ -41,3 +41,15 @@ def test_layers_can_be_made_of_any_cube() -> None:
         for data, arguments, _ in cube_layers(cube):
             assert Image(data, **arguments).name == arguments["name"]
     assert cube_layers(SpectralCube(PIXELS))[1][1]["name"].endswith("false colour")
+
+
+def test_the_picture_of_a_large_cube_can_be_coarse_but_lies_where_the_cube_lies() -> None:
+    cube = SpectralCube(np.random.default_rng(0).random((30, 44, 5)), np.linspace(450, 650, 5))
+    pixels, arguments, _ = colour_layer(cube, most_values=30 * 44 * 5 // 4)
+    assert pixels.shape == (15, 22, 3)
+    coarse, fine = Image(pixels, **arguments), Image(colour_layer(cube)[0], rgb=True)
+    outwards = np.array([[-0.5], [0.5]])  # napari's extent goes from centre to centre
+    np.testing.assert_allclose(
+        coarse.extent.world + outwards * coarse.scale, fine.extent.world + outwards
+    )
+    assert colour_layer(cube, most_values=30 * 44 * 5)[0].shape == (30, 44, 3)

@@ -23,7 +23,7 @@ def failures(session):
 def test_a_cube_with_wavelengths_is_pictured_and_embedded_by_itself(session, runner, make_cube):
     cube = make_cube()
     session.add_cube(cube)
-    assert {job.task for job in runner.jobs} == {Task.PICTURE, Task.EMBEDDING}
+    assert {job.task for job in runner.jobs} == {Task.PICTURE, Task.LOOKING}
 
     runner.go_all()
 
@@ -120,6 +120,7 @@ def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube,
     runner.go(Task.LEARNING)
     assert not session.learned.has_network
 
+    runner.go(Task.LOOKING)
     runner.go(Task.EMBEDDING)
     runner.go(Task.LEARNING)
     assert session.learned.has_network
