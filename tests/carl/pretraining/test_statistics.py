@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from carl.errors import CarlError
+from carl.model import CARL, CARLConfig
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.pretraining.statistics import (
+    N_COMPONENTS,
+    CARLStatistics,
+    StatisticsMasking,
+    neighbourhood_statistics,
+    patch_moments,
+)
+
+NM = np.linspace(420, 740, 9)
+
+
+def tiny_network() -> CARL:
+    torch.manual_seed(0)
+    config = CARLConfig(
+        patch_size=4,
+        spec_encoder_kwargs=SpectralEncoderConfig(embed_dim=16, n_queries=2, depth=2, num_heads=2),
+        spat_encoder_kwargs=SpatialEncoderConfig(
+            "vit_tiny_patch16_224", 1, {"embed_dim": 24, "num_heads": 2, "depth": 1}
+        ),
+    )
+    return CARL(config)
+
+
+def crop(seed: int = 0, side: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.1, 1, (side, side, 9)).astype(np.float32)
+
+
+def test_moments_are_those_of_the_pixels_of_a_patch():
+    values = crop()
+    moments = patch_moments(values, NM, 0.5, 0.25, 4)
+    assert moments.shape == (2 * N_COMPONENTS, 4, 4)
+    alone = np.stack(
+        [
+            patch_moments(np.broadcast_to(pixel, (4, 4, 9)), NM, 0.5, 0.25, 4)[:, 0, 0]
+            for pixel in values[4:8, 8:12].reshape(-1, 9)
+        ]
+    )[:, :N_COMPONENTS]
+    np.testing.assert_allclose(moments[:8, 1, 2], alone[:, :8].mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        moments[N_COMPONENTS : N_COMPONENTS + 8, 1, 2],
+        (alone[:, :8] ** 2).mean(axis=0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_range_the_camera_does_not_cover_is_unknown():
+    moments = patch_moments(crop(), NM, 0.5, 0.25, 4)
+    half = N_COMPONENTS // 2
+    known = np.isfinite(moments).all(axis=(1, 2))
+    assert known.tolist() == ([True] * half + [False] * half) * 2
+
+
+def test_order_of_bands_does_not_matter():
+    order = np.random.default_rng(0).permutation(9)
+    np.testing.assert_allclose(
+        patch_moments(crop()[..., order], NM[order], 0.5, 0.25, 4),
+        patch_moments(crop(), NM, 0.5, 0.25, 4),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_neighbourhoods_are_gaussian_means_inside_the_image():
+    maps = torch.rand(2, 2, 9, 11) + torch.tensor([0.0, 3.0])[:, None, None]
+    statistics = neighbourhood_statistics(maps)
+    weight = ndimage.gaussian_filter(np.ones((9, 11)), 1.5, mode="constant", truncate=10 / 3)
+    for image in range(2):
+        mean = ndimage.gaussian_filter(
+            maps[image, 0].double().numpy(), 1.5, mode="constant", truncate=10 / 3
+        )
+        np.testing.assert_allclose(statistics[image, 4], mean / weight, rtol=1e-4)
+    spread = 0.5 * torch.log(maps[:, 1] - maps[:, 0] ** 2)
+    torch.testing.assert_close(statistics[:, 1], spread)
+
+
+def test_hidden_patches_are_a_share():
+    hidden = StatisticsMasking(0.6)
+    shares = [
+        1 - hidden(4, (8, 8), torch.Generator().manual_seed(seed)).visible.float().mean()
+        for seed in range(30)
+    ]
+    assert max(shares) < 0.75
+    assert min(shares) < 0.15
+    with pytest.raises(CarlError, match="share below 1"):
+        StatisticsMasking(1.0)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    values = np.stack([crop(seed) for seed in range(3)])
+    moments = np.stack([patch_moments(each, NM, 0.5, 0.25, 4) for each in values])
+    image = torch.from_numpy(values[..., ::2]).movedim(-1, 1)
+    return image, torch.from_numpy(NM[::2] / 1000).float(), torch.from_numpy(moments)
+
+
+def test_the_loss_falls_and_reaches_every_weight():
+    objective = CARLStatistics(tiny_network(), hidden_dim=32)
+    image, wavelengths, moments = batch()
+    masks = objective.draw_masks(image, torch.Generator().manual_seed(0))
+    optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(80):
+        loss = objective.loss(objective(image, wavelengths, masks, moments))
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        losses.append(float(loss.total))
+    assert losses[-1] < 0.8 * losses[0]
+    used = {name for name, each in objective.named_parameters() if each.grad is not None}
+    unused = {name for name, _ in objective.student.named_parameters(prefix="student")} - used
+    assert not unused
+
+
+def test_targets_have_variance_one_once_followed():
+    objective = CARLStatistics(tiny_network())
+    image, wavelengths, moments = batch()
+    output = objective(image, wavelengths, objective.draw_masks(image), moments)
+    objective.loss(output)
+    known = output.target.isfinite().all(dim=(0, 2, 3))
+    scaled = (output.target - objective.mean[:, None, None]) / objective.variance.sqrt()[
+        :, None, None
+    ]
+    torch.testing.assert_close(scaled[:, known].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        scaled[:, known].square().mean(dim=(0, 2, 3)),
+        torch.ones(int(known.sum())),
+        atol=1e-2,
+        rtol=0,
+    )
+    before = objective.mean.clone()
+    objective.eval()
+    objective.loss(output)
+    torch.testing.assert_close(objective.mean, before)
