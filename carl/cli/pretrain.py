@@ -39,9 +39,7 @@ def pretrain(
     facts = {
         "model": str(result.model),
         "steps": result.steps,
-        "cameras": [f"{name} ({n_bands} bands)" for name, n_bands in result.cameras],
+        "wavelengths": result.wavelength_range_nm,
     }
-    if json:
-        show_json(facts)
-    else:
-        show_facts(facts | {"cameras": ", ".join(facts["cameras"])})
+    low, high = result.wavelength_range_nm
+    show_json(facts) if json else show_facts(facts | {"wavelengths": f"{low:g}–{high:g} nm"})

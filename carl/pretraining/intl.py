@@ -38,7 +38,7 @@ class INTLLoss:
     all images, because only the place tells it, must not count as variety.
 
     Attributes:
-        iterations: T, of Newton's method.
+        iterations: T, of Newton's method; from about ten on, rounding errors grow.
         trace_weight: β; by default 0.01·(log₂ D − 3), as the paper has it.
         eps: share of the identity in the covariance, for its condition.
     """

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from carl.errors import CarlError
 from carl.model.carl import CARL
 from carl.pretraining.config import OptimiserConfig, PretrainConfig
-from carl.pretraining.datasets import Batch, check_batch
+from carl.pretraining.datasets import Batch
 from carl.pretraining.ema import momentum_at
 from carl.pretraining.gathering import gather
 from carl.pretraining.intl import INTLLoss
@@ -59,17 +59,6 @@ class PretrainModule(LightningModule):
         if isinstance(self.objective, CARLSSL) and self.config.export == "teacher":
             return self.objective.teacher
         return self.objective.student
-
-    def on_before_batch_transfer(self, batch: Batch | CarlError, dataloader_idx: int) -> Batch:
-        """See that a batch can be learned from, before it leaves the CPU.
-
-        Raises:
-            CarlError: its files cannot be read, or hold values that are not numbers.
-        """
-        if isinstance(batch, CarlError):
-            raise batch
-        check_batch(batch)
-        return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch of all processes together.

@@ -23,12 +23,12 @@ class PretrainResult:
     Attributes:
         model: the file of the network.
         steps: of the optimiser.
-        cameras: name of its set and number of bands, of every camera that was seen.
+        wavelength_range_nm: shortest and longest wavelength that was seen.
     """
 
     model: Path
     steps: int
-    cameras: tuple[tuple[str, int], ...]
+    wavelength_range_nm: tuple[float, float]
 
 
 def pretrain(
@@ -71,8 +71,8 @@ def pretrain(
     network.trained = True
     path = config.output / f"{config.network_name}.safetensors"
     save_model(network, path, half=config.half)
-    cameras = tuple((source.name, source.images.wavelengths.size) for source in sources)
-    return PretrainResult(path, config.steps, cameras)
+    low, high = network.wavelength_range_um or (0.0, 0.0)
+    return PretrainResult(path, config.steps, (1000 * low, 1000 * high))
 
 
 def require_lightning() -> None:
@@ -110,10 +110,7 @@ def _student(config: PretrainConfig, sources: Sequence[Source]) -> CARL:
         if any(getattr(given.config, each) != getattr(student.config, each) for each in parts):
             raise ModelError(f"start: {start} holds a network made of other parts than 'model'.")
         student.load_state_dict(given.state_dict())
-    nm = [source.images.wavelengths for source in sources]
+    lowest, highest = zip(*(source.images.range_nm for source in sources), strict=True)
     student.name = config.network_name
-    student.wavelength_range_um = (
-        min(float(each.min()) for each in nm) / 1000,
-        max(float(each.max()) for each in nm) / 1000,
-    )
+    student.wavelength_range_um = min(lowest) / 1000, max(highest) / 1000
     return student

@@ -25,11 +25,12 @@ from carl.pretraining.callbacks import (
 )
 from carl.pretraining.checkpoint_io import AtomicCheckpointIO
 from carl.pretraining.config import MonitorConfig, PretrainConfig
-from carl.pretraining.datasets import Batch, Crops, MixedBatches, Mixture, Source
+from carl.pretraining.datasets import Batch, Crops, MixedBatches, Mixture, Source, check_batch
 from carl.pretraining.lightning_module import PretrainModule
 from carl.pretraining.monitors import Monitor
 from carl.progress import Progress
 
+_LOST_WORKER = "DataLoader worker"
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -74,6 +75,17 @@ class Batches(LightningDataModule):
             persistent_workers=config.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_before_batch_transfer(self, batch: Batch | CarlError, dataloader_idx: int) -> Batch:
+        """See that a batch can be learned from, before it leaves the CPU.
+
+        Raises:
+            CarlError: its files cannot be read, or hold values that are not numbers.
+        """
+        if isinstance(batch, CarlError):
+            raise batch
+        check_batch(batch)
+        return batch
 
 
 def fit(
@@ -152,6 +164,13 @@ def _in_words(config: PretrainConfig) -> Iterator[None]:
         raise CarlError(
             "There is not enough memory on the device: lower batch_size (and raise accumulate), "
             "or crop."
+        ) from error
+    except RuntimeError as error:
+        if _LOST_WORKER not in str(error):
+            raise
+        raise CarlError(
+            "A process that reads crops has died, as it does when memory runs out or a file "
+            "shrinks while it is read: lower 'workers', then go on with --resume."
         ) from error
     except OSError as error:
         raise OutputError(

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from carl.errors import CarlError, CubeError
-from carl.pretraining.datasets.augment import BandChoice, random_crop, random_turn
-from carl.pretraining.datasets.images import Images
+from carl.pretraining.datasets.augment import BandChoice, Bands, random_crop, random_turn
+from carl.pretraining.datasets.images import Images, View
 from carl.pretraining.datasets.mixing import BatchPlan
 from carl.pretraining.randomness import Stream, generator
 from carl.spectra.missing import fill_missing
@@ -81,37 +81,42 @@ class Crops(Dataset["Batch | CarlError"]):
     def __getitem__(self, plan: BatchPlan) -> Batch | CarlError:
         """The batch of a plan, or what is wrong with its files."""
         source = self._sources[plan.camera]
-        nm = source.images.wavelengths
-        bands = source.bands.draw(nm, generator(self._seed, Stream.BANDS, plan.position))
+        random = generator(self._seed, Stream.BANDS, plan.position)
+        view = source.images.for_batch(random)
+        bands = source.bands.draw(view.wavelengths, random)
         crops, files = [], []
         try:
             for number, item in enumerate(plan.items, start=plan.first):
                 random = generator(self._seed, Stream.CROP, plan.position, number)
-                crop, file = self._crop(source, item, bands, random)
+                crop, file = self._crop(source, view, item, bands, random)
                 crops.append(crop)
                 files.append(file)
         except CarlError as error:
             return CubeError(f"The set '{source.name}': {error}")
         image = torch.from_numpy(np.stack(crops)).movedim(-1, 1).contiguous()
-        wavelengths_um = torch.as_tensor(nm[bands] / 1000, dtype=torch.float32)
+        wavelengths_um = torch.as_tensor(bands.wavelengths / 1000, dtype=torch.float32)
         return Batch(image, wavelengths_um, plan.position, source.name, tuple(files))
 
     def _crop(
-        self, source: Source, item: int, bands: NDArray[np.intp], random: np.random.Generator
+        self,
+        source: Source,
+        view: View,
+        item: int,
+        bands: Bands,
+        random: np.random.Generator,
     ) -> tuple[NDArray[np.float32], str]:
         """(S, S, C) of an item, and its file; of another item where there is little to see."""
-        images = source.images
         for _ in range(_TRIES):
-            window = images.read(item, self._size, random)
-            crop = random_crop(window.values, self._size, random)[..., bands]
+            window = view.read(item, self._size, random)
+            crop = bands.of(random_crop(window.values, self._size, random))
             known = float(np.isfinite(crop).mean())
             if known < 1 and not (source.fill_gaps or window.gaps_declared):
                 return crop, window.name  # to be found by `check_batch`, which names the set
             if window.std > 0 and known >= _LEAST_KNOWN:
                 crop = (crop - np.float32(window.mean)) / np.float32(window.std)
-                fill_missing(crop, images.wavelengths[bands])
+                fill_missing(crop, bands.wavelengths)
                 return random_turn(crop, random), window.name
-            item = int(random.integers(len(images)))
+            item = int(random.integers(len(source.images)))
         raise CubeError(
             f"{window.name} and {_TRIES - 1} other images hold hardly any values, or the same "
             "everywhere: leave such files out."

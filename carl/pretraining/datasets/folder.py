@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
 from carl.io import is_readable, read_cube
 from carl.pretraining.datasets.augment import random_start
-from carl.pretraining.datasets.images import Images, Window, require_folder
+from carl.pretraining.datasets.images import Images, OneCamera, Window, require_folder
 from carl.spectra.normalise import cube_statistics
 
 _KEPT_OPEN = 32
@@ -85,24 +85,27 @@ class _CubeFacts:
         return max(1, round(self.shape[0] * self.shape[1] / _ITEM_PIXELS))
 
 
-@dataclass(eq=False)
-class CubeFiles:
+class CubeFiles(OneCamera):
     """Cubes of one camera; a window is read where it is asked for.
 
-    Attributes:
+    Args:
         options: how to read them.
         files: the cubes.
         wavelengths: (C,) in nm.
     """
 
-    options: FolderOptions
-    files: Sequence[_CubeFacts]
-    wavelengths: NDArray[np.float64]
-    _opened: OrderedDict[int, SpectralCube] = field(default_factory=OrderedDict)
-    _statistics: dict[int, tuple[float, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._last = np.cumsum([each.n_items for each in self.files])
+    def __init__(
+        self,
+        options: FolderOptions,
+        files: Sequence[_CubeFacts],
+        wavelengths: NDArray[np.float64],
+    ) -> None:
+        super().__init__(wavelengths)
+        self._options = options
+        self._files = files
+        self._last = np.cumsum([each.n_items for each in files])
+        self._opened: OrderedDict[int, SpectralCube] = OrderedDict()
+        self._statistics: dict[int, tuple[float, float]] = {}
 
     def __len__(self) -> int:
         return int(self._last[-1])
@@ -123,9 +126,9 @@ class CubeFiles:
     def _open(self, number: int) -> SpectralCube:
         """A cube, kept for the next time; the longest unused one is closed."""
         if number not in self._opened:
-            path = self.files[number].path
-            cube = self.options.read(path)
-            if cube.shape[:2] != self.files[number].shape:
+            path = self._files[number].path
+            cube = self._options.read(path)
+            if cube.shape[:2] != self._files[number].shape:
                 raise CarlError(f"{path} has changed since the run began: start it again.")
             self._opened[number] = cube
         self._opened.move_to_end(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +34,12 @@ class Window:
     name: str
 
 
-class Images(Protocol):
-    """The images of one camera in a set: a batch is drawn from one of these."""
+class View(Protocol):
+    """Images as the camera of one batch sees them."""
 
     @property
     def wavelengths(self) -> NDArray[np.float64]:
         """(C,) band centres in nm, in the order of the values."""
-
-    def __len__(self) -> int:
-        """Number of items to draw; each is about as much image as the others."""
 
     def read(self, item: int, size: int, random: np.random.Generator) -> Window:
         """A window of an item, at least `size` pixels wide and high where the image is.
@@ -52,7 +49,54 @@ class Images(Protocol):
         """
 
 
-class PatchImages(ABC):
+class Images(Protocol):
+    """The images of one camera in a set, or of random ones: a batch is drawn from one of these."""
+
+    @property
+    def range_nm(self) -> tuple[float, float]:
+        """Shortest and longest wavelength there can be."""
+
+    def __len__(self) -> int:
+        """Number of items to draw; each is about as much image as the others."""
+
+    def for_batch(self, random: np.random.Generator) -> View:
+        """The images as the camera of a batch sees them."""
+
+
+class OneCamera(ABC):
+    """Images of one camera, the same in every batch.
+
+    Args:
+        wavelengths: (C,) in nm.
+    """
+
+    def __init__(self, wavelengths: NDArray[np.float64]) -> None:
+        self._wavelengths = wavelengths
+
+    @property
+    def wavelengths(self) -> NDArray[np.float64]:
+        """(C,) band centres in nm."""
+        return self._wavelengths
+
+    @property
+    def range_nm(self) -> tuple[float, float]:
+        """Shortest and longest wavelength."""
+        return float(self._wavelengths.min()), float(self._wavelengths.max())
+
+    def for_batch(self, random: np.random.Generator) -> Self:
+        """The same images."""
+        return self
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @abstractmethod
+    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+        """A window of an item."""
+
+
+class PatchImages(OneCamera):
     """Images so small that each is one item and is read whole.
 
     Args:
@@ -61,13 +105,8 @@ class PatchImages(ABC):
     """
 
     def __init__(self, wavelengths: NDArray[np.float64], n_patches: int) -> None:
-        self._wavelengths = wavelengths
+        super().__init__(wavelengths)
         self._n_patches = n_patches
-
-    @property
-    def wavelengths(self) -> NDArray[np.float64]:
-        """(C,) band centres in nm."""
-        return self._wavelengths
 
     def __len__(self) -> int:
         return self._n_patches

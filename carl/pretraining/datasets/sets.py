@@ -16,6 +16,7 @@ from carl.pretraining.datasets.enmap import HySpecNetOptions, SpectralEarthOptio
 from carl.pretraining.datasets.folder import FolderOptions
 from carl.pretraining.datasets.geobench import GeoBenchOptions
 from carl.pretraining.datasets.images import Images
+from carl.pretraining.datasets.simulated import SimulatedOptions
 from carl.progress import Progress, no_progress
 
 
@@ -36,6 +37,7 @@ KINDS: Mapping[str, type[Any]] = {
     "hyspecnet": HySpecNetOptions,
     "spectralearth": SpectralEarthOptions,
     "geobench": GeoBenchOptions,
+    "simulated": SimulatedOptions,
 }
 """What a set can be, and the class of its own options."""
 
@@ -50,6 +52,7 @@ class SetConfig:
         weight: share of the batches, up to a factor.
         bands: fewest and most bands that a batch shows; all by default.
         contiguous: share of the batches that show neighbouring bands.
+        other_cameras: share of the batches seen through the filters of a random other camera.
         missing: what to do with values that are missing although the file does not declare it:
             stop, or fill them from neighbouring bands.
         options: of its kind.
@@ -60,13 +63,19 @@ class SetConfig:
     weight: float = 1.0
     bands: tuple[int, int] | None = None
     contiguous: float = 0.0
+    other_cameras: float = 0.0
     missing: Literal["error", "fill"] = "error"
     options: SetOptions | None = None
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise CarlError(f"The weight of the set '{self.name}' is {self.weight}: it must be >0.")
-        BandChoice(self.bands, self.contiguous)
+        _ = self.band_choice  # which complains of what does not fit
+
+    @property
+    def band_choice(self) -> BandChoice:
+        """What batches of the set show of its bands."""
+        return BandChoice(self.bands, self.contiguous, self.other_cameras)
 
     @classmethod
     def parse(cls, values: Any, where: str, folder: Path) -> SetConfig:
@@ -108,7 +117,7 @@ class SetConfig:
             Source(
                 self.name,
                 images,
-                BandChoice(self.bands, self.contiguous),
+                self.band_choice,
                 self.missing == "fill",
                 self.weight * len(images) / n_items,
             )

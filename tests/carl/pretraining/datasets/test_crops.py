@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from carl.errors import CarlError, CubeError
+from carl.pretraining.datasets.augment import (
+    BandChoice,
+    OtherCamera,
+    SomeBands,
+    random_crop,
+    random_turn,
+)
+from carl.pretraining.datasets.crops import Batch, Crops, Source, check_batch
+from carl.pretraining.datasets.images import OneCamera, Window
+from carl.pretraining.datasets.mixing import BatchPlan
+from carl.pretraining.datasets.simulated import SimulatedOptions
+
+NM = np.array([700.0, 500, 600, 400, 650, 550, 450, 750])
+
+
+class Ramps(OneCamera):
+    """Images whose values tell their item, band, row and column."""
+
+    def __init__(self, change: Callable[[np.ndarray], object] | None = None) -> None:
+        super().__init__(NM)
+        self.change = change
+        self.declared = True
+
+    def __len__(self) -> int:
+        return 5
+
+    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+        rows, columns, bands = np.indices((20, 24, NM.size))
+        values = (1000 * item + NM[bands] + rows / 100 + columns / 10000).astype(np.float32)
+        if self.change is not None:
+            self.change(values)
+        return Window(values, 500.0, 10.0, self.declared, f"file{item}")
+
+
+def source(
+    images: object = None, *, choice: BandChoice | None = None, fill: bool = False
+) -> Source:
+    return Source("ramps", images or Ramps(), choice or BandChoice(), fill, 1.0)  # type: ignore[arg-type]
+
+
+def batch(*sources: Source, items: tuple[int, ...] = (0, 3), **plan: int) -> Batch:
+    crops = Crops(list(sources) or [source()], size=8, seed=0)
+    found = crops[BatchPlan(plan.get("position", 0), 0, items, plan.get("first", 0))]
+    if isinstance(found, CarlError):
+        raise found
+    return found
+
+
+def test_a_batch_is_normalised_in_order_of_wavelength_and_named() -> None:
+    found = batch()
+    assert found.image.shape == (2, 8, 8, 8)
+    assert found.image.dtype == torch.float32
+    assert found.wavelengths_um.tolist() == pytest.approx(sorted(NM / 1000))
+    assert found.files == ("file0", "file3")
+    bands = found.image[1].mean(dim=(1, 2)) * 10 + 500 - 3000
+    assert bands.tolist() == pytest.approx(sorted(NM), abs=0.3)
+
+
+def test_batches_repeat_whatever_came_before_and_whoever_shares_them() -> None:
+    choice = BandChoice((3, 6), contiguous=0.5)
+    whole = batch(source(choice=choice), items=(0, 1, 2, 3), position=7)
+    again = batch(source(choice=choice), items=(2, 3), position=7, first=2)
+    assert torch.equal(again.image, whole.image[2:])
+    assert torch.equal(again.wavelengths_um, whole.wavelengths_um)
+    other = batch(source(choice=choice), items=(0, 1, 2, 3), position=8)
+    assert other.image.shape != whole.image.shape or not torch.equal(other.image, whole.image)
+
+
+def test_crops_lie_anywhere_and_are_turned_in_all_ways() -> None:
+    corners, directions = set(), set()
+    for position in range(200):
+        image = batch(items=(0,), position=position).image[0, 0] * 10 + 500 - 400
+        rows, columns = (image * 100).floor(), ((image * 10000) % 100).round()
+        corners.add((int(rows.min()), int(columns.min())))
+        down, right = (image[1, 0] - image[0, 0]).item(), (image[0, 1] - image[0, 0]).item()
+        directions.add((np.sign(down), np.sign(right), abs(down) > abs(right)))
+    assert len(directions) == 8
+    assert len(corners) > 60
+
+
+@given(
+    height=st.integers(1, 30), width=st.integers(1, 30), size=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_crops_of_any_image_are_whole(height: int, width: int, size: int, seed: int) -> None:
+    values = np.arange(height * width, dtype=np.float32).reshape(height, width, 1)
+    random = np.random.default_rng(seed)
+    crop = random_turn(random_crop(values, size, random), random)
+    assert crop.shape == (size, size, 1)
+    assert set(crop.ravel()) <= set(values.ravel())
+    if size <= min(height, width):
+        assert len(set(crop.ravel())) == size * size
+
+
+@given(
+    seed=st.integers(0, 10**6), low=st.integers(2, 10), more=st.integers(0, 10),
+    contiguous=st.sampled_from([0.0, 1.0]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_bands_are_some_in_order(seed: int, low: int, more: int, contiguous: float) -> None:
+    found = BandChoice((low, low + more), contiguous).draw(NM, np.random.default_rng(seed))
+    assert isinstance(found, SomeBands)
+    nm = found.wavelengths
+    assert min(low, NM.size) <= nm.size <= min(low + more, NM.size)
+    assert (np.diff(nm) > 0).all()
+    np.testing.assert_array_equal(nm, NM[found.indices])
+    if contiguous:
+        assert nm[-1] - nm[0] == 50 * (nm.size - 1)
+
+
+def test_another_camera_sees_spectra_through_its_filters() -> None:
+    own = np.linspace(400, 1000, 121)
+    values = np.stack([own, 1500 - own])[None].astype(np.float32)  # straight lines stay straight
+    choice, found = BandChoice((4, 30), other_cameras=1.0), []
+    for seed in range(30):
+        bands = choice.draw(own, np.random.default_rng(seed))
+        if isinstance(bands, OtherCamera):
+            found.append(bands)
+            nm = bands.wavelengths
+            assert 3 <= nm.size <= 30
+            assert (np.diff(nm) >= 0).all()
+            seen = bands.of(values)
+            assert seen.shape == (1, 2, nm.size)
+            inside = (nm > 500) & (nm < 900)
+            np.testing.assert_allclose(seen[0, 0, inside], nm[inside], atol=2)
+            np.testing.assert_allclose(seen[0, 1, inside], 1500 - nm[inside], atol=2)
+    assert len(found) > 20
+    assert len({bands.wavelengths.size for bands in found}) > 5
+
+
+def holes(values: np.ndarray) -> None:
+    values[::3, :, 2] = np.nan
+    values[4, 4] = np.inf
+
+
+def test_declared_gaps_are_filled_and_others_found() -> None:
+    images = Ramps(holes)
+    found = batch(source(images))
+    check_batch(found)
+    images.declared = False
+    spoilt = batch(source(images))
+    with pytest.raises(CubeError, match=r"'ramps' holds values that are not numbers \(in file0, f"):
+        check_batch(spoilt)
+    check_batch(batch(source(images, fill=True)))
+
+
+def test_images_with_little_to_see_are_passed_over() -> None:
+    def empty_but_last(values: np.ndarray) -> None:
+        if values[0, 0, 0] < 4000:
+            values[:] = np.nan
+
+    found = batch(source(Ramps(empty_but_last)), items=(0, 1))
+    assert found.files == ("file4", "file4")
+    empty = Ramps(lambda values: values.fill(np.nan))
+    with pytest.raises(CubeError, match=r"^The set 'ramps': file. and 9 other images hold hardly"):
+        batch(source(empty))
+
+
+def test_workers_read_the_same(tmp_path: Path) -> None:
+    crops = Crops([source(choice=BandChoice((3, 6)))], size=8, seed=0)
+    plans = [BatchPlan(position, 0, (0, 1), 0) for position in range(6)]
+    loaded = DataLoader(crops, batch_size=None, sampler=plans, num_workers=2)
+    for plan, found in zip(plans, loaded, strict=True):
+        expected = crops[plan]
+        assert isinstance(expected, Batch)
+        assert torch.equal(found.image, expected.image)
+        assert found.position == plan.position
+
+
+def test_simulated_scenes_are_seen_by_a_camera_a_batch() -> None:
+    scenes = SimulatedOptions(("organ", "land"), (3, 20), (400, 1000)).open()
+    seen = [batch(source(scenes[0]), position=position) for position in range(6)]
+    assert len({found.image.shape[1] for found in seen}) > 2
+    for found in seen:
+        check_batch(found)
+        assert 0.4 <= found.wavelengths_um.min() <= found.wavelengths_um.max() <= 1.0
+        assert not torch.equal(found.image[0], found.image[1])
+    again = batch(source(scenes[0]), position=3)
+    assert torch.equal(again.image, seen[3].image)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from carl.errors import CarlError
+from carl.parsing import parse_table
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    kind: Literal["a", "b"] = "a"
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise CarlError("The rate is negative.")
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    on: bool = False
+    name: str = ""
+    path: Path | None = None
+    pair: tuple[int, int] | None = None
+    words: tuple[str, ...] = ()
+    inner: Inner = field(default_factory=Inner)
+    several: tuple[Inner, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    either: str | Inner = "none"
+
+
+def test_values_of_every_kind() -> None:
+    values = {
+        "count": "3", "on": True, "name": "x", "path": "a/b", "pair": [1, 2.0], "words": ["u"],
+        "inner": {"rate": "1e-4", "kind": "b"}, "several": [{}, {"rate": 2}], "options": {"k": [1]},
+        "either": Inner(5),
+    }  # fmt: skip
+    assert parse_table(Outer, values) == Outer(
+        3, True, "x", Path("a/b"), (1, 2), ("u",), Inner(1e-4, "b"), (Inner(), Inner(2.0)),
+        {"k": [1]}, Inner(5),
+    )  # fmt: skip
+    assert parse_table(Outer, {"count": 1, "path": None}) == Outer(1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "The file is not a table of keys and values."),
+        ({}, "The key 'count' is missing."),
+        ({"count": 1, "nmae": 2}, "There is no key 'nmae': did you mean 'name'?"),
+        ({"count": 1, "qqqq": 2}, "There is no key 'qqqq': choose from count, on, name,"),
+        ({"count": 1, "inner": {"raet": 2}}, "There is no key 'inner.raet': did you mean 'rate'?"),
+        ({"count": 1.5}, "count is 1.5, which should be a whole number."),
+        ({"count": True}, "count is True, which should be a whole number."),
+        ({"count": 1, "on": "yes"}, "on is 'yes', which should be true or false."),
+        ({"count": 1, "name": 3}, "name is 3, which should be a text."),
+        ({"count": 1, "path": 3}, "path is 3, which should be a path."),
+        ({"count": 1, "pair": [1]}, "pair has 1 entries, which should be 2."),
+        ({"count": 1, "pair": [1, "x"]}, "pair[1] is 'x', which should be a whole number."),
+        ({"count": 1, "words": "u"}, "words is 'u', which should be a list."),
+        ({"count": 1, "inner": 3}, "inner is not a table of keys and values."),
+        ({"count": 1, "inner": {"kind": "c"}}, "inner.kind is 'c': choose one of a, b."),
+        ({"count": 1, "several": [{"rate": "x"}]}, "several[0].rate is 'x', which should be a nu"),
+        ({"count": 1, "options": 3}, "options is 3, which should be a table."),
+        ({"count": 1, "inner": {"rate": -1}}, "The rate is negative."),
+    ],
+)
+def test_what_is_wrong_is_named_as_the_file_has_it(values: Any, message: str) -> None:
+    with pytest.raises(CarlError) as caught:
+        parse_table(Outer, values)
+    assert str(caught.value).startswith(message)
