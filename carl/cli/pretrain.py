@@ -20,7 +20,7 @@ def pretrain(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Pre-train a network on images without labels: self-supervision or a masked autoencoder.
+    """Pre-train a network on images without labels, by one of several objectives.
 
     The file needs `data` (a list of sets, each with `kind` and `path`), `output` and `steps`; all
     else has a default. Watch a run with `tensorboard --logdir OUTPUT`.

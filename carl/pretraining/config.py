@@ -22,6 +22,7 @@ from carl.pretraining.datasets.sets import SetConfig
 from carl.pretraining.losses import VICRegLoss
 from carl.pretraining.mae import MAEMasking
 from carl.pretraining.masking import SpatialMasking, SpectralMasking
+from carl.pretraining.statistics import StatisticsMasking
 
 _PREDICTOR_DEPTH = 3
 _FREE_TO_CHANGE = ("accelerator", "devices", "nodes", "workers", "log_every", "monitors", "output")
@@ -114,7 +115,8 @@ class PretrainConfig:
         name: of the network in the end, and of its file.
         start: weights to start from: "random", "public" (timm and DINOv2, downloaded if need be),
             or a network in a file of ours.
-        objective: "ssl" (CARL-SSL) or "mae" (masked autoencoder).
+        objective: "ssl" (CARL-SSL), "mae" (masked autoencoder) or "statistics" (local spectral
+            statistics).
         loss: of CARL-SSL: "vicreg" or "intl".
         crop: side of the crops, pixels; a multiple of the patch size.
         batch_size: crops per device and pass.
@@ -134,6 +136,7 @@ class PretrainConfig:
         spatial_weight: of the patches in the total loss.
         spectral_weight: of the bands in the total loss.
         mae: how the masked autoencoder hides patches and bands.
+        statistics: how patches are hidden whose statistics are to be told.
         monitors: labelled cubes to probe on.
         accelerator: "auto", "cpu", "gpu" or "mps".
         devices: per node.
@@ -147,7 +150,7 @@ class PretrainConfig:
     model: str | CARLConfig = "carl-nano"
     name: str = ""
     start: str = "random"
-    objective: Literal["ssl", "mae"] = "ssl"
+    objective: Literal["ssl", "mae", "statistics"] = "ssl"
     loss: Literal["vicreg", "intl"] = "vicreg"
     crop: int = 64
     batch_size: int = 16
@@ -167,6 +170,7 @@ class PretrainConfig:
     spatial_weight: float = 1.0
     spectral_weight: float = 1.0
     mae: MAEMasking = field(default_factory=MAEMasking)
+    statistics: StatisticsMasking = field(default_factory=StatisticsMasking)
     monitors: tuple[MonitorConfig, ...] = ()
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
@@ -191,6 +195,11 @@ class PretrainConfig:
                 f"crop is {self.crop}: it must be a multiple of the patch size, "
                 f"{self.network.patch_size}."
             )
+
+    @property
+    def moments_of(self) -> int | None:
+        """Side of the patches whose moments the objective needs, pixels; None if it needs none."""
+        return self.network.patch_size if self.objective == "statistics" else None
 
     @property
     def network(self) -> CARLConfig:

@@ -23,8 +23,11 @@ from carl.pretraining.intl import INTLLoss
 from carl.pretraining.mae import CARLMAE
 from carl.pretraining.module import CARLSSL
 from carl.pretraining.randomness import Stream, torch_seed
+from carl.pretraining.statistics import CARLStatistics
 
 _FACTS = "carl_pretraining"
+
+Objective = CARLSSL | CARLMAE | CARLStatistics
 
 
 class Masks(Protocol):
@@ -44,11 +47,11 @@ class PretrainModule(LightningModule):
     are gathered before the loss. So what is learned does not depend on how many processes learn it.
 
     Args:
-        objective: CARL-SSL or a masked autoencoder.
+        objective: CARL-SSL, a masked autoencoder, or local spectral statistics.
         config: of the run.
     """
 
-    def __init__(self, objective: CARLSSL | CARLMAE, config: PretrainConfig) -> None:
+    def __init__(self, objective: Objective, config: PretrainConfig) -> None:
         super().__init__()
         self.objective = objective
         self.config = config
@@ -68,7 +71,8 @@ class PretrainModule(LightningModule):
         """
         seed = self.config.seed
         torch.manual_seed(torch_seed(seed, Stream.NETWORK, batch.position, self.global_rank))
-        output = self.objective(batch.image, batch.wavelengths_um, self._masks(batch))
+        told = () if batch.moments is None else (batch.moments,)
+        output = self.objective(batch.image, batch.wavelengths_um, self._masks(batch), *told)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.objective.loss(gather(output))
         if not torch.isfinite(loss.total):
@@ -143,7 +147,7 @@ class PretrainModule(LightningModule):
         return masks.of_images(slice(start, start + own))
 
 
-def build_objective(student: CARL, config: PretrainConfig) -> CARLSSL | CARLMAE:
+def build_objective(student: CARL, config: PretrainConfig) -> Objective:
     """The objective of a run around a network to train; weights of predictors come from the seed.
 
     Raises:
@@ -153,6 +157,8 @@ def build_objective(student: CARL, config: PretrainConfig) -> CARLSSL | CARLMAE:
         torch.manual_seed(torch_seed(config.seed, Stream.WEIGHTS, 1))
         if config.objective == "mae":
             return CARLMAE(student, config.mae)
+        if config.objective == "statistics":
+            return CARLStatistics(student, config.statistics)
         intl = config.loss == "intl"
         return CARLSSL(
             student,

@@ -264,6 +264,7 @@ def _blurred(maps: Tensor, sigma: float) -> Tensor:
 
 
 def _known_error(told: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 error over the targets that are known."""
+    """Smooth L1 error over the targets that are known; 0 if none is."""
     known = target.isfinite()
-    return F.smooth_l1_loss(told[known], target[known])
+    error = F.smooth_l1_loss(told, torch.where(known, target, told.detach()), reduction="sum")
+    return error / known.sum().clamp_min(1)

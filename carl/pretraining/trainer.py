@@ -30,7 +30,12 @@ from carl.pretraining.lightning_module import PretrainModule
 from carl.pretraining.monitors import Monitor
 from carl.progress import Progress
 
-_LOST_WORKER = "DataLoader worker"
+_LOST_PROCESSES = {
+    "DataLoader worker": "A process that reads crops has died, as it does when memory runs out or "
+    "a file shrinks while it is read: lower 'workers', then go on with --resume.",
+    "closed by peer": "Another process of this run has stopped: its own message tells why.",
+}
+"""Signs in the messages of PyTorch that a process has died, and what to say."""
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -67,7 +72,7 @@ class Batches(LightningDataModule):
         # comes later in a run that is resumed.
         sampler.set_epoch(self.trainer.global_step // config.checkpoint_every)
         return DataLoader(
-            Crops(self._sources, config.crop, config.seed),
+            Crops(self._sources, config.crop, config.seed, config.moments_of),
             batch_size=None,
             sampler=sampler,
             collate_fn=_as_it_is,
@@ -166,12 +171,10 @@ def _in_words(config: PretrainConfig) -> Iterator[None]:
             "or crop."
         ) from error
     except RuntimeError as error:
-        if _LOST_WORKER not in str(error):
-            raise
-        raise CarlError(
-            "A process that reads crops has died, as it does when memory runs out or a file "
-            "shrinks while it is read: lower 'workers', then go on with --resume."
-        ) from error
+        for sign, meaning in _LOST_PROCESSES.items():
+            if sign in str(error):
+                raise CarlError(meaning) from error
+        raise
     except OSError as error:
         raise OutputError(
             f"{config.output} cannot be written ({error.strerror or error}): free some space, then "

@@ -84,7 +84,7 @@ def sample_spectra(
     here, beside = np.concatenate(pairs, axis=1)
     known = np.isfinite(here).any(axis=1) & np.isfinite(beside).any(axis=1)
     here, beside = here[known], beside[known]
-    positions = np.arange(cube.n_bands) if cube.wavelengths is None else cube.wavelengths
+    positions = np.arange(float(cube.n_bands)) if cube.wavelengths is None else cube.wavelengths
     for spectra in (here, beside):
         fill_missing(spectra, positions)
     return here, beside

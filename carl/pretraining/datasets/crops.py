@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 
 from carl.errors import CarlError, CubeError
 from carl.pretraining.datasets.augment import BandChoice, Bands, random_crop, random_turn
-from carl.pretraining.datasets.images import Images, View
+from carl.pretraining.datasets.images import Images, View, Window
 from carl.pretraining.datasets.mixing import BatchPlan
 from carl.pretraining.randomness import Stream, generator
+from carl.pretraining.statistics import patch_moments
 from carl.spectra.missing import fill_missing
 
 _TRIES = 10
@@ -52,6 +53,8 @@ class Batch(NamedTuple):
         position: of the batch, counted from the start of the run.
         name: of the set.
         files: that the crops are from.
+        moments: (B, M, S/P, S/P) of `carl.pretraining.statistics.patch_moments`, from all bands of
+            the images; None where they are not asked for.
     """
 
     image: Tensor
@@ -59,6 +62,7 @@ class Batch(NamedTuple):
     position: int
     name: str
     files: tuple[str, ...]
+    moments: Tensor | None = None
 
 
 class Crops(Dataset["Batch | CarlError"]):
@@ -71,12 +75,16 @@ class Crops(Dataset["Batch | CarlError"]):
         sources: all cameras of all sets.
         size: S, pixels.
         seed: of the run.
+        moments_of: side in pixels of the patches whose moments are asked for; None for none.
     """
 
-    def __init__(self, sources: Sequence[Source], size: int, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], size: int, seed: int, moments_of: int | None = None
+    ) -> None:
         self._sources = sources
         self._size = size
         self._seed = seed
+        self._moments_of = moments_of
 
     def __getitem__(self, plan: BatchPlan) -> Batch | CarlError:
         """The batch of a plan, or what is wrong with its files."""
@@ -84,18 +92,29 @@ class Crops(Dataset["Batch | CarlError"]):
         random = generator(self._seed, Stream.BANDS, plan.position)
         view = source.images.for_batch(random)
         bands = source.bands.draw(view.wavelengths, random)
-        crops, files = [], []
+        crops, files, moments = [], [], []
         try:
             for number, item in enumerate(plan.items, start=plan.first):
                 random = generator(self._seed, Stream.CROP, plan.position, number)
-                crop, file = self._crop(source, view, item, bands, random)
+                crop, window, whole = self._crop(source, view, item, bands, random)
                 crops.append(crop)
-                files.append(file)
+                files.append(window.name)
+                if self._moments_of is not None:
+                    moments.append(self._moments(whole, view.wavelengths, window))
         except CarlError as error:
             return CubeError(f"The set '{source.name}': {error}")
         image = torch.from_numpy(np.stack(crops)).movedim(-1, 1).contiguous()
         wavelengths_um = torch.as_tensor(bands.wavelengths / 1000, dtype=torch.float32)
-        return Batch(image, wavelengths_um, plan.position, source.name, tuple(files))
+        told = torch.from_numpy(np.stack(moments)) if moments else None
+        return Batch(image, wavelengths_um, plan.position, source.name, tuple(files), told)
+
+    def _moments(
+        self, whole: NDArray[np.float32], wavelengths: NDArray[np.float64], window: Window
+    ) -> NDArray[np.float32]:
+        assert self._moments_of is not None
+        values = whole.copy()
+        fill_missing(values, wavelengths)
+        return patch_moments(values, wavelengths, window.mean, window.std, self._moments_of)
 
     def _crop(
         self,
@@ -104,18 +123,25 @@ class Crops(Dataset["Batch | CarlError"]):
         item: int,
         bands: Bands,
         random: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], str]:
-        """(S, S, C) of an item, and its file; of another item where there is little to see."""
+    ) -> tuple[NDArray[np.float32], Window, NDArray[np.float32]]:
+        """A crop of an item; of another item where there is little to see.
+
+        Returns:
+            (S, S, C') normalised values of the bands shown, the window it is from, and (S, S, C)
+            values of all bands as they are.
+        """
         for _ in range(_TRIES):
             window = view.read(item, self._size, random)
-            crop = bands.of(random_crop(window.values, self._size, random))
+            whole = random_crop(window.values, self._size, random)
+            crop = bands.of(whole)
             known = float(np.isfinite(crop).mean())
             if known < 1 and not (source.fill_gaps or window.gaps_declared):
-                return crop, window.name  # to be found by `check_batch`, which names the set
+                return crop, window, whole  # to be found by `check_batch`, which names the set
             if window.std > 0 and known >= _LEAST_KNOWN:
                 crop = (crop - np.float32(window.mean)) / np.float32(window.std)
                 fill_missing(crop, bands.wavelengths)
-                return random_turn(crop, random), window.name
+                both = random_turn(np.concatenate([crop, whole], axis=2), random)
+                return both[..., : crop.shape[2]], window, both[..., crop.shape[2] :]
             item = int(random.integers(len(source.images)))
         raise CubeError(
             f"{window.name} and {_TRIES - 1} other images hold hardly any values, or the same "

@@ -101,8 +101,9 @@ def test_the_teacher_or_the_student_is_kept(recipe: Recipe) -> None:
         {"accumulate": 3, "steps": 7, "seed": 3},
         {"objective": "mae", "workers": 1},
         {"loss": "intl", "precision": "bf16"},
+        {"objective": "statistics"},
     ],
-    ids=["vicreg", "accumulation", "mae with a worker", "intl in bf16"],
+    ids=["vicreg", "accumulation", "mae with a worker", "intl in bf16", "statistics"],
 )
 def test_resumed_is_never_stopped(recipe: Recipe, keys: dict[str, Any]) -> None:
     whole, stopped = recipe(output="whole", **keys), recipe(output="stopped", **keys)
@@ -133,7 +134,9 @@ def test_killed_and_resumed_is_never_killed(recipe: Recipe) -> None:
     assert_same_state(whole, killed, 1e-6)
 
 
-@pytest.mark.parametrize("keys", [{}, {"loss": "intl"}, {"objective": "mae"}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"loss": "intl"}, {"objective": "mae"}, {"objective": "statistics"}]
+)
 def test_two_processes_learn_what_one_learns(recipe: Recipe, keys: dict[str, Any]) -> None:
     alone = recipe(output="alone", batch_size=4, accumulate=2, steps=4, **keys)
     together = recipe(output="together", batch_size=2, accumulate=2, steps=4, devices=2, **keys)

@@ -141,3 +141,13 @@ def test_targets_have_variance_one_once_followed():
     objective.eval()
     objective.loss(output)
     torch.testing.assert_close(objective.mean, before)
+
+
+def test_a_batch_that_shows_no_known_range_teaches_nothing():
+    objective = CARLStatistics(tiny_network())
+    image, wavelengths, moments = batch()
+    unknown = torch.full_like(moments, torch.nan)
+    loss = objective.loss(objective(image, wavelengths, objective.draw_masks(image), unknown))
+    loss.total.backward()
+    assert float(loss.total) == 0
+    assert all(float(each.grad.abs().sum()) == 0 for each in objective.student.parameters())
