@@ -13,7 +13,7 @@ demo: $(READY)  ## Open napari on the sample; without a display, do the job by s
 	@$(BIN)/python scripts/demo.py
 
 test: lint  ## Everything that is checked: style, types, walls, tests (GUI in a virtual display).
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest  # small tensors: more threads only wait for each other
 
 lint: $(READY)  ## Style, types, and who may import whom.
 	$(BIN)/ruff check
