@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -162,5 +163,5 @@ def test_outputs_are_checked_first(call, cube_path: Path, strokes_path: Path, tm
 
 def test_folder_without_permission(call, cube_path: Path, tmp_path: Path, monkeypatch):
     # Root may write everywhere, so the answer of the system is given by hand.
-    monkeypatch.setattr("carl.cli.outputs.os.access", lambda path, mode: False)
+    monkeypatch.setattr("carl.cli.outputs.os.access", lambda path, mode: mode == os.R_OK)
     fails(call("embed", cube_path, "-o", tmp_path / "x.npz"), "no permission")
