@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from carl.errors import CarlError
 from carl.model import CARLConfig
 from carl.pretraining.config import PretrainConfig, with_predictors
-from carl.pretraining.datasets import open_sources
+from carl.pretraining.datasets import KINDS, open_sources
 
 Recipe = Callable[..., PretrainConfig]
 
@@ -47,6 +48,18 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert config.monitors[0].labels == Path("/b.png")
     assert [each.name for each in config.monitors] == ["a", "m-so2sat"]
     assert PretrainConfig.from_dict(MINIMAL | {"start": "public"}, tmp_path).start == "public"
+
+
+def test_the_recipes_of_the_documentation_are_sound(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "pretraining.md"
+    if not page.is_file():
+        pytest.skip("needs the documentation, which is not part of the source package")
+    recipes = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(recipes) == 2
+    for recipe in recipes:
+        PretrainConfig.from_dict(yaml.safe_load(recipe), tmp_path)
+    for kind in KINDS:
+        assert f"| `{kind}` |" in page.read_text(encoding="utf-8")
 
 
 def test_every_network_gets_predictors_that_fit() -> None:
