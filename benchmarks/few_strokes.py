@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from machine import machine_line
 from scipy import ndimage
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -33,7 +34,9 @@ from sklearn.svm import SVC
 import carl
 from carl.cube import SpectralCube
 from carl.files import resource_path
+from carl.inference import upsample
 from carl.learning import evaluate
+from carl.model import CARL, build_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 DRAWS = 5
@@ -87,8 +90,12 @@ def methods(case: Case) -> dict[str, Method]:
     bank = filter_bank(pixels)
     plugin = painting_features(pixels)
     window = ndimage.uniform_filter(pixels, (11, 11, 0))
-    model = carl.load_model()
+    model, random = carl.load_model(), build_model()
     ours = f"ours ({model.name}, {'trained' if model.trained else 'untrained'})"
+    alone = {"CARL alone, untrained": on_pixels(network_features(case.cube, random), sure_lda)}
+    if model.trained:
+        features = network_features(case.cube, model)
+        alone[f"CARL alone, {model.name}"] = on_pixels(features, sure_lda)
     return {
         "raw spectra, SVM": on_pixels(pixels, lambda: scaled(SVC())),
         "raw spectra, random forest": on_pixels(pixels, lambda: RandomForestClassifier(200)),
@@ -98,12 +105,13 @@ def methods(case: Case) -> dict[str, Method]:
         ),
         "filter bank, logistic regression": on_pixels(bank, lambda: scaled(logistic())),
         "filter bank, shrinkage LDA": on_pixels(bank, lambda: scaled(shrinkage_lda())),
+        **alone,
         "ours without CARL": segmenter(case.cube, None),
         ours: segmenter(case.cube, model),
     }
 
 
-def segmenter(cube: SpectralCube, model: carl.model.CARL | None) -> Method:
+def segmenter(cube: SpectralCube, model: CARL | None) -> Method:
     """The few-stroke segmenter of this package."""
     return lambda painted: carl.Segmenter(model).fit(cube, painted).predict(cube).labels
 
@@ -133,6 +141,22 @@ def logistic() -> LogisticRegression:
 def shrinkage_lda() -> LinearDiscriminantAnalysis:
     """Linear discriminants with Ledoit and Wolf's shrinkage."""
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+
+
+def sure_lda() -> object:
+    """Linear discriminants, half shrunk, on standardised features: stable from two pixels on."""
+    return scaled(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5))
+
+
+def network_features(cube: SpectralCube, model: CARL) -> np.ndarray:
+    """The leading components of spectral and spatial features at every pixel."""
+    embedding = carl.embed(cube, model)
+    maps = []
+    for values in (embedding.spectral, embedding.spatial):
+        flat = values.reshape(-1, values.shape[-1])
+        components = PCA(24, random_state=0).fit_transform(flat).reshape(*values.shape[:2], -1)
+        maps.append(upsample(components, embedding.shape, embedding.patch_size))
+    return np.concatenate(maps, axis=2)
 
 
 def filter_bank(pixels: np.ndarray) -> np.ndarray:

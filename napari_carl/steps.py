@@ -130,7 +130,7 @@ def describe_model(session: Session) -> tuple[str, str]:
     info = next(info for info in list_models() if info.name == session.model_name)
     size = f"{info.parameters / 1e6:.1f} M parameters"
     if session.is_tuned:
-        return f"{info.name}, fine-tuned · {size}", ""
+        return f"{info.name}, fine-tuned", ""
     notice = "" if info.trained else "Untrained: spectra and texture make the map."
     return f"{info.name} · {size}", notice
 
