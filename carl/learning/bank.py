@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float32]
 
 N_COMPONENTS = 8
 SIGMAS = (1.5, 3.0, 6.0, 12.0, 20.0)
-_SHORTEST_SIDE = 20
+SHORTEST_SIDE = 20
 """A neighbourhood says where a pixel lies, not what it is, once σ passes this share of the side."""
 _FINEST = 3.0
 """Neighbourhoods wider than this σ, in cells, are computed and kept on coarser cells."""
@@ -70,7 +70,7 @@ class FilterBank:
         here, differences = (np.concatenate(each) for each in zip(*samples, strict=True))
         basis = SpectralBasis.fit(here, differences, N_COMPONENTS)
         side = min(min(cube.shape[:2]) for cube in usable)
-        sigmas = [s for s in SIGMAS if s * _SHORTEST_SIDE <= side] or SIGMAS[:1]
+        sigmas = [s for s in SIGMAS if s * SHORTEST_SIDE <= side] or SIGMAS[:1]
         nothing = np.zeros(1, np.float32)
         raw = cls(grid, basis, np.array(sigmas, np.float32), nothing, nothing + 1)
         stacks = [

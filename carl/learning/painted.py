@@ -11,8 +11,9 @@ from carl.errors import LabelError
 from carl.learning.features import FeatureStack
 from carl.learning.head import PaintedPixels
 
-BLOCK = 16
-"""Side in pixels of the patches of paint that are left out together."""
+BLOCK = 32
+"""Side in pixels of the patches of paint that are left out together: wider than what most features
+see at once, lest a pixel be known by its neighbour."""
 _MOST_A_BLOCK = 8
 _MOST_BLOCKS = 250
 """Of each class; beyond, blocks are drawn evenly from the strokes."""

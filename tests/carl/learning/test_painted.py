@@ -29,7 +29,7 @@ def test_a_flood_of_paint_is_thinned_block_by_block():
     labels[0, 0] = 2
     pixels = painted_pixels([stack()], [labels], [1, 2])
     _, counts = np.unique(pixels.blocks[pixels.classes == 0], return_counts=True)
-    assert len(counts) == (64 // BLOCK) * (80 // BLOCK)
+    assert len(counts) == -(-64 // BLOCK) * -(-80 // BLOCK)
     assert counts.max() <= 8
     np.testing.assert_allclose(pixels.weights[pixels.classes == 0], 1 / np.sqrt(8))
 
@@ -42,7 +42,7 @@ def test_the_same_paint_gives_the_same_pixels():
 
 def test_blocks_of_two_cubes_are_different():
     labels = np.zeros((64, 80), np.uint8)
-    labels[0, 0], labels[20, 20] = 1, 2
+    labels[0, 0], labels[40, 40] = 1, 2
     pixels = painted_pixels([stack(), stack()], [labels, labels], [1, 2])
     assert len(set(pixels.blocks)) == 4
 

@@ -42,9 +42,20 @@ def test_a_network_joins_the_features_that_are_there(calls, tiny_model: CARL):
     _, (bank,) = store.fit([one], None)
     space, (both,) = store.fit([one], tiny_model)
     assert calls == ["cube 0"]
-    assert [each.name for each in both.maps[-2:]] == list(CARL_GROUPS)
+    assert both.maps[-1].name == CARL_GROUPS[0]
     assert all(a.values is b.values for a, b in zip(bank.maps, both.maps, strict=False))
     assert both.width == space.width
+
+
+def test_spatial_features_join_where_the_cube_is_large_enough(tiny_model: CARL):
+    def groups(side: int) -> list[str]:
+        data = np.random.default_rng(0).uniform(0.1, 1, (side, side, 4)).astype(np.float32)
+        large = SpectralCube(data, wavelengths=np.linspace(450, 700, 4))
+        return list(FeatureStore().fit([large], tiny_model)[0].projections)
+
+    # A patch has 4 pixels: 20 × 2.5 patches are 200 pixels.
+    assert groups(196) == ["CARL spectral"]
+    assert groups(200) == ["CARL spectral", "CARL spatial"]
 
 
 def test_what_does_not_fit_is_not_kept_but_given(calls):
@@ -65,3 +76,13 @@ def test_the_oldest_go_first(calls):
     assert calls == []
     store.fit([cube(1)], None)
     assert calls == ["cube 1"]
+
+
+def test_the_network_is_doubted_under_another_camera(tiny_model: CARL):
+    store, one = FeatureStore(), cube(0)
+    space, (own,) = store.fit([one], tiny_model)
+    assert not own.doubt.any()
+    fewer = SpectralCube(one.data[..., ::2], wavelengths=one.wavelengths[::2], name="other camera")
+    other = store.stack(fewer, space, tiny_model)
+    for name in space.projections:
+        assert (other.doubt[other.columns()[name]] > 0.5).all()

@@ -1,0 +1,34 @@
+"""Lay out the data of the recipe of carl-nano that no reader of cubes reads as it lies.
+
+    python scripts/make_pretraining_data.py
+    carl pretrain resources/recipes/carl-nano.yaml
+
+The Sentinel-2 series of eo-learn (MIT licence, contains Copernicus Sentinel data) is one array with
+a time axis; each of its dates becomes an ENVI cube under ``build/pretraining``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from carl.cube import SpectralCube
+from carl.io import write_cube
+
+ROOT = Path(__file__).resolve().parents[1]
+SERIES = ROOT.parent / "shared" / "data" / "sentinel2_eolearn" / "REFERENCE_SCENES.npy"
+TARGET = ROOT / "build" / "pretraining" / "sentinel2"
+BANDS_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
+
+
+def main() -> None:
+    """Write one cube for every date."""
+    for number, pixels in enumerate(np.load(SERIES)):
+        cube = SpectralCube(pixels, wavelengths=BANDS_NM, name=f"date_{number}")
+        write_cube(TARGET / f"date_{number}.hdr", cube)
+    print(f"{number + 1} cubes are in {TARGET.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
