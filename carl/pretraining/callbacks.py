@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ LAST_CHECKPOINT = "last.ckpt"
 HISTORY = "history.jsonl"
 
 
-class AfterStep(Callback):
+class AfterStep(Callback, ABC):
     """Base of what is done after a step of the optimiser, however many batches it took."""
 
     def __init__(self) -> None:
@@ -44,9 +45,9 @@ class AfterStep(Callback):
             assert isinstance(pl_module, PretrainModule)
             self.after_step(trainer, pl_module, self._step)
 
+    @abstractmethod
     def after_step(self, trainer: Trainer, module: PretrainModule, step: int) -> None:
-        """To be filled in; `step` counts from 1."""
-        raise NotImplementedError
+        """What is done after a step; `step` counts from 1."""
 
 
 class ProgressReporter(AfterStep):
