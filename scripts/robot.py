@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Point = tuple[float, float]  # (row, column) of an image, in pixels
 Stroke = list[Point]  # the corners of a line
 
+# napari looks at the mouse every 5 ms; a hand is slower, and still for a moment before it lets go.
+_BETWEEN_MOVES = 0.003  # seconds
+_BEFORE_RELEASE = 0.1
+
 
 def has_display() -> bool:
     """Whether a window could be seen by somebody."""
@@ -87,6 +91,8 @@ def paint(viewer: Viewer, points: Stroke) -> None:
     _send(canvas, QEvent.Type.MouseButtonPress, path[0], pressed=True)
     for position in path[1:]:
         _send(canvas, QEvent.Type.MouseMove, position, pressed=True)
+        time.sleep(_BETWEEN_MOVES)
+    rest(_BEFORE_RELEASE)
     _send(canvas, QEvent.Type.MouseButtonRelease, path[-1], pressed=False)
 
 

@@ -84,6 +84,7 @@ class Hand:
         self._send(QEvent.Type.MouseButtonPress, path[0], held=True)
         for position in path[1:]:
             self._send(QEvent.Type.MouseMove, position, held=True)
+        QTest.qWait(50)  # napari looks at the mouse every 5 ms: as a hand does, be still at the end
         self._send(QEvent.Type.MouseButtonRelease, path[-1], held=False)
 
     def point_at(self, row: float, column: float) -> None:
