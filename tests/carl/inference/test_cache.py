@@ -23,6 +23,10 @@ def cube(seed: int = 0) -> SpectralCube:
     return SpectralCube(data, NM)
 
 
+_PATIENCE = 60
+"""Seconds; only ever waited for where something is wrong."""
+
+
 def result(n_bytes: int = 800) -> Embedding:
     features = np.zeros((1, 1, n_bytes // 8), np.float32)
     return Embedding(features, features, (16, 16), 8, "m", "f", "float32", "exact")
@@ -33,12 +37,14 @@ class CountedEmbed:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.has_begun = Event()
         self.may_finish = Event()
         self.may_finish.set()
 
     def __call__(self, cube: SpectralCube, model: CARL, **wishes: Any) -> Embedding:
         self.calls.append((cube, wishes))
-        self.may_finish.wait(5)
+        self.has_begun.set()
+        self.may_finish.wait(_PATIENCE)
         wishes["progress"](1.0, "done")
         return result()
 
@@ -81,10 +87,11 @@ def test_a_second_thread_waits_for_the_first(tiny_model: CARL, embed: CountedEmb
     embed.may_finish.clear()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.embed, cube(), tiny_model)
+        assert embed.has_begun.wait(_PATIENCE)
         second = threads.submit(cache.embed, cube(), tiny_model, progress=lambda *_: waiting.set())
-        assert waiting.wait(5)
+        assert waiting.wait(_PATIENCE)
         embed.may_finish.set()
-        assert first.result(5) is second.result(5)
+        assert first.result(_PATIENCE) is second.result(_PATIENCE)
     assert len(embed.calls) == 1
 
 
@@ -98,14 +105,13 @@ def test_a_waiting_thread_takes_over_from_a_cancelled_one(
     embed.may_finish.clear()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.embed, cube(), tiny_model, progress=cancel)
-        while not embed.calls:
-            pass
+        assert embed.has_begun.wait(_PATIENCE)
         second = threads.submit(cache.embed, cube(), tiny_model, progress=lambda *_: waiting.set())
-        assert waiting.wait(5)
+        assert waiting.wait(_PATIENCE)
         embed.may_finish.set()
         with pytest.raises(Cancelled):
-            first.result(5)
-        assert second.result(5).shape == (16, 16)
+            first.result(_PATIENCE)
+        assert second.result(_PATIENCE).shape == (16, 16)
     assert len(embed.calls) == 2
 
 
