@@ -73,7 +73,10 @@ def test_the_dock_refines_the_coarse_picture_of_a_reader(viewer, session, small_
 
 def test_strokes_lie_on_top_and_are_ready_to_be_painted(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
-    qtbot.waitUntil(lambda: viewer.layers.selection.active == viewer.layers["two tissues strokes"])
+    qtbot.waitUntil(
+        lambda: viewer.layers.selection.active == viewer.layers["two tissues strokes"],
+        timeout=LONG_MS,
+    )
 
     assert viewer.layers[-1].name == "two tissues strokes"
     assert isinstance(viewer.layers[-1].data, np.ndarray)
@@ -107,7 +110,7 @@ def test_the_canvas_says_what_is_shown(viewer, session, small_cube, qtbot, show)
     assert text.text == "570 nm · band 5/8"
 
     session.show_bands(7, 4, 0)
-    qtbot.waitUntil(lambda: text.text == "660 nm / 570 nm / 450 nm")
+    qtbot.waitUntil(lambda: text.text == "660 nm / 570 nm / 450 nm", timeout=LONG_MS)
     colour.visible = False  # by hand
     assert text.text == "570 nm · band 5/8"
 
@@ -130,7 +133,7 @@ def test_the_spectrum_follows_the_cursor(viewer, session, hand, small_cube, qtbo
     session.cursor_changed.connect(seen.append)
 
     hand.point_at(10, 40)
-    qtbot.waitUntil(lambda: bool(seen))
+    qtbot.waitUntil(lambda: bool(seen), timeout=LONG_MS)
 
     np.testing.assert_array_equal(seen[-1], cube.spectrum(10, 40))
 
@@ -162,7 +165,7 @@ def test_a_bad_file_ends_as_one_notification(viewer, session, qtbot, tmp_path, m
     bad.write_text("not an image")
 
     session.open_cube(bad)
-    qtbot.waitUntil(lambda: bool(shown))
+    qtbot.waitUntil(lambda: bool(shown), timeout=LONG_MS)
 
     assert len(shown) == 1
     assert "notes.tif" in shown[0]
@@ -176,7 +179,7 @@ def test_a_cube_opened_in_the_dock_arrives_as_with_the_reader(
     write_cube(tmp_path / "two tissues.hdr", small_cube[0])
 
     session.open_cube(tmp_path / "two tissues.hdr")
-    qtbot.waitUntil(lambda: session.cube is not None)
+    qtbot.waitUntil(lambda: session.cube is not None, timeout=LONG_MS)
 
     assert [layer.name for layer in viewer.layers] == [
         "two tissues",
@@ -201,7 +204,7 @@ def test_two_cubes_keep_their_own_strokes(viewer, session, small_cube, qtbot, sh
     second = SpectralCube(first.data, first.wavelengths, name="second")
     show(first)
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: len(session.counts) == 2)
+    qtbot.waitUntil(lambda: len(session.counts) == 2, timeout=LONG_MS)
 
     show(second)
     assert session.counts == {}
@@ -232,7 +235,7 @@ def test_removed_strokes_are_made_anew_when_somebody_paints(
 def test_keys_choose_class_and_tool(viewer, session, hand, small_cube, qtbot, show):
     show(small_cube[0])
     strokes = viewer.layers["two tissues strokes"]
-    qtbot.waitUntil(lambda: viewer.layers.selection.active == strokes)
+    qtbot.waitUntil(lambda: viewer.layers.selection.active == strokes, timeout=LONG_MS)
 
     hand.press(Qt.Key.Key_2)
     assert (session.classes.current, str(strokes.mode)) == (2, "paint")
@@ -272,15 +275,15 @@ def test_undo_of_napari_is_noticed(viewer, session, hand, small_cube, qtbot, sho
     show(small_cube[0])
     hand.press(Qt.Key.Key_1)
     hand.paint((10, 10), (10, 20))
-    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0, timeout=LONG_MS)
 
     hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: session.counts == {})
+    qtbot.waitUntil(lambda: session.counts == {}, timeout=LONG_MS)
 
     hand.press(
         Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     )
-    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0, timeout=LONG_MS)
 
 
 def test_a_closed_dock_is_gone_with_all_that_was_behind_it(
@@ -289,7 +292,7 @@ def test_a_closed_dock_is_gone_with_all_that_was_behind_it(
     dock_widget, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: bool(carl_threads()))
+    qtbot.waitUntil(lambda: bool(carl_threads()), timeout=LONG_MS)
     gone = [weakref.ref(dock), weakref.ref(dock.session), weakref.ref(dock.session.tasks)]
 
     viewer.window.remove_dock_widget(dock_widget)
@@ -300,7 +303,7 @@ def test_a_closed_dock_is_gone_with_all_that_was_behind_it(
         gc.collect()
         return [each() for each in gone] == [None, None, None]
 
-    qtbot.waitUntil(all_gone)
+    qtbot.waitUntil(all_gone, timeout=LONG_MS)
     assert not viewer.keymap
     assert viewer.mouse_move_callbacks == []
     assert not viewer.canvas.overlays.text.visible
@@ -316,10 +319,10 @@ def test_closing_the_viewer_ends_all_work(
 ):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: bool(carl_threads()))
+    qtbot.waitUntil(lambda: bool(carl_threads()), timeout=LONG_MS)
 
     viewer.close()
-    qtbot.waitUntil(lambda: not carl_threads())
+    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
 
 
 def test_the_window_stays_alive_while_a_map_is_learned(viewer, session, small_cube, qtbot, show):

@@ -20,7 +20,7 @@ LEARNING_MS = 120_000  # a busy machine takes its time
 def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
     session = dock.session
     viewer.open_sample("napari-carl", "bladder")
-    qtbot.waitUntil(lambda: viewer.layers.selection.active is not None)
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is not None, timeout=LEARNING_MS)
     qtbot.wait(100)
     assert [layer.name for layer in viewer.layers] == [
         "bladder",

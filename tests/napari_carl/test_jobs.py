@@ -14,6 +14,8 @@ from carl.errors import CubeError
 from napari_carl.jobs import ThreadRunner, explain, notify
 from napari_carl.tasks import Task
 
+LONG_MS = 60_000
+
 
 @pytest.fixture
 def runner(qtbot):
@@ -62,7 +64,7 @@ def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
         return "map"
 
     runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == ["map"])
+    qtbot.waitUntil(lambda: outcome.results == ["map"], timeout=LONG_MS)
 
     assert ran_in[0].name == "carl learning"
     assert outcome.threads == {threading.main_thread()}
@@ -76,7 +78,7 @@ def test_an_error_arrives_here(runner, qtbot):
         raise error
 
     runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.errors == [error])
+    qtbot.waitUntil(lambda: outcome.errors == [error], timeout=LONG_MS)
 
 
 def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
@@ -88,7 +90,7 @@ def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
             progress(0.5, "working")
 
     runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == [None])
+    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
 
     assert 2 <= len(outcome.progress) <= 6
     assert outcome.progress[0] == (0.5, "working")
@@ -97,10 +99,10 @@ def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
 def test_cancelling_stops_the_job_and_tells_nothing(runner, qtbot):
     outcome = Outcome()
     runner.start(Task.LEARNING, until_cancelled, **outcome.callbacks())
-    qtbot.waitUntil(lambda: bool(outcome.progress))
+    qtbot.waitUntil(lambda: bool(outcome.progress), timeout=LONG_MS)
 
     runner.cancel(Task.LEARNING)
-    qtbot.waitUntil(lambda: not carl_threads())
+    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
     qtbot.wait(20)
 
     assert (outcome.results, outcome.errors) == ([], [])
@@ -117,7 +119,7 @@ def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runne
     runner.start(Task.LEARNING, until_cancelled, **first.callbacks())
     runner.start(Task.LEARNING, lambda progress: "second", **second.callbacks())
     runner.start(Task.LEARNING, job, **third.callbacks())
-    qtbot.waitUntil(lambda: third.results == ["third"])
+    qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
 
     assert first.results == second.results == []
     assert most == [1]
@@ -130,7 +132,7 @@ def test_kinds_run_side_by_side(runner, qtbot):
     runner.start(Task.EXPORTING, lambda progress: barrier.wait(), **one.callbacks())
     runner.start(Task.SPECTRA, lambda progress: barrier.wait(), **other.callbacks())
 
-    qtbot.waitUntil(lambda: bool(one.results and other.results))
+    qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
 
 
 def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
@@ -144,7 +146,7 @@ def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
             sleep(0.001)
 
     runner.start(Task.EMBEDDING, embed, **embedding.callbacks())
-    qtbot.waitUntil(lambda: len(steps) > 3)
+    qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
     runner.start(Task.LEARNING, lambda progress: go_on.wait(5), **learning.callbacks())
     sleep(0.05)
     before = len(steps)
@@ -152,8 +154,8 @@ def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
     assert len(steps) == before
 
     go_on.set()
-    qtbot.waitUntil(lambda: bool(learning.results))
-    qtbot.waitUntil(lambda: len(steps) > before)
+    qtbot.waitUntil(lambda: bool(learning.results), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: len(steps) > before, timeout=LONG_MS)
 
 
 def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
@@ -183,7 +185,7 @@ def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
         progressed=lambda *_: None,
     )
     del result
-    qtbot.waitUntil(lambda: taken == [True])
+    qtbot.waitUntil(lambda: taken == [True], timeout=LONG_MS)
     qtbot.wait(20)
     gc.collect()
 
