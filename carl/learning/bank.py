@@ -8,7 +8,7 @@ tissue around a pixel looks like.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -71,15 +71,16 @@ class FilterBank:
         basis = SpectralBasis.fit(here, differences, N_COMPONENTS)
         side = min(min(cube.shape[:2]) for cube in usable)
         sigmas = [s for s in SIGMAS if s * SHORTEST_SIDE <= side] or SIGMAS[:1]
-        nothing = np.zeros(1, np.float32)
-        raw = cls(grid, basis, np.array(sigmas, np.float32), nothing, nothing + 1)
+        widths = np.array(sigmas, np.float32)
         stacks = [
-            raw.stack(cube, part(progress, i / len(usable), (i + 1) / len(usable)))
+            _groups(
+                cube, grid, basis, widths, part(progress, i / len(usable), (i + 1) / len(usable))
+            )
             for i, cube in enumerate(usable)
         ]
         sample = np.concatenate([_sampled(each, _SAMPLE // len(stacks)) for each in stacks])
         scale = _scale(stacks[0], sample.std(axis=0))
-        bank = replace(raw, centre=sample.mean(axis=0), scale=scale)
+        bank = cls(grid, basis, widths, sample.mean(axis=0), scale)
         return bank, [bank._scaled(each) for each in stacks]
 
     def stack(self, cube: SpectralCube, progress: Progress = no_progress) -> FeatureStack:
@@ -90,23 +91,32 @@ class FilterBank:
             CubeError: the cube has no usable values.
         """
         cube = cube.usable_bands()
-        view = camera_view(cube, self.grid, self.spectra)
-        components, valid = _components(cube, view, part(progress, 0.0, 0.3))
-        groups = [FeatureMap("spectrum", components, 1, view.doubt)]
-        for i, sigma in enumerate(self.sigmas.tolist()):
-            progress(0.3 + 0.7 * i / len(self.sigmas), "Looking at neighbourhoods")
-            groups.append(_neighbourhood(components, valid, sigma, view.doubt))
-        return self._scaled(FeatureStack(cube.shape[:2], tuple(groups), valid))
+        return self._scaled(_groups(cube, self.grid, self.spectra, self.sigmas, progress))
 
     def _scaled(self, stack: FeatureStack) -> FeatureStack:
         """The stack centred and scaled, in place: features are large."""
-        centre = np.broadcast_to(self.centre, stack.width)
-        scale = np.broadcast_to(self.scale, stack.width)
         for group, columns in zip(stack.maps, stack.columns().values(), strict=True):
             values = group.values
-            values -= centre[columns]
-            values *= scale[columns]
+            values -= self.centre[columns]
+            values *= self.scale[columns]
         return stack
+
+
+def _groups(
+    cube: SpectralCube,
+    grid: NDArray[np.float64],
+    basis: SpectralBasis,
+    sigmas: FloatArray,
+    progress: Progress,
+) -> FeatureStack:
+    """The feature groups of a cube without bad bands, as they come."""
+    view = camera_view(cube, grid, basis)
+    components, valid = _components(cube, view, part(progress, 0.0, 0.3))
+    groups = [FeatureMap("spectrum", components, 1, view.doubt)]
+    for i, sigma in enumerate(sigmas.tolist()):
+        progress(0.3 + 0.7 * i / len(sigmas), "Looking at neighbourhoods")
+        groups.append(_neighbourhood(components, valid, sigma, view.doubt))
+    return FeatureStack(cube.shape[:2], tuple(groups), valid)
 
 
 def _sampled(stack: FeatureStack, n: int) -> FloatArray:

@@ -218,7 +218,7 @@ def prepare(
 
     Args:
         cube: with known wavelengths.
-        model: of the segmenters to come; None for the filter bank alone.
+        model: whose embedding to compute; None for the filter bank.
         precision: as in `carl.embed`.
         speed: as in `carl.embed`.
         progress: told often; cancels by raising.
@@ -226,10 +226,10 @@ def prepare(
     Returns:
         the embedding of the cube, or None without a model.
     """
-    _STORE.fit([cube], model, precision, speed, progress)
     if model is None:
+        _STORE.fit([cube], None, progress=progress)
         return None
-    return _STORE.embeddings.embed(cube, model, precision=precision, speed=speed)
+    return _STORE.embeddings.embed(cube, model, precision=precision, speed=speed, progress=progress)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:

@@ -39,7 +39,7 @@ def local_mean(values: np.ndarray, sigma: float) -> np.ndarray:
 def test_neighbourhoods_are_gaussian_means_and_spreads():
     of = cube()
     bank, _ = FilterBank.fit([of])
-    raw = replace(bank, centre=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
+    raw = replace(bank, centre=0 * bank.centre, scale=0 * bank.scale + 1)
     own = group(raw, of, "spectrum").astype(np.float64)
     texture = group(raw, of, "texture 3 px")
     k = own.shape[2]

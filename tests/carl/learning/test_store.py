@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from carl.cube import SpectralCube
-from carl.learning import store as module
+from carl.learning import bank
 from carl.learning.space import CARL_GROUPS
 from carl.learning.store import FeatureStore
 from carl.model import CARL
@@ -19,13 +19,13 @@ def cube(seed: int) -> SpectralCube:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which cubes the bank has looked at."""
     seen: list[str] = []
-    look = module.FilterBank.stack
+    look = bank._groups
 
-    def recording(self, of, *args):
+    def recording(of, *args):
         seen.append(of.name)
-        return look(self, of, *args)
+        return look(of, *args)
 
-    monkeypatch.setattr(module.FilterBank, "stack", recording)
+    monkeypatch.setattr(bank, "_groups", recording)
     return seen
 
 
