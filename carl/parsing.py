@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -23,8 +24,8 @@ def parse_table(cls: type[T], values: Any, where: str = "") -> T:
     Args:
         cls: a dataclass; its fields are other dataclasses, bool, int, float, str, Path, Literal,
             mappings, tuples of these, or one of these or None.
-        values: the table. Numbers may come as text, as YAML reads 1e-4; what already is one of
-            the dataclasses is taken as it is.
+        values: the table. Numbers may come as text, as YAML reads 1e-4; a table with nothing in it
+            as None; what already is one of the dataclasses is taken as it is.
         where: what the table is called, for messages; empty for the whole file.
 
     Raises:
@@ -71,15 +72,15 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
             return value
         if hint is int and not isinstance(value, bool) and int(value) == float(value):
             return int(value)
-        if hint is float and not isinstance(value, bool):
+        if hint is float and not isinstance(value, bool) and isfinite(float(value)):
             return float(value)
         if hint is str and isinstance(value, str):
             return value
         if hint is Path and isinstance(value, str | Path):
             return Path(value)
         if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
-            return dict(value)
-    except (TypeError, ValueError):
+            return {} if value is None else dict(value)
+    except (TypeError, ValueError, OverflowError):
         pass
     raise CarlError(f"{where} is {value!r}, which should be {_WORDS.get(hint, 'a table')}.")
 

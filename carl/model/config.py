@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any
 
 import yaml
 
-from carl.errors import ModelError
+from carl.errors import CarlError, ModelError
+from carl.parsing import parse_table
 
 READOUTS = ("sum", "concat", "max", "attention")
 
@@ -169,12 +169,15 @@ class CARLConfig:
         Raises:
             ModelError: an unknown key, or a value that does not fit.
         """
-        if not isinstance(values, Mapping):
-            raise ModelError("The configuration is not a table of keys and values.")
-        network = values.get("model_kwargs", values)
+        network = values.get("model_kwargs", values) if isinstance(values, Mapping) else values
         if isinstance(network, Mapping):
             network = {key: value for key, value in network.items() if key not in _HEAD_KEYS}
-        return _from_mapping(cls, network, "")
+        try:
+            return parse_table(cls, network)
+        except ModelError:
+            raise
+        except CarlError as error:
+            raise ModelError(str(error)) from error
 
     @classmethod
     def from_file(cls, path: str | Path) -> CARLConfig:
@@ -199,53 +202,6 @@ class CARLConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the original's keys, as JSON and YAML take them."""
         return asdict(self)
-
-
-_Config = TypeVar("_Config")
-
-
-def _from_mapping(cls: type[_Config], values: Any, where: str) -> _Config:
-    """A dataclass from a mapping that may hold its fields and nothing else."""
-    if not isinstance(values, Mapping):
-        raise ModelError(f"{where or 'The configuration'} is not a table of keys and values.")
-    hints = get_type_hints(cls)
-    known = [each.name for each in fields(cls)]  # type: ignore[arg-type]  # always a dataclass
-    unknown = [f"{where}.{key}".lstrip(".") for key in values if key not in known]
-    if unknown:
-        raise ModelError(
-            f"The configuration has unknown keys ({', '.join(unknown)}): known here are "
-            f"{', '.join(known)}."
-        )
-    return cls(
-        **{
-            key: _converted(value, hints[key], f"{where}.{key}".lstrip("."))
-            for key, value in values.items()
-        }
-    )
-
-
-def _converted(value: Any, hint: Any, where: str) -> Any:
-    """The value as the type its field declares; numbers may come as text, as in YAML's 1e-4."""
-    if isinstance(hint, UnionType):
-        if value is None:
-            return None
-        hint = next(each for each in get_args(hint) if each is not type(None))
-    if hasattr(hint, "__dataclass_fields__"):
-        return _from_mapping(hint, value, where)
-    try:
-        if hint is bool and isinstance(value, bool):
-            return value
-        if hint is int and not isinstance(value, bool) and int(value) == float(value):
-            return int(value)
-        if hint is float and not isinstance(value, bool):
-            return float(value)
-        if hint is str and isinstance(value, str):
-            return value
-        if hint == Mapping[str, Any]:
-            return {} if value is None else dict(value)
-    except (TypeError, ValueError):
-        pass
-    raise ModelError(f"{where} is {value!r} in the configuration, which is not of the right kind.")
 
 
 def _require_positive(config: object, *names: str) -> None:

@@ -45,7 +45,7 @@ def test_values_of_every_kind() -> None:
         3, True, "x", Path("a/b"), (1, 2), ("u",), Inner(1e-4, "b"), (Inner(), Inner(2.0)),
         {"k": [1]}, Inner(5),
     )  # fmt: skip
-    assert parse_table(Outer, {"count": 1, "path": None}) == Outer(1)
+    assert parse_table(Outer, {"count": 1, "path": None, "options": None}) == Outer(1)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,8 @@ def test_values_of_every_kind() -> None:
         ({"count": 1, "inner": {"raet": 2}}, "There is no key 'inner.raet': did you mean 'rate'?"),
         ({"count": 1.5}, "count is 1.5, which should be a whole number."),
         ({"count": True}, "count is True, which should be a whole number."),
+        ({"count": float("inf")}, "count is inf, which should be a whole number."),
+        ({"count": 1, "inner": {"rate": "nan"}}, "inner.rate is 'nan', which should be a number."),
         ({"count": 1, "on": "yes"}, "on is 'yes', which should be true or false."),
         ({"count": 1, "name": 3}, "name is 3, which should be a text."),
         ({"count": 1, "path": 3}, "path is 3, which should be a path."),

@@ -53,7 +53,8 @@ def test_finds_the_network_in_a_whole_training_configuration(tmp_path: Path) -> 
     [
         ({"pach_size": 8}, "pach_size"),
         ({"spec_encoder_kwargs": {"n_querys": 8, "sigma": 3}}, "spec_encoder_kwargs.n_querys"),
-        ({"spec_encoder_kwargs": {"n_querys": 8, "sigma": 3}}, "spec_encoder_kwargs.sigma"),
+        ({"spec_encoder_kwargs": {"sigma": 3}}, "spec_encoder_kwargs.sigma"),
+        ({"spec_encoder_kwargs": {"pos_enc_sigma": float("nan")}}, "spec_encoder_kwargs.pos_enc"),
         ({"patch_size": "eight"}, "patch_size"),
         ({"patch_size": 0}, "patch_size"),
         ({"patch_size": True}, "patch_size"),
