@@ -74,16 +74,19 @@ class Engine:
             done(n_done)
         return np.concatenate(pieces)
 
-    def spatial(self, grids: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    def spatial(
+        self, grids: Iterable[FloatArray], waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[FloatArray]:
         """Features of patches in the context of their neighbours, for several maps of patches.
 
         Args:
             grids: (h, w, D) each.
+            waiting: called many times a second meanwhile; calls the work off by raising.
 
         Yields:
             (h, w, D) for each, in order.
         """
-        yield from self._workers.map(self._spatial_pass, grids)
+        yield from self._workers.map(self._spatial_pass, grids, waiting)
 
     def _passes(self, image: Tensor, n_bands: int) -> Iterator[Tensor]:
         """Parts of (1, C, P, n·P) that are computed at once."""

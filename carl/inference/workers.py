@@ -11,23 +11,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
-from typing import Self, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Event, Lock
+from typing import Any, Self, TypeVar
 
 import torch
+from torch.overrides import TorchFunctionMode
+
+from carl.errors import Cancelled
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _QUEUED_PER_WORKER = 2
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at whether the caller still wants a result."""
 
 
 class Workers:
     """As many threads as PyTorch was set to use, each computing on its own.
 
     A context manager: the threads live as long as the context, and PyTorch keeps to one thread an
-    operation in the meantime, in the calling thread too.
+    operation in the meantime, in the calling thread too. When the context is left by an exception,
+    what the threads are at ends with the operation they are in.
 
     Args:
         device: of the model. Only a CPU has a use for threads; on other devices the calling thread
@@ -41,6 +47,7 @@ class Workers:
     def __init__(self, device: torch.device) -> None:
         self._wanted = device.type == "cpu"
         self._pool: ThreadPoolExecutor | None = None
+        self._stop = Event()
 
     def __enter__(self) -> Self:
         if self._wanted:
@@ -53,15 +60,26 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
+            self._stop.set()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
             self._give_threads_back()
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Iterator[R]:
         """Results of a function, in the order of the items.
 
         Items are taken a few at a time, as workers become free. When the caller stops early, what
         has not begun is dropped.
+
+        Args:
+            function: called in the threads.
+            items: one for each call.
+            waiting: called many times a second while threads compute; calls it off by raising.
         """
         if self._pool is None:
             yield from map(function, items)
@@ -69,14 +87,18 @@ class Workers:
         pending: deque[Future[R]] = deque()
         try:
             for item in items:
-                pending.append(self._pool.submit(function, item))
+                pending.append(self._pool.submit(self._call, function, item))
                 if len(pending) > _QUEUED_PER_WORKER * self._count:
-                    yield pending.popleft().result()
+                    yield _result(pending.popleft(), waiting)
             while pending:
-                yield pending.popleft().result()
+                yield _result(pending.popleft(), waiting)
         finally:
             for future in pending:
                 future.cancel()
+
+    def _call(self, function: Callable[[T], R], item: T) -> R:
+        with _Interruptible(self._stop):
+            return function(item)
 
     # The number of threads belongs partly to the process, partly to the calling thread. Of several
     # contexts at a time the first reads it, and each sets it back for its own thread.
@@ -95,3 +117,28 @@ class Workers:
         with cls._lock:
             cls._n_open -= 1
             torch.set_num_threads(cls._n_threads)
+
+
+class _Interruptible(TorchFunctionMode):
+    """Ends the work of a thread between two operations: a large network takes seconds for a pass.
+
+    Args:
+        stop: set when the work is no longer wanted.
+    """
+
+    def __init__(self, stop: Event) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if self._stop.is_set():
+            raise Cancelled("The work was called off.")
+        return func(*args, **(kwargs or {}))
+
+
+def _result(future: Future[R], waiting: Callable[[], None]) -> R:
+    while not wait([future], _LOOK_EVERY).done:
+        waiting()
+    return future.result()

@@ -78,3 +78,26 @@ def test_other_devices_are_used_from_the_calling_thread() -> None:
     with Workers(torch.device("cuda")) as workers:
         names = set(workers.map(lambda _: threading.current_thread().name, range(3)))
     assert names == {threading.current_thread().name}
+
+
+def test_a_caller_who_leaves_waits_for_one_operation_only() -> None:
+    begun = threading.Event()
+    operations: list[int] = []
+
+    def work(item: int) -> None:
+        begun.set()
+        for number in range(10**6):
+            torch.zeros(10_000)
+            operations.append(number)
+
+    def called_off() -> None:
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    def wait_for_work() -> None:
+        with Workers(CPU) as workers:
+            list(workers.map(work, range(3), called_off))
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_work()
+    assert len(operations) < 3 * 10**6
