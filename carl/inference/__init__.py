@@ -1,8 +1,9 @@
 """A cube and a model in, maps of features out."""
 
 from carl.inference.blocks import mirrored, normalisation
-from carl.inference.cache import FeatureCache, cube_key
+from carl.inference.cache import FeatureCache
 from carl.inference.embedding import Embedding, embed
+from carl.inference.identity import cube_key
 from carl.inference.pca import pca_picture
 from carl.inference.precision import has_fast_bf16
 from carl.inference.upsampling import upsample

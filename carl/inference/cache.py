@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from pathlib import Path
 from threading import Condition
-
-import numpy as np
 
 from carl.cube import SpectralCube
 from carl.inference.embedding import Embedding, embed
+from carl.inference.identity import cube_key
 from carl.model import CARL
 from carl.progress import Progress, no_progress
 
-_SAMPLED_ROWS = 16
 _LOOK_EVERY = 0.1
 """Seconds between two looks at `progress` while another thread computes: it may want to cancel."""
 
@@ -85,32 +81,3 @@ class FeatureCache:
             while total > self._max_bytes:
                 _, dropped = self._kept.popitem(last=False)
                 total -= dropped.nbytes
-
-
-def cube_key(cube: SpectralCube) -> str:
-    """A key that differs where the pixels or the wavelengths of cubes differ.
-
-    For a cube from a file the file's path, variable, size and time of change stand for what is in
-    it. A few rows of pixels are part of the key in any case: they tell apart a cube from a
-    corrected or cropped copy of it, and cubes that come from no file.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    facts = (cube.shape, np.dtype(cube.data.dtype).str, cube.nodata, *_file_facts(cube))
-    digest.update(repr(facts).encode())
-    for values in (cube.wavelengths, cube.good_bands, cube.scale, cube.offset):
-        digest.update(repr(None if values is None else np.asarray(values).tolist()).encode())
-    height = cube.shape[0]
-    for row in np.unique(np.linspace(0, height - 1, _SAMPLED_ROWS).astype(int)):
-        digest.update(np.ascontiguousarray(cube.data[row : row + 1, :, :]).data)
-    return digest.hexdigest()
-
-
-def _file_facts(cube: SpectralCube) -> tuple[object, ...]:
-    path = cube.metadata.get("path")
-    if path is None:
-        return ()
-    try:
-        found = Path(path).stat()
-    except OSError:  # moved since it was opened; the pixels still tell
-        return ()
-    return str(path), cube.metadata.get("variable"), found.st_size, found.st_mtime_ns

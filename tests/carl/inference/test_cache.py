@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -12,7 +9,7 @@ import pytest
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
-from carl.inference import Embedding, FeatureCache, cube_key
+from carl.inference import Embedding, FeatureCache
 from carl.model import CARL
 
 NM = np.array([450.0, 550, 650])
@@ -113,24 +110,3 @@ def test_a_waiting_thread_takes_over_from_a_cancelled_one(
             first.result(_PATIENCE)
         assert second.result(_PATIENCE).shape == (16, 16)
     assert len(embed.calls) == 2
-
-
-def test_keys_differ_where_cubes_do(tmp_path: Path) -> None:
-    path = tmp_path / "cube.npy"
-    path.write_bytes(b"1")
-    base = replace(cube(), metadata={"path": str(path)})
-    key = cube_key(base)
-    assert key == cube_key(replace(base))
-    others = [
-        cube(),
-        replace(base, wavelengths=NM + 1),
-        replace(base, scale=2.0),
-        replace(base, nodata=0.0),
-        replace(base, good_bands=np.array([True, True, False])),
-        replace(base, data=base.data[:, ::-1]),
-        replace(base, metadata={"path": str(path), "variable": "b"}),
-    ]
-    keys = {cube_key(other) for other in others}
-    assert len(keys | {key}) == len(others) + 1
-    os.utime(path, ns=(1, 1))
-    assert cube_key(base) not in keys | {key}
