@@ -11,6 +11,7 @@ def upsample(
     shape: tuple[int, int],
     patch_size: int,
     rows: slice = slice(None),
+    columns: slice = slice(None),
 ) -> NDArray[np.float32]:
     """Bilinear interpolation of a patch grid to pixels, centre to centre.
 
@@ -22,13 +23,14 @@ def upsample(
         shape: (H, W) of the image in pixels; the grid may reach over it by a part of a patch.
         patch_size: P, pixels.
         rows: which rows of pixels to make, so that memory can be bounded; all by default.
+        columns: which columns of pixels to make; all by default.
 
     Returns:
-        (rows, W, D) float32.
+        (rows, columns, D) float32.
     """
     height, width = shape
     above, below, down = _neighbours(np.arange(height)[rows], features.shape[0], patch_size)
-    left, right, across = _neighbours(np.arange(width), features.shape[1], patch_size)
+    left, right, across = _neighbours(np.arange(width)[columns], features.shape[1], patch_size)
     grid = np.asarray(features, np.float32)
     strip = _blend(grid, above, below, down[:, None, None], axis=0)
     return _blend(strip, left, right, across[:, None], axis=1)

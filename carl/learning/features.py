@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from carl.inference import upsample
 
 FloatArray = NDArray[np.float32]
+Region = tuple[slice, slice]
+"""Rows and columns of pixels; steps above 1 take every n-th."""
 
-_BLOCK_ROWS = 256
+EVERYWHERE: Region = (slice(None), slice(None))
+_BLOCK_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,29 @@ class FeatureMap:
         upper = self.values[top, left] * (1 - across) + self.values[top, right] * across
         lower = self.values[bottom, left] * (1 - across) + self.values[bottom, right] * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
+
+    def scores(self, weights: FloatArray, shape: tuple[int, int], region: Region) -> FloatArray:
+        """Linear scores ``features @ weights`` of the pixels of a region.
+
+        Args:
+            weights: (d, K).
+            shape: (H, W) of the cube, pixels.
+            region: rows and columns of pixels.
+
+        Returns:
+            (rows, columns, K) float32.
+        """
+        if self.cell == 1:
+            return np.asarray(self.values[region] @ weights, np.float32)
+        cells, inside = zip(
+            *(
+                _needed(span, length, self.cell, n_cells)
+                for span, length, n_cells in zip(region, shape, self.values.shape[:2], strict=True)
+            ),
+            strict=True,
+        )
+        ends = (inside[0].stop, inside[1].stop)
+        return upsample(self.values[cells] @ weights, ends, self.cell, *inside)
 
     def _between(
         self, pixels: NDArray[np.intp], n_cells: int
@@ -106,25 +132,49 @@ class FeatureStack:
         """Features of pixels, (n, p)."""
         return np.concatenate([each.at(rows, columns) for each in self.maps], axis=1)
 
-    def scores(self, weights: NDArray[np.floating], bias: NDArray[np.floating]) -> FloatArray:
-        """Linear scores ``features @ weights + bias`` of every pixel.
+    def scores(
+        self,
+        weights: NDArray[np.floating],
+        bias: NDArray[np.floating],
+        region: Region = EVERYWHERE,
+    ) -> FloatArray:
+        """Linear scores ``features @ weights + bias`` of every pixel of a region.
 
         Args:
             weights: (p, K).
             bias: (K,).
+            region: rows and columns of pixels; all by default.
 
         Returns:
-            (H, W, K) float32.
+            (rows, columns, K) float32.
         """
+        rows, columns = (range(n)[span] for n, span in zip(self.shape, region, strict=True))
         parts = [
-            (each.values @ weights[columns].astype(np.float32), each.cell)
-            for each, columns in zip(self.maps, self.columns().values(), strict=True)
+            (each, weights[where].astype(np.float32))
+            for each, where in zip(self.maps, self.columns().values(), strict=True)
         ]
-        result = np.empty((*self.shape, weights.shape[1]), np.float32)
+        result = np.empty((len(rows), len(columns), weights.shape[1]), np.float32)
         result[:] = bias
-        for top in range(0, self.shape[0], _BLOCK_ROWS):
-            rows = slice(top, min(top + _BLOCK_ROWS, self.shape[0]))
-            for scores, cell in parts:
-                fine = scores[rows] if cell == 1 else upsample(scores, self.shape, cell, rows)
-                result[rows] += fine
+        step = max(1, _BLOCK_PIXELS // max(len(columns), 1))
+        for top in range(0, len(rows), step):
+            block = rows[top : top + step]
+            here = (slice(block.start, block.stop, block.step), region[1])
+            for each, seen in parts:
+                result[top : top + step] += each.scores(seen, self.shape, here)
         return result
+
+
+def _needed(span: slice, length: int, cell: int, n_cells: int) -> tuple[slice, slice]:
+    """The cells that pixels are interpolated from, and the pixels counted from the first cell.
+
+    Args:
+        span: pixels along an axis.
+        length: of the axis, pixels.
+        cell: pixels along a side of a cell.
+        n_cells: along the axis.
+    """
+    pixels = range(length)[span]
+    first = min(max(int((pixels[0] + 0.5) / cell - 0.5), 0), n_cells - 1)
+    last = min(int((pixels[-1] + 0.5) / cell - 0.5) + 1, n_cells - 1)
+    shift = first * cell
+    return slice(first, last + 1), slice(pixels[0] - shift, pixels[-1] - shift + 1, pixels.step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -16,6 +16,7 @@ from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
 from carl.inference import Embedding
 from carl.io import LabelClass, default_classes
+from carl.learning.features import EVERYWHERE, Region
 from carl.learning.head import Head, fit_head
 from carl.learning.painted import painted_pixels
 from carl.learning.space import CARL_GROUPS, FeatureSpace
@@ -146,14 +147,35 @@ class Segmenter:
             CubeError: the cube has no usable values.
             Cancelled: by `progress`.
         """
+        (prediction,) = self.draw(cube, [EVERYWHERE], progress=progress)
+        progress(1.0, "Map ready")
+        return prediction
+
+    def draw(
+        self, cube: SpectralCube, regions: Iterable[Region], *, progress: Progress = no_progress
+    ) -> Iterator[Prediction]:
+        """The map of a cube piece by piece, each when it is asked for.
+
+        Args:
+            cube: of this camera or another.
+            regions: rows and columns of pixels; steps above 1 leave pixels out.
+            progress: told before the first piece; cancels by raising.
+
+        Yields:
+            the prediction of each region, as `predict` makes it of all pixels.
+
+        Raises:
+            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
+        """
         space, head = self._fitted()
         stack = _STORE.stack(
             cube, space, self.model, self.precision, self.speed, part(progress, 0.0, 0.9)
         )
         progress(0.9, "Drawing the map")
-        scores = stack.scores(*head.discriminant(stack.doubt))
-        progress(1.0, "Map ready")
-        return Prediction(scores, self.classes, stack.valid)
+        discriminant = head.discriminant(stack.doubt)
+        for region in regions:
+            valid = None if stack.valid is None else stack.valid[region]
+            yield Prediction(stack.scores(*discriminant, region), self.classes, valid)
 
     @property
     def report(self) -> dict[str, Any]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from threading import RLock
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Condition
+from typing import TypeVar
 
 from carl.cube import SpectralCube
-from carl.inference import Embedding, FeatureCache
-from carl.inference.cache import cube_key
+from carl.inference import Embedding, FeatureCache, cube_key
 from carl.learning.bank import FilterBank
 from carl.learning.features import FeatureStack
 from carl.learning.space import FeatureSpace
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _MOST_BANKS = 16
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at `progress` while another thread computes: it may want to cancel."""
 
 
 class FeatureStore:
@@ -30,7 +36,8 @@ class FeatureStore:
         self._max_bytes = max_bytes
         self._banks: OrderedDict[str, FilterBank] = OrderedDict()
         self._stacks: OrderedDict[tuple[FilterBank, str], FeatureStack] = OrderedDict()
-        self._lock = RLock()
+        self._running: set[object] = set()
+        self._lock = Condition()
 
     def fit(
         self,
@@ -68,28 +75,54 @@ class FeatureStore:
     def _bank(self, cubes: Sequence[SpectralCube], progress: Progress) -> FilterBank:
         keys = [cube_key(cube) for cube in cubes]
         joined = "|".join(keys)
-        with self._lock:
-            if joined not in self._banks:
-                bank, stacks = FilterBank.fit(cubes, progress)
+        with self._alone_with(joined, progress):
+            known = self._kept(self._banks, joined)
+            if known is not None:
+                return known
+            bank, stacks = FilterBank.fit(cubes, progress)
+            with self._lock:
                 self._banks[joined] = bank
                 for key, stack in zip(keys, stacks, strict=True):
                     self._keep((bank, key), stack)
                 if len(self._banks) > _MOST_BANKS:
                     self._banks.popitem(last=False)
-            self._banks.move_to_end(joined)
-            return self._banks[joined]
+            return bank
 
     def _bank_stack(
         self, bank: FilterBank, cube: SpectralCube, progress: Progress = no_progress
     ) -> FeatureStack:
         key = (bank, cube_key(cube))
-        with self._lock:
-            if key not in self._stacks:
-                stack = bank.stack(cube, progress)
+        with self._alone_with(key, progress):
+            known = self._kept(self._stacks, key)
+            if known is not None:
+                return known
+            stack = bank.stack(cube, progress)
+            with self._lock:
                 self._keep(key, stack)
-                return stack
-            self._stacks.move_to_end(key)
-            return self._stacks[key]
+            return stack
+
+    def _kept(self, kept: OrderedDict[K, V], key: K) -> V | None:
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+            return kept.get(key)
+
+    @contextmanager
+    def _alone_with(self, key: object, progress: Progress) -> Iterator[None]:
+        """While one thread computes something, others wait for it, but for nothing else."""
+        while True:
+            with self._lock:
+                if key not in self._running:
+                    self._running.add(key)
+                    break
+                self._lock.wait(_LOOK_EVERY)
+            progress(0.0, "Waiting for the same features, being computed already")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(key)
+                self._lock.notify_all()
 
     def _embed(
         self,

@@ -44,6 +44,23 @@ def test_scores_are_linear_in_the_features_at_every_pixel(height, width, cell):
     np.testing.assert_allclose(scores.reshape(-1, 4), expected, atol=1e-4)
 
 
+@settings(max_examples=60)
+@given(sizes, sizes, st.integers(1, 9), st.data())
+def test_scores_of_a_region_are_those_of_the_whole(height, width, cell, data):
+    features = stack(height, width, cell)
+    generator = np.random.default_rng(1)
+    weights, bias = generator.normal(size=(5, 4)), generator.normal(size=4)
+    spans = []
+    for length in (height, width):
+        start = data.draw(st.integers(0, length - 1))
+        stop = data.draw(st.integers(start + 1, length))
+        spans.append(slice(start, stop, data.draw(st.integers(1, 7))))
+    whole = features.scores(weights, bias)
+    np.testing.assert_allclose(
+        features.scores(weights, bias, tuple(spans)), whole[tuple(spans)], atol=1e-4
+    )
+
+
 def test_columns_name_the_groups():
     assert stack(4, 5, 2).columns() == {"fine": slice(0, 2), "coarse": slice(2, 5)}
 

@@ -217,3 +217,13 @@ def test_the_sample_from_twenty_pixels_a_class():
 
 def test_all_errors_are_ours():
     assert issubclass(LabelError, CarlError)
+
+
+def test_a_map_can_be_drawn_in_pieces_and_coarsely():
+    cube, truth = scene()
+    segmenter = Segmenter(None).fit(cube, strokes(truth))
+    whole = segmenter.predict(cube).labels
+    regions = [np.s_[::4, ::4], np.s_[10:30, 7:60]]
+    pieces = segmenter.draw(cube, regions)
+    for region, piece in zip(regions, pieces, strict=True):
+        np.testing.assert_array_equal(piece.labels, whole[region])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,55 @@ def test_what_does_not_fit_is_not_kept_but_given(calls):
         _, (stack,) = store.fit([cube(0)], None)
         assert stack.nbytes > 1000
     assert len(calls) == 3  # once when fitted, and once for each request after it was dropped
+
+
+def test_a_cube_does_not_wait_for_another(monkeypatch):
+    begun, go_on = Event(), Event()
+    look = bank._groups
+
+    def slow_with_the_first(of, *args):
+        if of.name == "cube 0":
+            begun.set()
+            assert go_on.wait(60)
+        return look(of, *args)
+
+    monkeypatch.setattr(bank, "_groups", slow_with_the_first)
+    store = FeatureStore()
+    thread = Thread(target=store.fit, args=([cube(0)], None))
+    thread.start()
+    assert begun.wait(60)
+
+    store.fit([cube(1)], None)
+
+    go_on.set()
+    thread.join()
+
+
+def test_two_who_ask_for_the_same_have_it_computed_once(calls, monkeypatch):
+    begun, go_on = Event(), Event()
+    look = bank._groups
+
+    def slow(*args):
+        begun.set()
+        assert go_on.wait(60)
+        return look(*args)
+
+    monkeypatch.setattr(bank, "_groups", slow)
+    store, waited = FeatureStore(), []
+
+    def waiting(fraction, message):
+        if "Waiting" in message:
+            waited.append(message)
+            go_on.set()
+
+    thread = Thread(target=store.fit, args=([cube(0)], None))
+    thread.start()
+    assert begun.wait(60)
+    store.fit([cube(0)], None, progress=waiting)
+    thread.join()
+
+    assert waited
+    assert calls == ["cube 0"]
 
 
 def test_the_oldest_go_first(calls):
