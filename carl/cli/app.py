@@ -16,6 +16,7 @@ import typer
 
 import carl
 from carl.cli.cameras import cameras
+from carl.cli.download import download
 from carl.cli.embed import embed
 from carl.cli.evaluate import evaluate
 from carl.cli.fit import fit
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    info, models, cameras, embed, fit, predict, evaluate, simulate, pretrain, import_,
+    info, models, download, cameras, embed, fit, predict, evaluate, simulate, pretrain, import_,
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; see `main`."""
     _quieten_libraries()
+    left = ""  # by a command that was interrupted
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals without µ and ×
@@ -91,8 +93,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `carl info cube.hdr | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (KeyboardInterrupt, typer.Abort):
-        status = _INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        status, left = _INTERRUPTED, str(stop)
     except Exception as error:
         if os.environ.get("CARL_DEBUG") == "1":
             traceback.print_exc()
@@ -100,7 +102,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(message)
         return status
     if status == _INTERRUPTED:
-        _complain("Interrupted: nothing was written.")
+        _complain(f"Interrupted: {left or 'nothing was written.'}")
     return status if isinstance(status, int) else 0
 
 

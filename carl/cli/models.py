@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from carl.cli.options import AsJson
 from carl.cli.terminal import show_json, show_table
+
+if TYPE_CHECKING:
+    from carl.model import ModelInfo
 
 
 def models(json: AsJson = False) -> None:
@@ -22,9 +26,15 @@ def models(json: AsJson = False) -> None:
             (
                 model.name + (" (default)" if model.default else ""),
                 model.parameters,
-                "trained" if model.trained else "UNTRAINED: random weights",
+                _weights(model),
                 model.description,
             )
             for model in known
         ],
     )
+
+
+def _weights(model: ModelInfo) -> str:
+    if model.trained:
+        return "trained"
+    return f"carl download {model.name}" if model.downloadable else "UNTRAINED: random weights"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from carl.model.device import device_label, resolve_device
     from carl.model.loading import build_model, load_model
     from carl.model.pretrained import load_public_weights
+    from carl.model.published import download_weights
     from carl.model.registry import ModelInfo, list_models
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ModelInfo",
     "build_model",
     "device_label",
+    "download_weights",
     "list_models",
     "load_model",
     "load_public_weights",
@@ -43,6 +45,7 @@ _HOME = {
     "build_model": "loading",
     "load_model": "loading",
     "load_public_weights": "pretrained",
+    "download_weights": "published",
     "read_checkpoint": "checkpoint",
     "read_model": "checkpoint",
     "save_model": "checkpoint",

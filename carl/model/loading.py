@@ -24,8 +24,8 @@ def load_model(
 ) -> CARL:
     """A network in eval mode, ready to use.
 
-    A named network whose trained weights are not installed comes with random weights, always the
-    same, and says so in `CARL.trained`. Nothing is ever fetched from the network.
+    A named network that has no trained weights comes with random ones, always the same, and says so
+    in `CARL.trained`. Nothing is ever downloaded here: `download_weights` does that when asked to.
 
     Args:
         name_or_path: a name from `list_models`, a file of ours, or one of the original's
@@ -34,7 +34,8 @@ def load_model(
         config: what an original checkpoint is made of: its JSON or YAML file, or what is in it.
 
     Raises:
-        ModelError: no such name or file, or the file is damaged or does not fit the configuration.
+        ModelError: no such name or file, its weights have to be downloaded first, or the file is
+            damaged or does not fit the configuration.
     """
     where = resolve_device(device)
     return _load(name_or_path, config).to(where).eval()
@@ -75,8 +76,7 @@ def _load(
     if config is not None:
         return read_checkpoint(path, config)
     if str(name_or_path) in NAMED_MODELS:
-        weights = weights_path(str(name_or_path))
-        return read_model(weights) if weights.is_file() else build_model(str(name_or_path))
+        return _load_named(str(name_or_path))
     if not path.is_file():
         raise ModelError(_unknown(name_or_path))
     if path.suffix.lower() in (".ckpt", ".pt", ".pth"):
@@ -85,6 +85,19 @@ def _load(
             "YAML) it was trained with."
         )
     return read_model(path)
+
+
+def _load_named(name: str) -> CARL:
+    weights, publication = weights_path(name), NAMED_MODELS[name].publication
+    if publication is None:
+        return read_model(weights) if weights.is_file() else build_model(name)
+    if not weights.is_file():
+        raise ModelError(
+            f"The weights of {name} are not on this machine: get them by 'carl download {name}'."
+        )
+    model = read_checkpoint(weights, NAMED_MODELS[name].config)
+    model.wavelength_range_um = publication.wavelength_range_um
+    return model
 
 
 def _unknown(name: str | Path) -> str:

@@ -1,10 +1,88 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 import torch
 
 from carl.model import CARL, CARLConfig
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+
+
+class FileServer:
+    """A web server on this machine that gives files as it is told to.
+
+    Attributes:
+        files: content by path.
+        redirects: addresses by path.
+        with_ranges: whether it sends the rest of a file when asked for it.
+        breaks_after: bytes of a body after which it closes the connection.
+        status: what it answers in place of a file, if not 200.
+        asked: path and Range of every request.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.with_ranges = True
+        self.breaks_after: int | None = None
+        self.status = 200
+        self.asked: list[tuple[str, str | None]] = []
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.address = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server._answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers["Range"]
+        self.asked.append((request.path, wanted))
+        content = self.files.get(request.path)
+        if request.path in self.redirects:
+            request.send_response(302)
+            request.send_header("Location", self.redirects[request.path])
+            request.end_headers()
+            return
+        if content is None or self.status != 200:
+            request.send_error(self.status if self.status != 200 else 404)
+            return
+        start = 0
+        if wanted and self.with_ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                request.send_error(416)
+                return
+            request.send_response(206)
+            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            request.send_response(200)
+        request.send_header("Content-Length", str(len(content) - start))
+        request.end_headers()
+        request.wfile.write(content[start:][: self.breaks_after])
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A web server on this machine."""
+    running = FileServer()
+    yield running
+    running.close()
 
 
 @pytest.fixture

@@ -43,7 +43,8 @@ def test_models_say_whether_they_are_trained(call, call_json):
     out = call("models")[1]
     for model in models:
         line = next(line for line in out.splitlines() if line.startswith(model["name"]))
-        assert ("UNTRAINED" in line) is not model["trained"]
+        told = "carl download" if model["downloadable"] else "UNTRAINED"
+        assert (told in line) is not model["trained"]
 
 
 def test_info(call, call_json, cube_path: Path):

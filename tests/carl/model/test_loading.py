@@ -25,7 +25,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", NAMED_MODELS)
 def test_named_networks_are_built_without_the_internet(name: str) -> None:
-    assert load_model(name, "cpu").name == name
+    assert build_model(name).name == name
+    if NAMED_MODELS[name].publication is None:
+        assert load_model(name, "cpu").name == name
+
+
+@pytest.mark.usefixtures("no_network")
+def test_weights_that_are_not_there_are_not_made_up() -> None:
+    with pytest.raises(ModelError, match="get them by 'carl download carl-small-satellite'"):
+        load_model("carl-small-satellite", "cpu")
 
 
 def test_untrained_networks_say_so_and_are_always_the_same(
