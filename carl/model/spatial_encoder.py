@@ -26,6 +26,7 @@ class SpatialEncoder(nn.Module):
 
     Attributes:
         embed_dim: D, channels of the map, in and out.
+        n_prefix: number of class and register tokens before the patches.
 
     Raises:
         ModelError: timm has no such backbone, or it is not a ViT or EVA.
@@ -43,7 +44,7 @@ class SpatialEncoder(nn.Module):
         self.rope = getattr(backbone, "rope", None)
         self.blocks = backbone.blocks[: config.depth]
         self._grid_size: tuple[int, int] = backbone.patch_embed.grid_size
-        self._n_prefix: int = backbone.num_prefix_tokens
+        self.n_prefix: int = backbone.num_prefix_tokens
         self._prefix_has_position = not backbone.no_embed_class
         self._rope_per_block: bool = getattr(backbone, "rope_mixed", False)
 
@@ -63,17 +64,52 @@ class SpatialEncoder(nn.Module):
         if visible is not None:
             features = features.masked_fill(~visible[:, None], 0.0)
             mask = self._attention_mask(visible, features.dtype)
-        x = self._with_positions(features.flatten(2).transpose(1, 2), (h, w))
-        rotary = None if self.rope is None else self.rope.get_embed(shape=(h, w))
-        for index, block in enumerate(self.blocks):
+        return self.patches(self.run_blocks(self.tokens(features), (h, w), mask=mask), (h, w))
+
+    def tokens(self, features: Tensor) -> Tensor:
+        """What enters the first block: prefix tokens and patches, with their positions.
+
+        Args:
+            features: (B, D, h, w).
+
+        Returns:
+            (B, prefix + h·w, D).
+        """
+        h, w = features.shape[2:]
+        return self._with_positions(features.flatten(2).transpose(1, 2), (h, w))
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        blocks: slice = slice(None),
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Pass tokens through some of the blocks.
+
+        Args:
+            x: (B, prefix + h·w, D).
+            grid: (h, w).
+            blocks: which; all by default.
+            mask: (B, 1, 1, prefix + h·w) to add to attention scores.
+
+        Returns:
+            tokens of the same shape.
+        """
+        rotary = None if self.rope is None else self.rope.get_embed(shape=grid)
+        for index in range(len(self.blocks))[blocks]:
             options: dict[str, Tensor] = {}
             if mask is not None:
                 options["attn_mask"] = mask
             if rotary is not None:
                 options["rope"] = rotary[index] if self._rope_per_block else rotary
-            x = block(x, **options)
-        patches: Tensor = x[:, self._n_prefix :]
-        return patches.transpose(1, 2).reshape(*features.shape[:2], h, w)
+            x = self.blocks[index](x, **options)
+        return x
+
+    def patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The map (B, D, h, w) of tokens (B, prefix + h·w, D)."""
+        patches = x[:, self.n_prefix :]
+        return patches.transpose(1, 2).reshape(len(x), -1, *grid)
 
     def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Prefix tokens before (B, h·w, D) patches, and the absolute position code added."""
@@ -86,7 +122,7 @@ class SpatialEncoder(nn.Module):
                 self.pos_embed,
                 new_size=list(grid),
                 old_size=list(self._grid_size),
-                num_prefix_tokens=self._n_prefix if self._prefix_has_position else 0,
+                num_prefix_tokens=self.n_prefix if self._prefix_has_position else 0,
             )
             if self._prefix_has_position:
                 x = torch.cat([*prefix, x], dim=1) + position
@@ -97,7 +133,7 @@ class SpatialEncoder(nn.Module):
 
     def _attention_mask(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
         """(B, 1, 1, prefix + h·w) to add to attention scores: 0, or -inf where a key is hidden."""
-        hidden = nn.functional.pad(~visible.flatten(1), (self._n_prefix, 0), value=False)
+        hidden = nn.functional.pad(~visible.flatten(1), (self.n_prefix, 0), value=False)
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         return mask.masked_fill(hidden, -torch.inf)[:, None, None]
 
