@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from carl.cli.options import AsJson, Camera, Device, Precision, Speed, Variable, Wavelengths
 from carl.cli.outputs import check_output
-from carl.cli.terminal import progress_line, show_facts, show_json
+from carl.cli.terminal import progress_line, show_facts, show_json, show_note
 
 
 def embed(
@@ -36,7 +37,6 @@ def embed(
     json: AsJson = False,
 ) -> None:
     """Write the features the network sees in a cube: arrays 'spatial' and 'spectral', (h, w, D)."""
-    import numpy as np
     from PIL import Image
 
     from carl.cli.inputs import open_cube_with_wavelengths
@@ -51,16 +51,19 @@ def embed(
     from carl.model import load_model
 
     network = load_model(model, device=device)
-    with progress_line() as progress:
-        embedding = inference.embed(
-            opened, network, precision=precision.value, speed=speed.value, progress=progress
+    with progress_line() as progress, _kept(inference.partial_folder(output)):
+        embedding = inference.embed_to_file(
+            opened,
+            network,
+            output,
+            precision=precision.value,
+            speed=speed.value,
+            progress=progress,
+            note=show_note,
         )
-    with ExitStack() as files:
-        temporaries = [files.enter_context(atomic_write(path)) for path in (output, pca) if path]
-        embedding.save(temporaries[0])
-        if pca is not None:
-            picture = np.rint(255 * embedding.pca(3)).astype(np.uint8)
-            Image.fromarray(picture).save(temporaries[1])
+    if pca is not None:
+        with atomic_write(pca) as temporary:
+            Image.fromarray(embedding.picture()).save(temporary)
     facts = {
         "output": str(output),
         "spatial": list(embedding.spatial.shape),
@@ -73,3 +76,20 @@ def embed(
         "fidelity": embedding.fidelity,
     }
     show_json(facts) if json else show_facts(facts)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Tell who interrupts the command where it goes on.
+
+    Raises:
+        Abort: interrupted, with something to go on from.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not folder.exists():
+            raise
+        raise typer.Abort(
+            f"what is finished is kept in {folder}, and the same command goes on from there."
+        ) from stop

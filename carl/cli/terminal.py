@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from carl.progress import Progress, no_progress
+from carl.progress import Progress, TimeLeft, no_progress
 
 _NUMBERS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")  # numbers, true, false, null
 _BAR_WIDTH = 24
@@ -31,6 +31,11 @@ def show_facts(facts: Mapping[str, object]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         typer.echo(f"{name:<{width}}  {value}")
+
+
+def show_note(sentence: str) -> None:
+    """Print something worth knowing on stderr, where it does not mix with results."""
+    typer.echo(sentence, err=True)
 
 
 def show_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -53,6 +58,7 @@ def progress_line() -> Iterator[Progress]:
         yield no_progress
         return
     last = -math.inf
+    time_left = TimeLeft()
 
     def draw(fraction: float, message: str) -> None:
         nonlocal last
@@ -61,7 +67,7 @@ def progress_line() -> Iterator[Progress]:
         last = time.monotonic()
         filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
         bar = "━" * filled + " " * (_BAR_WIDTH - filled)
-        sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}")
+        sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}{time_left.note(fraction)}")
         sys.stderr.flush()
 
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.inference.mosaic import Piece
+from carl.io import check_pixels
 from carl.model import CARL
 from carl.progress import Progress, no_progress
 from carl.spectra.missing import fill_missing
@@ -28,9 +29,10 @@ def normalisation(
     Raises:
         CubeError: no value of the cube is finite.
     """
-    mean, std = cube_statistics(cube, progress)
     if model.normalisation is not None:
+        check_pixels(cube.usable_bands())
         return model.normalisation
+    mean, std = cube_statistics(cube, progress)
     return mean, std if std > 0 else 1.0
 
 
@@ -88,21 +90,21 @@ class PatchReader:
         patches = block.reshape(y.size // size, size, x.size // size, size, n_bands)
         return np.ascontiguousarray(patches.transpose(4, 1, 0, 2, 3)).reshape(n_bands, size, -1)
 
-    def blocks(self, max_bytes: int) -> Iterator[tuple[slice, FloatArray]]:
-        """All strips from top to bottom, as many whole rows of patches at a time as fit.
+    def blocks(self, max_bytes: int) -> list[Piece]:
+        """The grid in pieces that are read at once, from top to bottom.
 
         Args:
-            max_bytes: size of a strip; at least one row of patches is read.
-
-        Yields:
-            rows of the patch grid, and their strip.
+            max_bytes: size of a strip of one of them. Whole rows of patches where one fits, since
+                that is what files keep together; at least one patch.
         """
         h, w = self.grid
-        row_bytes = 4 * self.cube.n_bands * self.patch_size**2 * w
-        step = max(1, max_bytes // row_bytes)
-        for start in range(0, h, step):
-            rows = slice(start, min(start + step, h))
-            yield rows, self.strip(rows)
+        patches = max(1, max_bytes // (4 * self.cube.n_bands * self.patch_size**2))
+        down, across = max(1, patches // w), min(patches, w)
+        return [
+            Piece(slice(top, min(top + down, h)), slice(left, min(left + across, w)))
+            for top in range(0, h, down)
+            for left in range(0, w, across)
+        ]
 
 
 def mirrored(positions: NDArray[np.intp], length: int) -> NDArray[np.intp]:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
-from carl.errors import CarlError
+from carl.errors import CarlError, OutputError
 from carl.files import atomic_write
-from carl.inference.blocks import PatchReader, normalisation
-from carl.inference.engine import Engine
-from carl.inference.pca import pca_picture
-from carl.inference.plan import check_wishes, make_plan
-from carl.inference.tiling import encode_in_tiles
-from carl.inference.turbo import BandGroups
-from carl.inference.workers import Workers
+from carl.inference.chunk_folder import ChunkFolder
+from carl.inference.identity import cube_key
+from carl.inference.mosaic import FloatMap, MemoryChunks
+from carl.inference.npz import write_npz
+from carl.inference.pca import colour_picture, pca_picture
+from carl.inference.pipeline import Pipeline
+from carl.inference.plan import check_wishes
+from carl.io.numpy_files import load_entry
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
-
-FloatMap = NDArray[np.float32]
-
-_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,10 @@ class Embedding:
         """Principal components of the spatial features as a picture, (H, W, N) in 0..1."""
         return pca_picture(self.spatial, self.shape, self.patch_size, n_components)
 
+    def picture(self) -> NDArray[np.uint8]:
+        """The same as colours to save: (H, W, 3), of a very large cube (h, w, 3)."""
+        return colour_picture(self.spatial, self.shape, self.patch_size)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` file: the arrays ``spatial`` and ``spectral``, facts as JSON.
 
@@ -72,21 +75,33 @@ class Embedding:
             OutputError: the file cannot be written.
         """
         facts = {name: getattr(self, name) for name in _FACTS}
+        arrays = {"spatial": self.spatial, "spectral": self.spectral}
+        blocks = {name: (values.shape, [values]) for name, values in arrays.items()}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, spatial=self.spatial, spectral=self.spectral, facts=json.dumps(facts))
+            write_npz(file, blocks, facts)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Embedding:
+    def load(cls, path: str | os.PathLike[str], *, mapped: bool = False) -> Embedding:
         """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            mapped: leave the features in the file and read them as they are asked for.
 
         Raises:
             CarlError: the file cannot be read or is something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                facts = json.loads(str(stored["facts"]))
-                facts["shape"] = tuple(facts["shape"])
-                return cls(spatial=stored["spatial"], spectral=stored["spectral"], **facts)
+            with ZipFile(path) as archive:
+                facts, spatial, spectral = (
+                    load_entry(archive, name, Path(path))
+                    for name in ("facts", "spatial", "spectral")
+                )
+            told = json.loads(str(facts))
+            told["shape"] = tuple(told["shape"])
+            if not mapped:
+                spatial, spectral = np.array(spatial), np.array(spectral)
+            return cls(spatial=spatial, spectral=spectral, **told)
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise CarlError(
                 f"{Path(path).name} is not a saved embedding: make one with carl embed."
@@ -124,48 +139,102 @@ def embed(
         CarlError: no such precision or speed, or not enough memory for a single patch.
         Cancelled: by `progress`.
     """
+    pipeline = Pipeline.of(cube, model)
+    chunks = MemoryChunks()
+    facts = pipeline.run(chunks, precision, speed, progress)
+    spatial, spectral = (each.read(chunks) for each in (pipeline.spatial, pipeline.spectral))
+    return Embedding(spatial=spatial, spectral=spectral, **facts)
+
+
+def embed_to_file(
+    cube: SpectralCube,
+    model: CARL,
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "auto",
+    speed: str = "exact",
+    progress: Progress = no_progress,
+    note: Callable[[str], None] = lambda _: None,
+) -> Embedding:
+    """As `embed`, into a file as `Embedding.save` writes it, in memory that the cube does not need.
+
+    Finished pieces are kept in a folder beside the file, named after it with ``.partial`` added,
+    until the file is complete. Whatever interrupts the work, the same call goes on from there and
+    comes to the same result; it starts anew when the cube, the model or the wishes have changed.
+
+    Args:
+        cube: with known wavelengths.
+        model: in eval mode, on the device to compute on.
+        path: the file; overwritten if it is there.
+        precision: as in `embed`.
+        speed: as in `embed`.
+        progress: told many times a second; cancels by raising.
+        note: told in a sentence what is done about an earlier run that was interrupted.
+
+    Returns:
+        the embedding, its features mapped from the file.
+
+    Raises:
+        WavelengthError, CubeError, CarlError, Cancelled: as `embed`.
+        CubeError: the cube changed on disk meanwhile; nothing is kept then.
+        OutputError: there is not enough space, or the file cannot be written.
+    """
     check_wishes(precision, speed)
-    cube = cube.usable_bands()
-    cube.require_wavelengths()
-    mean, std = normalisation(cube, model, part(progress, 0.0, 0.05))
-    reader = PatchReader(cube, model.patch_size, mean, std)
-    with Workers(next(model.parameters()).device) as workers:
-        progress(0.05, "Trying what can be left out")
-        plan = make_plan(reader, model, workers, precision, speed)
-        engine = Engine(model, plan.precision, workers)
+    pipeline = Pipeline.of(cube, model)
+    settings = {
+        "cube": cube_key(cube),
+        "model": f"{model.fingerprint} {model.normalisation}",
+        "precision": precision,
+        "speed": speed,
+        "device": next(model.parameters()).device.type,
+    }
+    with ChunkFolder(partial_folder(path), settings) as chunks:
+        try:
+            _tell(chunks, pipeline, note)
+            _check_space(chunks, pipeline)
+            facts = pipeline.run(chunks, precision, speed, part(progress, 0.0, 0.98))
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                progress(0.98, "Writing")
+                arrays = {
+                    name: ((*each.shape, model.embed_dim), each.strips(chunks, model.embed_dim))
+                    for name, each in (
+                        ("spatial", pipeline.spatial),
+                        ("spectral", pipeline.spectral),
+                    )
+                }
+                write_npz(file, arrays, facts)
+        finally:
+            if pipeline.watch.changed:
+                chunks.remove()
+        chunks.remove()
+    progress(1.0, "Written")
+    return Embedding.load(path, mapped=True)
 
-        def report(fraction: float, message: str) -> None:
-            progress(fraction, f"{message} ({engine.note})" if engine.note else message)
 
-        spectral = _spectral_map(reader, engine, plan.groups, part(report, 0.1, 0.9))
-        spatial = encode_in_tiles(engine.spatial, spectral, progress=part(report, 0.9, 1.0))
-    return Embedding(
-        spatial=spatial,
-        spectral=spectral,
-        shape=cube.shape[:2],
-        patch_size=model.patch_size,
-        model=model.name,
-        fingerprint=model.fingerprint,
-        precision=plan.precision,
-        speed="exact" if plan.groups is None else "turbo",
-        fidelity=plan.fidelity,
-    )
+def partial_folder(path: str | os.PathLike[str]) -> Path:
+    """Where `embed_to_file` keeps finished pieces until the file is complete."""
+    return Path(path).with_name(f"{Path(path).name}.partial")
 
 
-def _spectral_map(
-    reader: PatchReader, engine: Engine, groups: BandGroups | None, progress: Progress
-) -> FloatMap:
-    """(h, w, D) features of each patch alone, block by block."""
-    h, w = reader.grid
-    wavelengths = reader.cube.require_wavelengths() if groups is None else groups.wavelengths
-    maps: list[FloatMap] = []
-    for rows, strip in reader.blocks(_BLOCK_BYTES):
-        before = rows.start * w
+def _tell(chunks: ChunkFolder, pipeline: Pipeline, note: Callable[[str], None]) -> None:
+    if chunks.changed:
+        note(f"Starting anew: another {' and '.join(chunks.changed)} than in the run before.")
+    elif share := pipeline.done(chunks):
+        note(f"Continuing the run that was interrupted at {share:.0%}.")
 
-        def done(n_patches: int, before: int = before) -> None:
-            progress((before + n_patches) / (h * w), "Spectral features")
 
-        merged = strip if groups is None else groups.merge(strip)
-        features = engine.spectral(merged, wavelengths / 1000, done)
-        maps.append(features.reshape(rows.stop - rows.start, w, -1))
-    return np.concatenate(maps)
+def _check_space(chunks: ChunkFolder, pipeline: Pipeline) -> None:
+    """Make sure that pieces and file have room, before long work begins.
+
+    Raises:
+        OutputError: they have not.
+    """
+    height, width = pipeline.spectral.shape
+    file = 2 * 4 * height * width * pipeline.model.embed_dim
+    needed = pipeline.nbytes - chunks.nbytes + file
+    free = shutil.disk_usage(chunks.folder).free
+    if needed > free:
+        raise OutputError(
+            f"{chunks.folder.parent} has {free / 1e9:.1f} GB of free space and the features need "
+            f"{needed / 1e9:.1f} GB while they are computed: free some, or write to another disk."
+        )

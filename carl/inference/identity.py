@@ -63,13 +63,18 @@ class Watch:
         self._cube = cube
         self._stamps = file_stamps(cube)
 
+    @property
+    def changed(self) -> bool:
+        """Whether they have."""
+        return file_stamps(self._cube) != self._stamps
+
     def check(self) -> None:
         """Look at the files; takes microseconds.
 
         Raises:
             CubeError: they are not what they were.
         """
-        if file_stamps(self._cube) != self._stamps:
+        if self.changed:
             raise CubeError(
                 f"{self._cube.name} changed on disk while it was being read, so nothing computed "
                 "from it was kept: start again once the file is complete."

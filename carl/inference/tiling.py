@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.progress import Progress, no_progress
-
-FloatMap = NDArray[np.float32]
+from carl.inference.mosaic import FloatMap, Piece
 
 
 @dataclass(frozen=True)
@@ -36,34 +32,17 @@ class TileLayout:
             raise ValueError(f"2 × halo < overlap < size does not hold for {self}")
 
 
-def encode_in_tiles(
-    encode: Callable[[Iterable[FloatMap]], Iterable[FloatMap]],
-    features: FloatMap,
-    layout: TileLayout = TileLayout(),
-    progress: Progress = no_progress,
-) -> FloatMap:
-    """Encode a feature map tile by tile.
-
-    Args:
-        encode: maps tiles (t, u, D), as it asks for them, to (t, u, E), in order.
-        features: (h, w, D).
-        layout: of the tiles.
-        progress: told after every tile.
-
-    Returns:
-        (h, w, E) float32.
-    """
-    h, w, _ = features.shape
-    tiles = _tiles(h, w, layout)
-    encoded_tiles = encode(features[tile.rows, tile.columns] for tile in tiles)
-    result: FloatMap | None = None
-    for i, (tile, encoded) in enumerate(zip(tiles, encoded_tiles, strict=True)):
-        if result is None:
-            result = np.zeros((h, w, encoded.shape[-1]), np.float32)
-        result[tile.rows, tile.columns] += encoded * tile.weights[..., None]
-        progress((i + 1) / len(tiles), "Spatial features")
-    assert result is not None  # a grid has at least one tile
-    return result
+def tiles(h: int, w: int, layout: TileLayout = TileLayout()) -> list[Piece]:
+    """Tiles that cover a grid of h × w patches, row by row, and their weights."""
+    return [
+        Piece(
+            slice(top, top + down.size),
+            slice(left, left + across.size),
+            np.outer(down, across),
+        )
+        for top, down in tile_weights(h, layout)
+        for left, across in tile_weights(w, layout)
+    ]
 
 
 def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, FloatMap]]:
@@ -92,24 +71,6 @@ def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, FloatMap]]:
         windows.append((int(start), window))
         total[start : start + size] += window
     return [(at, (window / total[at : at + size]).astype(np.float32)) for at, window in windows]
-
-
-class _Tile(NamedTuple):
-    rows: slice
-    columns: slice
-    weights: FloatMap
-
-
-def _tiles(h: int, w: int, layout: TileLayout) -> list[_Tile]:
-    return [
-        _Tile(
-            slice(top, top + down.size),
-            slice(left, left + across.size),
-            np.outer(down, across),
-        )
-        for top, down in tile_weights(h, layout)
-        for left, across in tile_weights(w, layout)
-    ]
 
 
 def _ramp(size: int, layout: TileLayout) -> NDArray[np.float64]:

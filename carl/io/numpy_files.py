@@ -11,7 +11,6 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from carl.cube import LazyArray
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader
 from carl.io.variables import Variable, choose_cube, find_wavelengths
@@ -47,8 +46,8 @@ def _read_npz(path: Path, wanted: str | None) -> FileContents:
                 variables.append(Variable(entry.removesuffix(".npy"), shape, dtype.kind))
         cube = choose_cube(variables, wanted, path)
         listed = find_wavelengths(variables, cube)
-        data = _load_entry(archive, cube.name, path)
-        wavelengths = None if listed is None else _load_entry(archive, listed.name, path)
+        data = load_entry(archive, cube.name, path)
+        wavelengths = None if listed is None else load_entry(archive, listed.name, path)
     return FileContents(
         data=data,
         wavelengths=None if wavelengths is None else np.ravel(np.asarray(wavelengths)),
@@ -56,8 +55,18 @@ def _read_npz(path: Path, wanted: str | None) -> FileContents:
     )
 
 
-def _load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> LazyArray:
-    """One array of an archive: mapped where it is stored as it is, else decompressed."""
+def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
+    """One array of a .npz file: mapped where it is stored as it is, else decompressed.
+
+    Args:
+        archive: the opened file.
+        name: of the array.
+        path: the file.
+
+    Raises:
+        KeyError: there is no such array.
+        CubeError: it holds objects.
+    """
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as entry:
         _, _, dtype = _array_header(entry)

@@ -23,11 +23,22 @@ def test_blocks_are_the_padded_cube(height: int, width: int, patch_size: int, ro
     )
     expected = padded.reshape(h, patch_size, w, patch_size, 3).transpose(4, 1, 0, 2, 3)
     row_bytes = 4 * 3 * patch_size**2 * w
-    blocks = list(reader.blocks(rows * row_bytes + 1))
-    assert all(block.shape[2] <= rows * w * patch_size for _, block in blocks)
-    strip = np.concatenate([block for _, block in blocks], axis=2)
+    blocks = reader.blocks(rows * row_bytes + 1)
+    assert [(piece.rows.start, piece.columns) for piece in blocks] == [
+        (top, slice(0, w)) for top in range(0, h, rows)
+    ]
+    strip = np.concatenate([reader.strip(*piece[:2]) for piece in blocks], axis=2)
     np.testing.assert_allclose(strip, expected.reshape(3, patch_size, -1), atol=1e-6)
-    assert [span.start for span, _ in blocks] == list(range(0, h, rows))
+
+
+@given(h=st.integers(1, 9), w=st.integers(1, 9), patches=st.integers(0, 20))
+def test_however_wide_the_cube_blocks_are_small_and_cover_it(h: int, w: int, patches: int) -> None:
+    reader = PatchReader(SpectralCube(np.zeros((2 * h, 2 * w, 3)), np.arange(400.0, 403)), 2, 0, 1)
+    covered = np.zeros((h, w), int)
+    for piece in reader.blocks(patches * 4 * 3 * 4):
+        assert piece.size <= max(1, patches)
+        covered[piece.rows, piece.columns] += 1
+    assert (covered == 1).all()
 
 
 def test_a_strip_can_be_a_part_of_the_grid() -> None:

@@ -36,7 +36,7 @@ def as_the_model_sees_it(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.
 def test_the_blocks_add_up_to_the_forward_pass(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carl.inference.embedding._BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 10_000)
     embedding = embed(cube(), tiny_model, precision="float32")
     spatial, spectral = as_the_model_sees_it(cube().to_numpy(), tiny_model)
     np.testing.assert_allclose(embedding.spectral, spectral, atol=1e-4)
@@ -50,7 +50,7 @@ def test_the_blocks_add_up_to_the_forward_pass(
 def test_memory_holds_blocks_of_the_cube_never_the_cube(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carl.inference.embedding._BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 20_000)
     monkeypatch.setattr("carl.inference.blocks.cube_statistics", lambda *_: (0.0, 1.0))
     data = WatchedArray(cube(160, 40).to_numpy())
     embed(SpectralCube(data, NM), tiny_model)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from carl.inference.tiling import TileLayout, encode_in_tiles, tile_weights
+from carl.inference.mosaic import MemoryChunks, Mosaic
+from carl.inference.tiling import TileLayout, tile_weights, tiles
 
 LAYOUTS = st.builds(
     lambda halo, more, rest: TileLayout(2 * halo + more + rest, 2 * halo + more, halo),
@@ -16,6 +17,21 @@ LAYOUTS = st.builds(
     more=st.integers(1, 6),
     rest=st.integers(1, 10),
 )
+
+DEFAULT = TileLayout()
+
+
+def encode_in_tiles(
+    encode: Callable[[np.ndarray], np.ndarray],
+    features: np.ndarray,
+    layout: TileLayout = DEFAULT,
+) -> np.ndarray:
+    """(h, w, D) features encoded tile by tile, and blended."""
+    shape = features.shape[0], features.shape[1]
+    mosaic, chunks = Mosaic("tiles", shape, tiles(*shape, layout)), MemoryChunks()
+    for index, piece in enumerate(mosaic.pieces):
+        chunks[mosaic.key(index)] = encode(features[piece.rows, piece.columns])
+    return mosaic.read(chunks)
 
 
 @given(length=st.integers(1, 200), layout=LAYOUTS)
@@ -38,17 +54,17 @@ def test_tiles_are_the_whole_where_the_view_is_as_wide_as_the_halo(
         return ndimage.maximum_filter(features, (wide, wide, 1), mode="constant", cval=-9)
 
     features = np.random.default_rng(h * w).normal(size=(h, w, 2)).astype(np.float32)
-    tiled = encode_in_tiles(lambda tiles: map(look_around, tiles), features, layout)
+    tiled = encode_in_tiles(look_around, features, layout)
     np.testing.assert_allclose(tiled, look_around(features), atol=1e-5)
 
 
 def test_no_seam_where_every_tile_has_a_level_of_its_own() -> None:
     """Tiles that disagree, as a global attention makes them, must pass smoothly into each other."""
 
-    def level(tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        return (np.full_like(tile, i) for i, tile in enumerate(tiles))
-
-    blended = encode_in_tiles(level, np.zeros((48, 112, 1), np.float32))[0, :, 0]
+    levels = iter(range(9))
+    blended = encode_in_tiles(
+        lambda tile: np.full_like(tile, next(levels)), np.zeros((48, 112, 1), np.float32)
+    )[0, :, 0]
     assert blended[0] == 0
     assert blended[-1] == pytest.approx(2)
     assert np.abs(np.diff(blended)).max() < 0.25
@@ -56,27 +72,10 @@ def test_no_seam_where_every_tile_has_a_level_of_its_own() -> None:
 
 
 def test_a_small_grid_is_encoded_whole() -> None:
-    shapes = []
-
-    def encode(tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for tile in tiles:
-            shapes.append(tile.shape)
-            yield tile
-
-    encode_in_tiles(encode, np.ones((48, 31, 2), np.float32))
-    assert shapes == [(48, 31, 2)]
-
-
-def test_progress_ends_at_one() -> None:
-    told: list[float] = []
-    encode_in_tiles(
-        lambda tiles: tiles,
-        np.ones((20, 20, 1), np.float32),
-        TileLayout(8, 4, 1),
-        lambda share, _: told.append(share),
-    )
-    assert told == sorted(told)
-    assert told[-1] == 1
+    (tile,) = tiles(48, 31)
+    assert tile[:2] == (slice(0, 48), slice(0, 31))
+    assert tile.weights is not None
+    assert (tile.weights == 1).all()
 
 
 @pytest.mark.parametrize("wrong", [(8, 8, 1), (8, 4, 2), (8, 4, -1)])
