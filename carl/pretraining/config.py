@@ -116,7 +116,7 @@ class PretrainConfig:
         start: weights to start from: "random", "public" (timm and DINOv2, downloaded if need be),
             or a network in a file of ours.
         objective: "ssl" (CARL-SSL), "mae" (masked autoencoder) or "statistics" (local spectral
-            statistics).
+            statistics of all bands, and the truth of simulated scenes).
         loss: of CARL-SSL: "vicreg" or "intl".
         crop: side of the crops, pixels; a multiple of the patch size.
         batch_size: crops per device and pass.
@@ -197,8 +197,8 @@ class PretrainConfig:
             )
 
     @property
-    def moments_of(self) -> int | None:
-        """Side of the patches whose moments the objective needs, pixels; None if it needs none."""
+    def described_patch(self) -> int | None:
+        """Side of the patches the objective wants described, pixels; None if it wants none."""
         return self.network.patch_size if self.objective == "statistics" else None
 
     @property

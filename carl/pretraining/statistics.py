@@ -21,6 +21,8 @@ from torch import Generator, Tensor, nn
 
 from carl.errors import CarlError
 from carl.model.carl import CARL
+from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, known_error
+from carl.pretraining.truth import TruthHeads
 from carl.spectra.resample import interpolation_matrix
 
 RANGES_NM = ((400.0, 760.0), (800.0, 2300.0))
@@ -36,8 +38,8 @@ _WHITE = 2.0
 """White is taken to be so many standard deviations above the mean of an image."""
 _SIGMAS = (0.0, 0.75, 1.5, 2.5)
 """Sizes of the neighbourhoods, in patches; 0 is the patch itself."""
-_LEAST_VARIANCE = 1e-6
-_MEMORY = 0.99
+_ALONE = 0.5
+"""Weight of what is told from a patch alone."""
 
 
 def patch_moments(
@@ -101,25 +103,35 @@ class StatisticsOutput(NamedTuple):
         spatial: (B, T, h, w) statistics of all neighbourhoods, from the spatial features.
         spectral: (B, 2·N_COMPONENTS, h, w) those of the patch alone, from the spectral features.
         target: (B, T, h, w), the first 2·N_COMPONENTS those of the patch; NaN where unknown.
+        spatial_truth: (B, N_TRUTHS, h, w) of simulated scenes, from the spatial features.
+        spectral_truth: the same, from the spectral features.
+        truth: as it is; NaN where unknown.
     """
 
     spatial: Tensor
     spectral: Tensor
     target: Tensor
+    spatial_truth: Tensor
+    spectral_truth: Tensor
+    truth: Tensor
 
 
 class StatisticsLoss(NamedTuple):
     """The loss of one step.
 
     Attributes:
-        total: sum of both.
+        total: sum of all, what is told from the patch alone at half weight.
         spatial: smooth L1 error of the statistics of all neighbourhoods, each of variance 1.
         spectral: that of the statistics of patches, from the patch alone.
+        parameters: smooth L1 error of the parameters of simulated scenes, each of variance 1.
+        regions: cross-entropy of their regions.
     """
 
     total: Tensor
     spatial: Tensor
     spectral: Tensor
+    parameters: Tensor
+    regions: Tensor
 
 
 @dataclass(frozen=True)
@@ -150,28 +162,18 @@ class CARLStatistics(nn.Module):
     Args:
         student: the network to train.
         masking: how patches are hidden.
-        hidden_dim: width of the perceptron on the spatial features.
     """
 
-    mean: Tensor
-    variance: Tensor
-    count: Tensor
-
-    def __init__(
-        self, student: CARL, masking: StatisticsMasking | None = None, hidden_dim: int = 384
-    ) -> None:
+    def __init__(self, student: CARL, masking: StatisticsMasking | None = None) -> None:
         super().__init__()
         self.student = student
         self.masking = masking or StatisticsMasking()
         d, n_targets = student.embed_dim, 2 * N_COMPONENTS * len(_SIGMAS)
-        self.from_spatial = nn.Sequential(
-            nn.LayerNorm(d), nn.Linear(d, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, n_targets)
-        )
-        # From the patch alone a linear map has to do, so that the features themselves are telling.
+        # Linear maps have to do, so that the features themselves are telling.
+        self.from_spatial = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, n_targets))
         self.from_spectral = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * N_COMPONENTS))
-        self.register_buffer("mean", torch.zeros(n_targets))
-        self.register_buffer("variance", torch.ones(n_targets))
-        self.register_buffer("count", torch.zeros(n_targets))
+        self.scale = RunningScale(n_targets)
+        self.truth = TruthHeads(d)
 
     def draw_masks(self, image: Tensor, generator: Generator | None = None) -> HiddenPatches:
         """Masks for one step on images (B, C, H, W), on their device."""
@@ -180,15 +182,21 @@ class CARLStatistics(nn.Module):
         return self.masking(len(image), grid, generator).to(image.device)
 
     def forward(
-        self, image: Tensor, wavelengths_um: Tensor, masks: HiddenPatches, moments: Tensor
+        self,
+        image: Tensor,
+        wavelengths_um: Tensor,
+        masks: HiddenPatches,
+        moments: Tensor,
+        truth: Tensor,
     ) -> StatisticsOutput:
-        """Statistics as told by the network, and as they are.
+        """Statistics and the truth of scenes as told by the network, and as they are.
 
         Args:
             image: (B, C, H, W), normalised.
             wavelengths_um: (C,) or (B, C) in µm.
             masks: of this step.
             moments: (B, 2·N_COMPONENTS, h, w) of `patch_moments`.
+            truth: (B, N_TRUTHS, h, w) of `carl.pretraining.truth.patch_truth`.
 
         Raises:
             ModelError: the image is not of that shape.
@@ -199,35 +207,33 @@ class CARLStatistics(nn.Module):
             image, wavelengths_um, patches_per_chunk=len(image) * n_patches
         )
         among_others = self.student.spatial_features(features, masks.visible)
+        spatial_truth, spectral_truth = self.truth(among_others, features)
         return StatisticsOutput(
             self.from_spatial(among_others.movedim(1, -1)).movedim(-1, 1),
             self.from_spectral(features.movedim(1, -1)).movedim(-1, 1),
             neighbourhood_statistics(moments),
+            spatial_truth,
+            spectral_truth,
+            truth,
         )
 
     def loss(self, output: StatisticsOutput) -> StatisticsLoss:
         """The loss of one step's output; in training it also moves the scales of the targets."""
-        target = output.target.float()
+        target, truth = output.target.float(), output.truth.float()
         if self.training:
-            self._follow(target)
-        scaled = (target - self.mean[:, None, None]) / self.variance.sqrt()[:, None, None]
-        spatial = _known_error(output.spatial.float(), scaled)
+            self.scale.follow(target)
+            self.truth.follow(truth)
+        scaled = self.scale(target)
+        spatial = known_error(output.spatial.float(), scaled)
         n = output.spectral.shape[1]
-        spectral = _known_error(output.spectral.float(), scaled[:, :n])
-        return StatisticsLoss(spatial + 0.5 * spectral, spatial, spectral)
-
-    @torch.no_grad()
-    def _follow(self, target: Tensor) -> None:
-        """Move mean and variance of every statistic towards those of a batch that knows it."""
-        values = target.movedim(1, 0).flatten(1)
-        known = values.isfinite().all(dim=1)
-        self.count += known
-        rate = torch.maximum(1 / self.count.clamp_min(1), torch.tensor(1 - _MEMORY)) * known
-        values = torch.where(known[:, None], values, self.mean[:, None])
-        self.mean += rate * (values.mean(dim=1) - self.mean)
-        spread = (values - self.mean[:, None]).square().mean(dim=1)
-        self.variance += rate * (spread - self.variance)
-        self.variance.clamp_min_(_LEAST_VARIANCE)
+        spectral = known_error(output.spectral.float(), scaled[:, :n])
+        parameters, regions = self.truth.error(output.spatial_truth.float(), truth)
+        parameters_alone, regions_alone = self.truth.error(output.spectral_truth.float(), truth)
+        return StatisticsLoss(
+            spatial + parameters + regions
+            + _ALONE * (spectral + parameters_alone + regions_alone),
+            spatial, spectral, parameters, regions,
+        )  # fmt: skip
 
 
 def neighbourhood_statistics(moments: Tensor) -> Tensor:
@@ -242,7 +248,7 @@ def neighbourhood_statistics(moments: Tensor) -> Tensor:
     statistics = []
     for sigma in _SIGMAS:
         first, second = _blurred(moments, sigma).chunk(2, dim=1)
-        variance = (second - first.square()).clamp_min(_LEAST_VARIANCE)
+        variance = (second - first.square()).clamp_min(LEAST_VARIANCE)
         statistics += [first, 0.5 * variance.log()]
     return torch.cat(statistics, dim=1)
 
@@ -261,10 +267,3 @@ def _blurred(maps: Tensor, sigma: float) -> Tensor:
         return F.conv2d(rows, kernel.view(1, 1, 1, -1), padding=(0, radius)).view_as(values)
 
     return sums(maps) / sums(torch.ones_like(maps[:1, :1]))
-
-
-def _known_error(told: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 error over the targets that are known; 0 if none is."""
-    known = target.isfinite()
-    error = F.smooth_l1_loss(told, torch.where(known, target, told.detach()), reduction="sum")
-    return error / known.sum().clamp_min(1)

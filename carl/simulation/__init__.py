@@ -14,11 +14,12 @@ from carl.simulation.camera import (
     tabulated_camera,
 )
 from carl.simulation.resampled import covered, simulate_camera
-from carl.simulation.scene import KINDS, PARAMETERS, Scene, render, simulate_scene
+from carl.simulation.scene import KINDS, PARAMETERS, REGIONS, Scene, render, simulate_scene
 
 __all__ = [
     "KINDS",
     "PARAMETERS",
+    "REGIONS",
     "Acquisition",
     "Scene",
     "SimulatedCamera",

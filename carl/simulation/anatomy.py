@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 _SHARES = ("oxygenation", "water", "fat", "rayleigh")
 _AMOUNTS = ("blood", "bilirubin", "melanin", "scatter")
-_VESSEL_KINDS: Final[dict[str, Range]] = {"artery": (0.9, 1.0), "vein": (0.35, 0.75)}
+VESSELS: Final[dict[str, Range]] = {"artery": (0.9, 1.0), "vein": (0.35, 0.75)}
 """Vessels that may be seen, and how much oxygen their blood carries."""
 _LEAST_VESSEL = 0.4
 """A pixel is labelled as vessel where light crosses this share of a trunk's diameter."""
@@ -98,7 +98,7 @@ def organ_anatomy(generator: Generator, shape: Shape) -> Anatomy:
         where = 1 / (1 + np.exp(-4 * smooth_fields(generator, 1, shape, 14 * size)[0]))
         maps["oxygenation"] *= 1 - np.float32(generator.uniform(0.3, 0.9)) * where
     labels = regions + np.uint8(1)
-    for kind, oxygenation in _VESSEL_KINDS.items():
+    for kind, oxygenation in VESSELS.items():
         if generator.random() < 0.6:
             visible = _add_vessels(generator, maps, oxygenation, size)
             names.append(kind)
@@ -114,7 +114,7 @@ def skin_anatomy(generator: Generator, shape: Shape) -> Anatomy:
     names = ["skin"]
     if generator.random() < 0.5:
         # Deep veins are dim and blurred: their shadow, not their blood, reaches the surface.
-        shadow = _add_vessels(generator, maps, _VESSEL_KINDS["vein"], size, strength=(0.01, 0.06))
+        shadow = _add_vessels(generator, maps, VESSELS["vein"], size, strength=(0.01, 0.06))
         names.append("vein")
         labels[shadow > _LEAST_VESSEL] = len(names)
     if generator.random() < 0.5:

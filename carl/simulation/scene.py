@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.simulation.acquisition import Acquisition, capture, random_acquisition
-from carl.simulation.anatomy import Anatomy, organ_anatomy, skin_anatomy
+from carl.simulation.anatomy import ORGANS, VESSELS, Anatomy, organ_anatomy, skin_anatomy
 from carl.simulation.camera import SimulatedCamera
 from carl.simulation.fields import Shape, smooth_fields, voronoi_regions
-from carl.simulation.histology import section_anatomy
+from carl.simulation.histology import COMPARTMENTS, section_anatomy
 from carl.simulation.materials import MATERIALS, material_spectrum
 from carl.simulation.tissue import (
     SECTION_PARAMETERS,
@@ -30,6 +30,15 @@ Kind = Literal["organ", "skin", "section", "land"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARAMETERS: Final = tuple(dict.fromkeys((*TISSUE_PARAMETERS, *SECTION_PARAMETERS)))
 """All truth maps of a scene; see `carl.simulation.tissue` for their units."""
+
+_OBJECTS: Final = ("metal", "cloth")
+REGIONS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "organ": (*ORGANS, *VESSELS, *_OBJECTS),
+    "skin": ("skin", "vein", "mole"),
+    "section": tuple(COMPARTMENTS),
+    "land": tuple(MATERIALS),
+}
+"""The kinds of regions there can be in each kind of scene."""
 
 _KIND_SHARES = (0.45, 0.15, 0.15, 0.25)
 _STAINS_END_NM = 720.0
@@ -172,7 +181,7 @@ def _add_object(
     generator: Generator, anatomy: Anatomy, image: FloatArray, camera: SimulatedCamera
 ) -> Anatomy:
     """Lay a strip of metal or cloth across the image; what is below it is no longer known."""
-    name = str(generator.choice(("metal", "cloth")))
+    name = str(generator.choice(_OBJECTS))
     height, width = anatomy.labels.shape
     turn = generator.uniform(0, np.pi)
     rows, columns = np.arange(height)[:, None] - height / 2, np.arange(width) - width / 2

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
@@ -138,6 +140,23 @@ def random_crop(
     """
     rows, columns = (_positions(length, size, random) for length in values.shape[:2])
     return values[np.ix_(rows, columns)]
+
+
+def random_zoom(limits: tuple[float, float], random: np.random.Generator) -> float:
+    """A magnification between the limits; halving is as likely as doubling."""
+    low, high = limits
+    return low if low == high else float(np.exp(random.uniform(np.log(low), np.log(high))))
+
+
+def resized(crop: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """(S', S', C) as (size, size, C), interpolated linearly, or averaged where it shrinks."""
+    if crop.shape[0] == size:
+        return crop
+    image = torch.from_numpy(np.ascontiguousarray(crop)).movedim(-1, 0)[None]
+    image = F.interpolate(
+        image, (size, size), mode="bilinear", align_corners=False, antialias=crop.shape[0] > size
+    )
+    return image[0].movedim(0, -1).contiguous().numpy()
 
 
 def random_turn(crop: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:

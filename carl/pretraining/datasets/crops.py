@@ -13,11 +13,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from carl.errors import CarlError, CubeError
-from carl.pretraining.datasets.augment import BandChoice, Bands, random_crop, random_turn
+from carl.pretraining.datasets.augment import (
+    BandChoice,
+    Bands,
+    random_crop,
+    random_turn,
+    random_zoom,
+    resized,
+)
 from carl.pretraining.datasets.images import Images, View, Window
 from carl.pretraining.datasets.mixing import BatchPlan
 from carl.pretraining.randomness import Stream, generator
 from carl.pretraining.statistics import patch_moments
+from carl.pretraining.truth import patch_truth
 from carl.spectra.missing import fill_missing
 
 _TRIES = 10
@@ -35,6 +43,7 @@ class Source:
         bands: which bands a batch shows.
         fill_gaps: fill values that are missing, even where the file does not declare it.
         weight: share of the batches, up to a factor.
+        zoom: least and greatest magnification of crops.
     """
 
     name: str
@@ -42,6 +51,7 @@ class Source:
     bands: BandChoice
     fill_gaps: bool
     weight: float
+    zoom: tuple[float, float] = (1.0, 1.0)
 
 
 class Batch(NamedTuple):
@@ -55,6 +65,7 @@ class Batch(NamedTuple):
         files: that the crops are from.
         moments: (B, M, S/P, S/P) of `carl.pretraining.statistics.patch_moments`, from all bands of
             the images; None where they are not asked for.
+        truth: (B, N_TRUTHS, S/P, S/P) of `carl.pretraining.truth.patch_truth`; None likewise.
     """
 
     image: Tensor
@@ -63,6 +74,23 @@ class Batch(NamedTuple):
     name: str
     files: tuple[str, ...]
     moments: Tensor | None = None
+    truth: Tensor | None = None
+
+
+class _Crop(NamedTuple):
+    """A crop and what is known about it.
+
+    Attributes:
+        image: (S, S, C') normalised values of the bands shown.
+        values: (S, S, C) of all bands, as they are.
+        truth: (S, S, N_TRUTHS), or None.
+        window: that it is from.
+    """
+
+    image: NDArray[np.float32]
+    values: NDArray[np.float32]
+    truth: NDArray[np.float32] | None
+    window: Window
 
 
 class Crops(Dataset["Batch | CarlError"]):
@@ -75,16 +103,16 @@ class Crops(Dataset["Batch | CarlError"]):
         sources: all cameras of all sets.
         size: S, pixels.
         seed: of the run.
-        moments_of: side in pixels of the patches whose moments are asked for; None for none.
+        patch_size: P of the patches whose moments and truth are asked for; None for neither.
     """
 
     def __init__(
-        self, sources: Sequence[Source], size: int, seed: int, moments_of: int | None = None
+        self, sources: Sequence[Source], size: int, seed: int, patch_size: int | None = None
     ) -> None:
         self._sources = sources
         self._size = size
         self._seed = seed
-        self._moments_of = moments_of
+        self._patch_size = patch_size
 
     def __getitem__(self, plan: BatchPlan) -> Batch | CarlError:
         """The batch of a plan, or what is wrong with its files."""
@@ -92,29 +120,29 @@ class Crops(Dataset["Batch | CarlError"]):
         random = generator(self._seed, Stream.BANDS, plan.position)
         view = source.images.for_batch(random)
         bands = source.bands.draw(view.wavelengths, random)
-        crops, files, moments = [], [], []
+        crops, files, moments, truths = [], [], [], []
         try:
             for number, item in enumerate(plan.items, start=plan.first):
                 random = generator(self._seed, Stream.CROP, plan.position, number)
-                crop, window, whole = self._crop(source, view, item, bands, random)
-                crops.append(crop)
-                files.append(window.name)
-                if self._moments_of is not None:
-                    moments.append(self._moments(whole, view.wavelengths, window))
+                crop = self._crop(source, view, item, bands, random)
+                crops.append(crop.image)
+                files.append(crop.window.name)
+                if self._patch_size is not None:
+                    moments.append(self._moments(crop, view.wavelengths, self._patch_size))
+                    truths.append(patch_truth(crop.truth, self._size, self._patch_size))
         except CarlError as error:
             return CubeError(f"The set '{source.name}': {error}")
         image = torch.from_numpy(np.stack(crops)).movedim(-1, 1).contiguous()
         wavelengths_um = torch.as_tensor(bands.wavelengths / 1000, dtype=torch.float32)
-        told = torch.from_numpy(np.stack(moments)) if moments else None
-        return Batch(image, wavelengths_um, plan.position, source.name, tuple(files), told)
+        told = [torch.from_numpy(np.stack(each)) if each else None for each in (moments, truths)]
+        return Batch(image, wavelengths_um, plan.position, source.name, tuple(files), *told)
 
     def _moments(
-        self, whole: NDArray[np.float32], wavelengths: NDArray[np.float64], window: Window
+        self, crop: _Crop, wavelengths: NDArray[np.float64], patch_size: int
     ) -> NDArray[np.float32]:
-        assert self._moments_of is not None
-        values = whole.copy()
+        values = crop.values.copy()
         fill_missing(values, wavelengths)
-        return patch_moments(values, wavelengths, window.mean, window.std, self._moments_of)
+        return patch_moments(values, wavelengths, crop.window.mean, crop.window.std, patch_size)
 
     def _crop(
         self,
@@ -123,25 +151,29 @@ class Crops(Dataset["Batch | CarlError"]):
         item: int,
         bands: Bands,
         random: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], Window, NDArray[np.float32]]:
-        """A crop of an item; of another item where there is little to see.
-
-        Returns:
-            (S, S, C') normalised values of the bands shown, the window it is from, and (S, S, C)
-            values of all bands as they are.
-        """
+    ) -> _Crop:
+        """A crop of an item; of another item where there is little to see."""
         for _ in range(_TRIES):
-            window = view.read(item, self._size, random)
-            whole = random_crop(window.values, self._size, random)
-            crop = bands.of(whole)
-            known = float(np.isfinite(crop).mean())
+            zoom = random_zoom(source.zoom, random)
+            side = self._size if zoom == 1 else max(1, round(self._size / zoom))
+            window = view.read(item, side, random)
+            n_bands = window.values.shape[2]
+            known_of = [window.values] if window.truth is None else [window.values, window.truth]
+            whole = random_crop(np.concatenate(known_of, axis=2), side, random)
+            whole = resized(whole, self._size)
+            image = bands.of(whole[..., :n_bands])
+            known = float(np.isfinite(image).mean())
             if known < 1 and not (source.fill_gaps or window.gaps_declared):
-                return crop, window, whole  # to be found by `check_batch`, which names the set
+                # To be found by `check_batch`, which names the set.
+                return _Crop(image, whole[..., :n_bands], None, window)
             if window.std > 0 and known >= _LEAST_KNOWN:
-                crop = (crop - np.float32(window.mean)) / np.float32(window.std)
-                fill_missing(crop, bands.wavelengths)
-                both = random_turn(np.concatenate([crop, whole], axis=2), random)
-                return both[..., : crop.shape[2]], window, both[..., crop.shape[2] :]
+                image = (image - np.float32(window.mean)) / np.float32(window.std)
+                fill_missing(image, bands.wavelengths)
+                turned = random_turn(np.concatenate([image, whole], axis=2), random)
+                image, values, truth = np.split(
+                    turned, [image.shape[2], image.shape[2] + n_bands], axis=2
+                )
+                return _Crop(image, values, truth if truth.shape[2] else None, window)
             item = int(random.integers(len(source.images)))
         raise CubeError(
             f"{window.name} and {_TRIES - 1} other images hold hardly any values, or the same "

@@ -25,6 +25,7 @@ class Window:
         std: of the whole image, all bands together.
         gaps_declared: whether the file itself says that values are missing.
         name: of the file, for messages.
+        truth: (h, w, N_TRUTHS) of `carl.pretraining.truth.scene_truth`; None if nothing is known.
     """
 
     values: FloatArray
@@ -32,6 +33,7 @@ class Window:
     std: float
     gaps_declared: bool
     name: str
+    truth: FloatArray | None = None
 
 
 class View(Protocol):

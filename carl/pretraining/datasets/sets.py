@@ -53,6 +53,7 @@ class SetConfig:
         bands: fewest and most bands that a batch shows; all by default.
         contiguous: share of the batches that show neighbouring bands.
         other_cameras: share of the batches seen through the filters of a random other camera.
+        zoom: least and greatest magnification of crops, for structures of all sizes.
         missing: what to do with values that are missing although the file does not declare it:
             stop, or fill them from neighbouring bands.
         options: of its kind.
@@ -64,12 +65,18 @@ class SetConfig:
     bands: tuple[int, int] | None = None
     contiguous: float = 0.0
     other_cameras: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
     missing: Literal["error", "fill"] = "error"
     options: SetOptions | None = None
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise CarlError(f"The weight of the set '{self.name}' is {self.weight}: it must be >0.")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise CarlError(
+                f"The zoom of the set '{self.name}' is {list(self.zoom)}: give the least and the "
+                "greatest magnification, above 0."
+            )
         _ = self.band_choice  # which complains of what does not fit
 
     @property
@@ -120,6 +127,7 @@ class SetConfig:
                 self.band_choice,
                 self.missing == "fill",
                 self.weight * len(images) / n_items,
+                self.zoom,
             )
             for images in cameras
         ]

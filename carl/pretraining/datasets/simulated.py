@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from carl.errors import CarlError
 from carl.pretraining.datasets.images import Images, Window
+from carl.pretraining.truth import scene_truth
 from carl.simulation import KINDS, SimulatedCamera, random_camera, simulate_scene
 from carl.simulation.camera import RANGE_NM
 
@@ -104,4 +105,4 @@ class SeenScenes:
         values[..., ~scene.cube.good_bands] = np.nan
         known = values[np.isfinite(values)]
         mean, std = float(known.mean(dtype=np.float64)), float(known.std(dtype=np.float64))
-        return Window(values, mean, std, True, scene.cube.name)
+        return Window(values, mean, std, True, scene.cube.name, scene_truth(scene))

@@ -15,6 +15,7 @@ from carl.pretraining.statistics import (
     neighbourhood_statistics,
     patch_moments,
 )
+from carl.pretraining.truth import N_TRUTHS
 
 NM = np.linspace(420, 740, 9)
 
@@ -96,21 +97,23 @@ def test_hidden_patches_are_a_share():
         StatisticsMasking(1.0)
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     values = np.stack([crop(seed) for seed in range(3)])
     moments = np.stack([patch_moments(each, NM, 0.5, 0.25, 4) for each in values])
     image = torch.from_numpy(values[..., ::2]).movedim(-1, 1)
-    return image, torch.from_numpy(NM[::2] / 1000).float(), torch.from_numpy(moments)
+    wavelengths = torch.from_numpy(NM[::2] / 1000).float()
+    unknown = torch.full((3, N_TRUTHS, 4, 4), torch.nan)
+    return image, wavelengths, torch.from_numpy(moments), unknown
 
 
 def test_the_loss_falls_and_reaches_every_weight():
-    objective = CARLStatistics(tiny_network(), hidden_dim=32)
-    image, wavelengths, moments = batch()
+    objective = CARLStatistics(tiny_network())
+    image, wavelengths, moments, truth = batch()
     masks = objective.draw_masks(image, torch.Generator().manual_seed(0))
     optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     losses = []
     for _ in range(80):
-        loss = objective.loss(objective(image, wavelengths, masks, moments))
+        loss = objective.loss(objective(image, wavelengths, masks, moments, truth))
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
@@ -123,13 +126,11 @@ def test_the_loss_falls_and_reaches_every_weight():
 
 def test_targets_have_variance_one_once_followed():
     objective = CARLStatistics(tiny_network())
-    image, wavelengths, moments = batch()
-    output = objective(image, wavelengths, objective.draw_masks(image), moments)
+    image, wavelengths, moments, truth = batch()
+    output = objective(image, wavelengths, objective.draw_masks(image), moments, truth)
     objective.loss(output)
     known = output.target.isfinite().all(dim=(0, 2, 3))
-    scaled = (output.target - objective.mean[:, None, None]) / objective.variance.sqrt()[
-        :, None, None
-    ]
+    scaled = objective.scale(output.target)
     torch.testing.assert_close(scaled[:, known].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
     torch.testing.assert_close(
         scaled[:, known].square().mean(dim=(0, 2, 3)),
@@ -137,17 +138,19 @@ def test_targets_have_variance_one_once_followed():
         atol=1e-2,
         rtol=0,
     )
-    before = objective.mean.clone()
+    before = objective.scale.mean.clone()
     objective.eval()
     objective.loss(output)
-    torch.testing.assert_close(objective.mean, before)
+    torch.testing.assert_close(objective.scale.mean, before)
 
 
 def test_a_batch_that_shows_no_known_range_teaches_nothing():
     objective = CARLStatistics(tiny_network())
-    image, wavelengths, moments = batch()
+    image, wavelengths, moments, truth = batch()
     unknown = torch.full_like(moments, torch.nan)
-    loss = objective.loss(objective(image, wavelengths, objective.draw_masks(image), unknown))
+    loss = objective.loss(
+        objective(image, wavelengths, objective.draw_masks(image), unknown, truth)
+    )
     loss.total.backward()
     assert float(loss.total) == 0
     assert all(float(each.grad.abs().sum()) == 0 for each in objective.student.parameters())

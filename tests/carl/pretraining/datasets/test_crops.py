@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,14 @@ from carl.pretraining.datasets.augment import (
     SomeBands,
     random_crop,
     random_turn,
+    random_zoom,
+    resized,
 )
 from carl.pretraining.datasets.crops import Batch, Crops, Source, check_batch
 from carl.pretraining.datasets.images import OneCamera, Window
 from carl.pretraining.datasets.mixing import BatchPlan
 from carl.pretraining.datasets.simulated import SimulatedOptions
+from carl.pretraining.truth import N_PARAMETERS, N_TRUTHS
 
 NM = np.array([700.0, 500, 600, 400, 650, 550, 450, 750])
 
@@ -191,3 +195,44 @@ def test_simulated_scenes_are_seen_by_a_camera_a_batch() -> None:
         assert not torch.equal(found.image[0], found.image[1])
     again = batch(source(scenes[0]), position=3)
     assert torch.equal(again.image, seen[3].image)
+
+
+def test_zoom_magnifies_within_its_limits() -> None:
+    random = np.random.default_rng(0)
+    zooms = [random_zoom((0.5, 4.0), random) for _ in range(200)]
+    assert 0.5 <= min(zooms) < 0.6
+    assert 3.5 < max(zooms) <= 4
+    assert random_zoom((1.0, 1.0), random) == 1
+    slopes = []
+    for position in range(20):
+        found = batch(replace(source(), zoom=(0.5, 4.0)), position=position)
+        assert found.image.shape == (2, 8, 8, 8)
+        steps = torch.stack([found.image.diff(dim=d).abs().amax(dim=(1, 2, 3)) for d in (2, 3)])
+        slopes += steps.amax(dim=0).tolist()  # 0.01 a row of the image, over its deviation of 10
+    assert 1e-3 / 4 <= min(slopes) < 0.5e-3
+    assert 1.3e-3 < max(slopes) <= 2.2e-3
+
+
+def test_resized_keeps_means_and_lines() -> None:
+    rows, columns = np.indices((12, 12), dtype=np.float32)
+    ramp = np.stack([rows, columns], axis=2)
+    for size in (5, 24):
+        small = resized(ramp, size)
+        assert small.shape == (size, size, 2)
+        np.testing.assert_allclose(small.mean(axis=(0, 1)), 5.5, atol=1e-4)
+        np.testing.assert_allclose(small[..., 0], small[..., 1].T, atol=1e-5)
+    assert resized(ramp, 12) is ramp
+
+
+def test_crops_of_scenes_come_with_their_truth() -> None:
+    scenes = SimulatedOptions(("section",), (3, 8), (400, 700)).open()
+    crops = Crops([source(scenes[0])], size=8, seed=0, patch_size=4)
+    found = crops[BatchPlan(0, 0, (0, 1), 0)]
+    assert isinstance(found, Batch)
+    assert found.truth is not None
+    assert found.truth.shape == (2, N_TRUTHS, 2, 2)
+    torch.testing.assert_close(found.truth[:, N_PARAMETERS:].sum(dim=1), torch.ones(2, 2, 2))
+    silent = Crops([source()], size=8, seed=0, patch_size=4)[BatchPlan(0, 0, (0, 1), 0)]
+    assert isinstance(silent, Batch)
+    assert silent.truth is not None
+    assert silent.truth.isnan().all()
