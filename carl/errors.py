@@ -33,3 +33,7 @@ class OutputError(CarlError):
 
 class Cancelled(CarlError):  # noqa: N818 - an outcome, not a mistake
     """The user called the work off."""
+
+
+class CarlWarning(UserWarning):
+    """What a user should know although the work goes on; one sentence, like an error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -15,6 +16,7 @@ from typing import Annotated
 import typer
 
 import carl
+from carl.cli.cache import cache
 from carl.cli.cameras import cameras
 from carl.cli.download import download
 from carl.cli.embed import embed
@@ -26,7 +28,7 @@ from carl.cli.models import models
 from carl.cli.predict import predict
 from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate
-from carl.errors import CarlError
+from carl.errors import CarlError, CarlWarning
 
 _BAD_INPUT, _DEFECT, _INTERRUPTED = 2, 1, 130  # exit statuses
 
@@ -39,7 +41,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    info, models, download, cameras, embed, fit, predict, evaluate, simulate, pretrain, import_,
+    info, models, download, cache, cameras, embed, fit, predict, evaluate, simulate, pretrain,
+    import_,
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),
@@ -71,12 +74,14 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status.
 
-    0: done. 1: a defect of this program. 2: something the user can mend. 130: interrupted. All but
-    0 print one line on stderr; with ``CARL_DEBUG=1`` in the environment a traceback precedes it.
+    0: done. 1: a defect of this program. 2: something the user can mend. 130: interrupted, from the
+    keyboard or by SIGTERM. All but 0 print one line on stderr; with ``CARL_DEBUG=1`` in the
+    environment a traceback precedes it.
 
     Args:
         arguments: as typed after ``carl``; those of the process by default.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(arguments))
 
 
@@ -133,4 +138,6 @@ def _quieten_libraries() -> None:
     """Keep stderr for what the user has to read: warnings of libraries are for developers."""
     if os.environ.get("CARL_DEBUG") != "1":
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", CarlWarning)
+        warnings.showwarning = lambda message, *_, **__: _complain(str(message))
         logging.getLogger().addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""Embeddings in memory, so that nothing is computed twice."""
+"""Embeddings in memory and on disk, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from threading import Condition
 
 from carl.cube import SpectralCube
 from carl.inference.embedding import Embedding, embed
+from carl.inference.feature_folder import FeatureFolder
 from carl.inference.identity import cube_key
 from carl.model import CARL
-from carl.progress import Progress, no_progress
+from carl.progress import Progress, no_progress, part
 
+_LOOKING = 0.02
+"""Share of the time that goes into looking for features on disk; about, where there are none."""
 _LOOK_EVERY = 0.1
 """Seconds between two looks at `progress` while another thread computes: it may want to cancel."""
 
@@ -20,10 +23,12 @@ class FeatureCache:
 
     Args:
         max_bytes: of features to keep. One embedding larger than that is returned but not kept.
+        folder: where embeddings are looked for and kept beyond this process; None for nowhere.
     """
 
-    def __init__(self, max_bytes: int = 1 << 30) -> None:
+    def __init__(self, max_bytes: int = 1 << 30, folder: FeatureFolder | None = None) -> None:
         self._max_bytes = max_bytes
+        self._folder = folder
         self._kept: OrderedDict[str, Embedding] = OrderedDict()
         self._running: set[str] = set()
         self._changed = Condition()
@@ -37,7 +42,7 @@ class FeatureCache:
         speed: str = "exact",
         progress: Progress = no_progress,
     ) -> Embedding:
-        """As `carl.inference.embed`, from memory where it is known.
+        """As `carl.inference.embed`, from memory or disk where it is known.
 
         Of several threads that ask for the same, one computes and the others wait; if it fails or
         is cancelled, one of the others takes over.
@@ -55,7 +60,7 @@ class FeatureCache:
                 self._changed.wait(_LOOK_EVERY)
             progress(0.0, "Waiting for the same features, being computed already")
         try:
-            embedding = embed(cube, model, precision=precision, speed=speed, progress=progress)
+            embedding = self._find_or_embed(cube, model, precision, speed, progress)
             self._keep(key, embedding)
             return embedding
         finally:
@@ -73,6 +78,19 @@ class FeatureCache:
         """Memory the kept features take, in bytes."""
         with self._changed:
             return sum(embedding.nbytes for embedding in self._kept.values())
+
+    def _find_or_embed(
+        self, cube: SpectralCube, model: CARL, precision: str, speed: str, progress: Progress
+    ) -> Embedding:
+        if self._folder is None or not self._folder.is_used:
+            return embed(cube, model, precision=precision, speed=speed, progress=progress)
+        place = self._folder.place(cube, model, precision, speed, part(progress, 0.0, _LOOKING))
+        embedding = self._folder.get(place)
+        if embedding is None:
+            rest = part(progress, _LOOKING, 1.0)
+            embedding = embed(cube, model, precision=precision, speed=speed, progress=rest)
+            self._folder.put(place, embedding)
+        return embedding
 
     def _keep(self, key: str, embedding: Embedding) -> None:
         with self._changed:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from carl.cube import SpectralCube
 from carl.inference import Embedding, FeatureCache, cube_key
+from carl.inference.feature_folder import FeatureFolder
 from carl.learning.bank import FilterBank
 from carl.learning.features import FeatureStack
 from carl.learning.space import FeatureSpace
@@ -32,7 +33,7 @@ class FeatureStore:
     """
 
     def __init__(self, max_bytes: int = 3 << 30) -> None:
-        self.embeddings = FeatureCache(max_bytes // 4)
+        self.embeddings = FeatureCache(max_bytes // 4, FeatureFolder())
         self._max_bytes = max_bytes
         self._banks: OrderedDict[str, FilterBank] = OrderedDict()
         self._stacks: OrderedDict[tuple[FilterBank, str], FeatureStack] = OrderedDict()

@@ -1,0 +1,92 @@
+"""Embeddings on disk, for the next time a cube is opened and for other windows."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+
+from carl import __version__
+from carl.cube import SpectralCube
+from carl.errors import CarlWarning, OutputError
+from carl.folders import features_folder
+from carl.inference.content import content_key
+from carl.inference.embedding import Embedding
+from carl.inference.identity import Watch
+from carl.model import CARL
+from carl.progress import Progress
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the embedding of a cube belongs.
+
+    Attributes:
+        key: of the embedding.
+        watch: of the files of the cube since before the key was computed.
+    """
+
+    key: str
+    watch: Watch
+
+
+class FeatureFolder:
+    """The embeddings used last by all programs, in the folder that `features_folder` names."""
+
+    def __init__(self) -> None:
+        self._has_complained = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything may be kept at all."""
+        return features_folder().max_bytes > 0
+
+    def place(
+        self, cube: SpectralCube, model: CARL, precision: str, speed: str, progress: Progress
+    ) -> Place:
+        """Where the embedding of a cube belongs; reads all of its pixels.
+
+        Beside the content of the cube, the place depends on all that its features depend on: the
+        network, its normalisation, precision and speed, the kind of device (which decides what
+        the precision "auto" means), and the version of this program.
+
+        Raises:
+            CubeError: the cube cannot be read.
+            Cancelled: by `progress`.
+        """
+        watch = Watch(cube)
+        ingredients = (
+            __version__,
+            content_key(cube, progress),
+            model.fingerprint,
+            repr(model.normalisation),
+            precision,
+            speed,
+            next(model.parameters()).device.type,
+        )
+        return Place(hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40], watch)
+
+    def get(self, place: Place) -> Embedding | None:
+        """The embedding, if it is there and sound; what is damaged is removed."""
+        folder = features_folder()
+        path = folder.find(place.key)
+        if path is None:
+            return None
+        try:
+            return Embedding.load(path)
+        except Exception:  # readers of archives raise almost anything on damaged ones
+            folder.drop(place.key)
+            return None
+
+    def put(self, place: Place, embedding: Embedding) -> None:
+        """Keep an embedding, unless its cube has changed. If it cannot be written, say so once."""
+        if place.watch.changed:
+            return
+        try:
+            features_folder().add(place.key, embedding.nbytes, embedding.save)
+        except OutputError as error:
+            if not self._has_complained:
+                self._has_complained = True
+                warnings.warn(
+                    f"Features are not kept for the next time: {error}", CarlWarning, stacklevel=2
+                )

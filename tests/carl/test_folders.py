@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections import namedtuple
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from carl.errors import CarlError, OutputError
+from carl.folders import BoundedFolder, features_folder, weights_folder
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds that pass from one use of a file to the next, whatever the file system resolves."""
+    touch, ticks = os.utime, count()
+
+    def later(path: Path) -> None:
+        touch(path, ns=(0, next(ticks) * 10**9))
+
+    monkeypatch.setattr(os, "utime", later)
+
+
+def put(folder: BoundedFolder, key: str, n_bytes: int = 100) -> bool:
+    """Put in a file, used just now."""
+    added = folder.add(key, n_bytes, lambda path: path.write_bytes(bytes(n_bytes)) and None)
+    folder.find(key)
+    return added
+
+
+def keys(folder: BoundedFolder) -> set[str]:
+    return {path.stem for path in folder.path.iterdir()}
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_was_not_used_for_the_longest_time_is_dropped(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path / "f", 300)
+    for key in "abc":
+        assert put(folder, key)
+    assert folder.find("a") == tmp_path / "f" / "a.npz"
+    put(folder, "d")
+    assert keys(folder) == {"a", "c", "d"}
+    assert (len(folder), folder.nbytes) == (3, 300)
+    put(folder, "e", 150)
+    assert keys(folder) == {"d", "e"}
+    assert folder.find("a") is None
+
+
+def test_it_never_holds_more_than_it_may_not_even_while_writing(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path / "f", 300)
+    for key in "abc":
+        put(folder, key)
+
+    def write(path: Path) -> None:
+        path.write_bytes(bytes(200))
+        assert sum(each.stat().st_size for each in folder.path.iterdir()) <= 300
+
+    folder.add("d", 200, write)
+    assert folder.nbytes <= 300
+
+
+def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path / "f", 300)
+    put(folder, "a")
+    assert not put(folder, "b", 301)
+    assert keys(folder) == {"a"}
+    assert not put(BoundedFolder(tmp_path / "none", 0), "a", 1)
+    assert not (tmp_path / "none").exists()
+
+
+def test_it_is_emptied_and_may_be_missing(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path / "f", 300)
+    assert (len(folder), folder.nbytes, folder.find("a")) == (0, 0, None)
+    folder.clear()
+    put(folder, "a")
+    folder.drop("a")
+    folder.drop("a")
+    put(folder, "b")
+    folder.clear()
+    assert keys(folder) == set()
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    folder = BoundedFolder(tmp_path / "f", 300)
+    with pytest.raises(OutputError, match="No space left"):
+        folder.add("a", 100, fail)
+    assert keys(folder) == set()
+
+
+def test_what_a_killed_program_left_behind_is_removed(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path, 300)
+    old, new = tmp_path / ".a-0.npz", tmp_path / ".b-0.npz"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    put(folder, "c")
+    folder.clear()
+    assert list(tmp_path.iterdir()) == [new]
+    assert folder.nbytes == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = BoundedFolder(tmp_path / "f", 300)
+    put(folder, "a")
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+
+
+def test_folders_are_where_carl_home_says(carl_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert weights_folder() == carl_home / "weights"
+    assert features_folder().path == carl_home / "features"
+    monkeypatch.delenv("CARL_HOME")
+    for path in (weights_folder(), features_folder().path):
+        assert path.is_absolute()
+        assert "napari-carl" in path.parts
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("0", 0), ("1000", 1000), ("4GB", 4 * 10**9), (" 1.5 mb ", 1_500_000), ("2k", 2000)],
+)
+def test_the_size_is_chosen(monkeypatch: pytest.MonkeyPatch, text: str, n_bytes: int) -> None:
+    monkeypatch.setenv("CARL_CACHE", text)
+    assert features_folder().max_bytes == n_bytes
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "4 GB or so"])
+def test_what_is_no_size_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CARL_CACHE", text)
+    with pytest.raises(CarlError, match="CARL_CACHE"):
+        features_folder()
+
+
+@pytest.mark.parametrize(("free", "n_bytes"), [(10**12, 4 * 10**9), (10**9, 10**8), (0, 0)])
+def test_by_default_most_of_the_disk_stays_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, n_bytes: int
+) -> None:
+    usage = namedtuple("usage", "total used free")(10**12, 0, free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert BoundedFolder(tmp_path / "not" / "yet").max_bytes == n_bytes
