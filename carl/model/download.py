@@ -30,6 +30,7 @@ from carl.progress import Progress, no_progress
 _BLOCK = 1 << 18
 _PATIENCE = 30
 """Seconds without a sign of life from the server."""
+_SHORT_PATIENCE = 5
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _CHECKSUM = re.compile(r"(md5|sha256|sha512):([0-9a-f]{32,128})")
 
@@ -100,6 +101,17 @@ def read_small(url: str, *, most_bytes: int = 1 << 20) -> bytes:
     if len(content) > most_bytes:
         raise ModelError(f"{url} is not what it should be: it is far too large.")
     return content
+
+
+def is_reachable(url: str) -> bool:
+    """Whether a server answers at all, within a few seconds."""
+    try:
+        build_opener().open(Request(url, method="HEAD"), timeout=_SHORT_PATIENCE).close()
+    except HTTPError:
+        return True
+    except (URLError, HTTPException, OSError):
+        return False
+    return True
 
 
 def _fetch_rest(remote: RemoteFile, part: Path, progress: Progress) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
+from huggingface_hub import constants
 from torch import Tensor
 
 from carl.errors import ModelError
 from carl.model.carl import CARL
+from carl.model.download import is_reachable
 from carl.model.spatial_encoder import create_backbone
 
 _LOG = logging.getLogger(__name__)
@@ -23,6 +27,9 @@ _DINOV2 = {
 
 def load_public_weights(model: CARL) -> None:
     """Give the blocks of both encoders public weights, in place.
+
+    What is not in timm's cache yet is downloaded, with the progress, resumption and checksums of
+    the Hugging Face hub.
 
     The spatial encoder takes those of its backbone. The spectral encoder takes the blocks of the
     DINOv2 ViT of its width, with the joint layer for queries, keys and values split in three; for
@@ -71,7 +78,8 @@ def split_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _download(name: str, create: Any) -> Any:
     """What `create` gives, or one error whichever of the many ways a download can fail in."""
     try:
-        return create()
+        with _no_retries_offline():
+            return create()
     except ModelError:
         raise
     except Exception as error:
@@ -79,3 +87,14 @@ def _download(name: str, create: Any) -> Any:
             f"The public weights of {name} are not on this machine and cannot be downloaded: "
             "connect it to the internet once, or start from random weights."
         ) from error
+
+
+@contextmanager
+def _no_retries_offline() -> Iterator[None]:
+    """Where the hub is out of reach, look into its cache at once, not after a minute of tries."""
+    wanted = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = wanted or not is_reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = wanted

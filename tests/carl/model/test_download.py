@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from carl.errors import Cancelled, ModelError, OutputError
-from carl.model.download import RemoteFile, download, read_small
+from carl.model.download import RemoteFile, download, is_reachable, read_small
 
 CONTENT = os.urandom(3 << 20)
 
@@ -228,3 +228,11 @@ def test_small_files_must_be_small(server: Any) -> None:
     assert read_small(f"{server.address}/small") == b"12345"
     with pytest.raises(ModelError, match="too large"):
         read_small(f"{server.address}/small", most_bytes=4)
+
+
+def test_a_server_that_answers_anything_is_reachable(server: Any) -> None:
+    server.files["/there"] = b"1"
+    assert is_reachable(f"{server.address}/there")
+    assert is_reachable(f"{server.address}/not-there")
+    server.close()
+    assert not is_reachable(server.address)

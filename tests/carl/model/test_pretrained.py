@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from torch import nn
 
 from carl.errors import ModelError
-from carl.model import CARLConfig, build_model
+from carl.model import CARLConfig, build_model, pretrained
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
 SMALL = {"embed_dim": 24, "num_heads": 2, "depth": 2}
@@ -32,6 +36,7 @@ def public(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return network
 
     monkeypatch.setattr(timm, "create_model", fetch)
+    monkeypatch.setattr(pretrained, "is_reachable", lambda _: True)
     return given
 
 
@@ -84,5 +89,20 @@ def test_one_error_when_they_cannot_be_had(
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setattr(pretrained, "is_reachable", lambda _: True)
     with pytest.raises(ModelError, match="eva02_tiny_patch14_224"):
         build_model(config(384), pretrained=True)
+
+
+def test_nothing_is_tried_for_long_where_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretrained, "is_reachable", lambda _: False)
+    started = Mock(side_effect=AssertionError("the network was used"))
+    monkeypatch.setattr(socket, "getaddrinfo", started)
+    with pytest.raises(ModelError, match="connect it to the internet once"):
+        build_model(config(384), pretrained=True)
+    assert not started.called
+    assert not constants.HF_HUB_OFFLINE
