@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from psygnal import Signal
 
 from napari_carl.layers import ViewerLayers
+from napari_carl.mapping import Sight
 from napari_carl.session import Session
 from napari_carl.steps import describe_shown
 from napari_carl.strokes import StrokeTools
@@ -99,6 +101,40 @@ class Pointer:
         if layers is not None:
             row, column = layers.image.world_to_data(event.position)[-2:]
             self.moved.emit(round(row), round(column))
+
+
+class SightFollower:
+    """Tells the session what of its cube is seen, so that this is worked on first."""
+
+    def __init__(self, viewer: Viewer, session: Session, layers: ViewerLayers) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._layers = layers
+        camera, canvas = viewer.scene.camera, viewer.canvas
+        self._emitters = (camera.events.zoom, camera.events.center, canvas.events.size)
+        for emitter in self._emitters:
+            emitter.connect(self._on_moved)
+        session.cube_changed.connect(self._on_moved)
+
+    def close(self) -> None:
+        """Stop following."""
+        for emitter in self._emitters:
+            emitter.disconnect(self._on_moved)
+
+    def _on_moved(self, event: Any = None) -> None:
+        layers, camera = self._layers.current, self._viewer.scene.camera
+        if layers is None:
+            self._session.sight = None
+            return
+        scale, translate = layers.image.scale[-2:], layers.image.translate[-2:]
+        half = np.array(self._viewer.canvas.size) / camera.zoom / 2
+        centre = np.array(camera.center[-2:])
+        corners = (np.array([centre - half, centre + half]) - translate) / scale
+        first, last = np.clip(corners.round().astype(int), 0, layers.cube.shape[:2])
+        step = max(1, int(1 / (camera.zoom * float(scale.max()))))
+        rows, columns = zip(first.tolist(), last.tolist(), strict=True)
+        seen = rows[0] < rows[1] and columns[0] < columns[1]
+        self._session.sight = Sight(rows, columns, step) if seen else None
 
 
 class Keys:

@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
-from napari_carl.canvas import CanvasText, Keys, Pointer
+from napari_carl.canvas import CanvasText, Keys, Pointer, SightFollower
 from napari_carl.jobs import ThreadRunner, notify
 from napari_carl.layers import ViewerLayers
 from napari_carl.panels.annotate import AnnotatePanel
@@ -27,7 +27,7 @@ from napari_carl.strokes import StrokeTools
 if TYPE_CHECKING:
     import napari.viewer
 
-_PAUSE_MS = 400
+_PAUSE_MS = 250
 """Without a stroke for so long, the map follows."""
 _MIN_WIDTH = 330
 _CURSOR_MS = 40
@@ -43,6 +43,7 @@ class Assembly:
         self.layers = ViewerLayers(viewer, self.session)
         self.tools = StrokeTools(self.layers, self.session)
         self.pointer = Pointer(viewer, self.layers)
+        self._sight = SightFollower(viewer, self.session, self.layers)
         self._text = CanvasText(viewer, self.session, self.layers)
         self._keys = Keys(viewer, self.session, self.layers, self.tools)
         self._is_closed = False
@@ -54,9 +55,10 @@ class Assembly:
             return
         self._is_closed = True
         self.runner.close()
-        for part in (self._keys, self._text, self.pointer, self.tools, self.layers):
+        for part in (self._keys, self._text, self._sight, self.pointer, self.tools, self.layers):
             part.close()
-        for emitter in (self.session, self.session.tasks, self.session.classes):
+        session = self.session
+        for emitter in (session, session.tasks, session.classes, session.network, session.exports):
             disconnect_all(emitter)
 
     def abandon(self, *_: Any) -> None:
@@ -151,9 +153,9 @@ class CarlDock(QWidget):
         for signal in (
             session.cube_changed,
             session.strokes_changed,
-            session.features_changed,
+            session.network.changed,
             session.learned_changed,
-            session.exported_changed,
+            session.exports.changed,
             session.tasks.changed,
         ):
             signal.connect(self._refresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Thread
 from time import monotonic
 from typing import Any
@@ -14,7 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from carl.errors import Cancelled, CarlError
 from carl.progress import Progress
-from napari_carl.tasks import Task
+from napari_carl.tasks import Give, Task
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ _LONGEST_STANDSTILL = 3.0
 @dataclass(eq=False)
 class _Job:
     task: Task
-    run: Callable[[Progress], Any]
+    run: Callable[[Progress, Give], Any]
+    arrived: Callable[[Any], None]
     finished: Callable[[Any], None]
     failed: Callable[[BaseException], None]
     progressed: Callable[[float, str], None]
@@ -44,6 +46,7 @@ class ThreadRunner(QObject):
 
     # Queued by Qt to the thread this object lives in, the GUI thread.
     _ended = Signal(object, object, object)  # _Job, result, exception or None
+    _given = Signal(object, object)  # _Job, what it has ready
     _reported = Signal(object, float, str)  # _Job, share done, what is being done
 
     def __init__(self) -> None:
@@ -54,13 +57,15 @@ class ThreadRunner(QObject):
         self._nobody_learns = Event()
         self._nobody_learns.set()
         self._ended.connect(self._on_ended)
+        self._given.connect(self._on_given)
         self._reported.connect(self._on_reported)
 
     def start(
         self,
         task: Task,
-        job: Callable[[Progress], Any],
+        job: Callable[[Progress, Give], Any],
         *,
+        arrived: Callable[[Any], None],
         finished: Callable[[Any], None],
         failed: Callable[[BaseException], None],
         progressed: Callable[[float, str], None],
@@ -68,7 +73,7 @@ class ThreadRunner(QObject):
         """Run `job` in a thread; the callables are called on the GUI thread."""
         if self._is_closed:
             return
-        new = _Job(task, job, finished, failed, progressed)
+        new = _Job(task, job, arrived, finished, failed, progressed)
         if task in self._running:
             self._running[task][0].cancelled.set()
             self._waiting[task] = new
@@ -107,7 +112,7 @@ class ThreadRunner(QObject):
     def _work(self, job: _Job) -> None:
         """In the worker's thread."""
         try:
-            result = job.run(self._progress_of(job))
+            result = job.run(self._progress_of(job), partial(self._given.emit, job))
         except BaseException as error:
             self._ended.emit(job, None, error)
         else:
@@ -132,6 +137,10 @@ class ThreadRunner(QObject):
     def _on_reported(self, job: _Job, fraction: float, message: str) -> None:
         if not job.cancelled.is_set() and not self._is_closed:
             job.progressed(fraction, message)
+
+    def _on_given(self, job: _Job, piece: Any) -> None:
+        if not job.cancelled.is_set() and not self._is_closed:
+            job.arrived(piece)
 
     def _on_ended(self, job: _Job, result: Any, error: BaseException | None) -> None:
         if self._is_closed:

@@ -71,6 +71,7 @@ class ViewerLayers:
         session.view_changed.connect(self._on_view)
         session.picture_changed.connect(self._on_picture)
         session.learned_changed.connect(self._on_learned)
+        session.map_sharpened.connect(self._on_learned)
         session.classes.changed.connect(self._on_classes)
 
     def take_in_present(self) -> None:
@@ -248,13 +249,16 @@ class ViewerLayers:
         layers, learned = self.current, self._session.learned
         if layers is None or learned is None:
             return
-        labels = learned.prediction.labels
-        if layers.map is None:
-            layers.map = self._new_labels(layers, "map", labels, MAP_OPACITY)
+        labels, shown = learned.labels, layers.map
+        if shown is None:
+            layers.map = self._new_labels(layers, "map", labels.copy(), MAP_OPACITY)
             layers.map.editable = False
             self._place(layers, layers.map)
+        elif (shown.data.shape, shown.data.dtype) == (labels.shape, labels.dtype):
+            np.copyto(shown.data, labels)  # in place: nothing flickers, and it is much quicker
+            shown.refresh(extent=False)
         else:
-            layers.map.data = labels
+            shown.data = labels.copy()
 
     def _place(self, layers: CubeLayers, layer: Layer) -> None:
         """Add a layer above those of its cube that belong below it; the selection stays."""

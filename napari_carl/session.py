@@ -6,29 +6,29 @@ runner, see `napari_carl.tasks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.progress import Progress
-from carl.wavelengths import Camera, camera, cameras, parse_range, read_wavelength_table
-from napari_carl import work
+from napari_carl import mapping, work
 from napari_carl.classes import ClassTable
+from napari_carl.exports import Exports
+from napari_carl.mapping import Learned, Sight
+from napari_carl.network import Network
 from napari_carl.state import FineTuning, View
 from napari_carl.tasks import Runner, Task, Tasks
-from napari_carl.work import ClassSpectrum, Features, Labels, Learned, Picture, Tune
+from napari_carl.work import ClassSpectrum, Labels, Picture, Tune
 
 if TYPE_CHECKING:
     from carl.learning.finetune import FineTuneResult
-    from carl.model import CARL
 
 
 class Session:
@@ -40,7 +40,8 @@ class Session:
         cubes: the cubes in the viewer, in order of arrival.
         cube: the one that is worked on, or None.
         automatic: whether the map follows the strokes by itself.
-        is_tuned: whether the network has been fine-tuned to strokes.
+        sight: what of the cube is seen on the screen; whoever shows it sets it.
+        network: the network and what it says about the current cube.
         strokes: (H, W) strokes on the current cube as last seen, 0 = unlabelled; or None.
         counts: painted pixels by class value.
         view: what the cube is shown as.
@@ -48,27 +49,24 @@ class Session:
         composition: indices of the bands that are shown as red, green and blue.
         picture: the last picture that was made, or None.
         spectra: mean and deviation of the spectra under the strokes, by class value.
-        features: the network and what it says about the current cube, or None.
         learned: the segmenter and its map of the current cube, or None.
         fine_tuning: the last run of fine-tuning, or None.
-        exported: the files last written.
+        exports: what is written of all this.
     """
 
     cubes_changed = Signal()
-    cube_changed = Signal()  # another cube, or the same one under other wavelengths
+    cube_changed = Signal()  # another cube, or the same one with other bands
     opened = Signal(object)  # list of LayerData of a cube from a file, for the viewer to show
-    cube_replaced = Signal(object, object)  # SpectralCube before and after new wavelengths
+    cube_replaced = Signal(object, object)  # SpectralCube before and after an edit
     strokes_changed = Signal()
     view_changed = Signal()
     band_changed = Signal(int)
     picture_changed = Signal()
     cursor_changed = Signal(object)  # (C,) spectrum under the cursor
     spectra_changed = Signal()
-    features_changed = Signal()
     learned_changed = Signal()
+    map_sharpened = Signal()  # more of the same map has been drawn
     fine_tuning_changed = Signal()
-    saved = Signal(object)  # Path of a segmenter
-    exported_changed = Signal()
     failed = Signal(object)  # exception: a CarlError is for the user, any other a defect
 
     def __init__(self, runner: Runner, model_name: str = "carl-nano", device: str = "auto") -> None:
@@ -76,30 +74,33 @@ class Session:
         self.tasks.failed.connect(self.failed.emit)
         self.tasks.changed.connect(self._on_task)
         self.classes = ClassTable()
-        self.model_name = model_name
-        self.device = device
         self.cubes: tuple[SpectralCube, ...] = ()
         self.cube: SpectralCube | None = None
         self.automatic = True
-        self.is_tuned = False
         self.view = View.TRUE_COLOUR
         self.band = 0
         self.composition = (0, 0, 0)
-        self._model: CARL | None = None
+        self.sight: Sight | None = None
+        self.network = Network(self.tasks, model_name, device)
+        self.network.changed.connect(self._on_network)
+        self.network.embedded.connect(self._learn_again)
+        self._device = device
+        self.exports = Exports(self)
         self._forget()
 
     def _forget(self) -> None:
         """Drop everything that belongs to one cube."""
         self.tasks.cancel()
+        self.network.forget()
+        self._looked_at: SpectralCube | None = None
         self._map_is_of_strokes = False
         self.strokes: Labels | None = None
         self.counts: dict[int, int] = {}
         self.picture: Picture | None = None
         self.spectra: Mapping[int, ClassSpectrum] = {}
-        self.features: Features | None = None
         self.learned: Learned | None = None
         self.fine_tuning: FineTuning | None = None
-        self.exported: tuple[Path, ...] = ()
+        self.exports.forget()
 
     # ---- cubes
 
@@ -134,47 +135,26 @@ class Session:
         self.show_true_colour()
         self._look()
 
-    def set_wavelengths(self, nm: ArrayLike, fwhm: ArrayLike | None = None) -> None:
-        """Give the current cube its wavelengths in nm; strokes stay, features begin anew."""
+    def edit_cube(self, edit: Callable[[SpectralCube], SpectralCube]) -> None:
+        """Say something else of the current cube's bands; strokes stay, features begin anew.
+
+        Args:
+            edit: one of `napari_carl.bands`; what it raises is told, and nothing is changed.
+        """
         before, strokes = self.cube, self.strokes
         if before is None:
             return
-        with self._errors_told():
-            after = before.with_wavelengths(nm, fwhm)
-            self.cubes = tuple(after if known is before else known for known in self.cubes)
-            self.cube_replaced.emit(before, after)
-            self.cubes_changed.emit()
-            self.select_cube(after)
-            if strokes is not None:
-                self.set_strokes(strokes)
-
-    def set_wavelengths_of_camera(self, name: str) -> None:
-        """Give the current cube the wavelengths of a known camera."""
-        with self._errors_told():
-            preset = camera(name)
-            self.set_wavelengths(preset.wavelengths, preset.fwhm)
-
-    def set_wavelengths_in_range(self, text: str) -> None:
-        """Give the current cube wavelengths from ``start:last:step`` in nm."""
-        with self._errors_told():
-            self.set_wavelengths(parse_range(text))
-
-    def set_wavelengths_from_file(self, path: Path) -> None:
-        """Give the current cube the wavelengths in a CSV file."""
-        with self._errors_told():
-            self.set_wavelengths(*read_wavelength_table(path))
-
-    @contextmanager
-    def _errors_told(self) -> Iterator[None]:
         try:
-            yield
+            after = edit(before)
         except CarlError as error:
             self.failed.emit(error)
-
-    def fitting_cameras(self) -> tuple[Camera, ...]:
-        """The known cameras with as many bands as the current cube."""
-        cube = self.cube
-        return tuple(each for each in cameras() if cube and each.n_bands == cube.n_bands)
+            return
+        self.cubes = tuple(after if known is before else known for known in self.cubes)
+        self.cube_replaced.emit(before, after)
+        self.cubes_changed.emit()
+        self.select_cube(after)
+        if strokes is not None:
+            self.set_strokes(strokes)
 
     # ---- pictures and spectra
 
@@ -198,9 +178,9 @@ class Session:
             self.band_changed.emit(band)
 
     def show_embedding(self) -> None:
-        """Show the principal components of the embedding, once it is there."""
-        if self.features is not None:
-            embedding = self.features.embedding
+        """Show the principal components of the embedding, coarsely until all of it is there."""
+        embedding = self.network.embedding
+        if embedding is not None:
             self._show(
                 View.EMBEDDING, lambda _, progress: work.picture_embedding(embedding, progress)
             )
@@ -284,25 +264,29 @@ class Session:
         """Make ready for strokes: spectra and textures at once, then the network, which is slow."""
         cube = self.cube
         if cube is not None and self.has_wavelengths:
-            self.tasks.start(
-                Task.LOOKING, lambda progress: work.look(cube, progress), lambda _: self._embed()
+            self.tasks.stream(
+                Task.LOOKING, lambda progress: mapping.look(cube, progress), self._set_looked_at
             )
 
-    def _embed(self) -> None:
-        cube, model = self.cube, self._model
-        if cube is not None:
-            self.tasks.start(
-                Task.EMBEDDING,
-                lambda progress: work.compute_features(
-                    cube, model, self.model_name, self.device, progress
-                ),
-                self._set_features,
-            )
+    def _set_looked_at(self, looked_at: SpectralCube) -> None:
+        self._looked_at = looked_at
+        self._learn_again()
+        if looked_at is self.cube:
+            self.network.embed(looked_at)
 
-    def _set_features(self, features: Features) -> None:
-        self._model = features.model
-        self.features = features
-        self.features_changed.emit()
+    def choose_network(self, name: str) -> None:
+        """Take another network; the map is made without its features until they are there."""
+        self.network.choose(name)
+        self._learn_again()
+        if self.cube is not None and self._looked_at is self.cube:
+            self.network.embed(self.cube)
+
+    def _on_network(self) -> None:
+        if self.view is View.EMBEDDING:
+            self.show_embedding()
+
+    def _learn_again(self) -> None:
+        """Make the map again from the same strokes, as more is known now."""
         if self._map_is_of_strokes:
             self.learn()
 
@@ -319,29 +303,49 @@ class Session:
     def learn(self) -> None:
         """Make a map from the strokes; the one from before stays until the new one is there.
 
-        As long as the network is at work on the cube, the map is made without its features; it is
-        made again when they are there.
+        As long as the cube is being looked at, the map is a coarse preview, and as long as the
+        network is at work, it is made without its features; it is made again when they are there.
         """
-        cube, strokes = self.cube, self.strokes
+        cube, strokes, looked_at = self.cube, self.strokes, self._looked_at
         if cube is None or strokes is None or not self.can_learn:
             self.tasks.cancel(Task.LEARNING)
             return
-        model = None if self.features is None else self.features.model
-        classes = tuple(self.classes)
         self._map_is_of_strokes = True
-        self.tasks.start(
+        if looked_at is None:
+            return
+        classes = tuple(self.classes)
+        if looked_at is not cube:
+            self.tasks.stream(
+                Task.LEARNING,
+                lambda progress: mapping.preview(looked_at, strokes, classes, progress),
+                self._set_learned,
+            )
+            return
+        model = None if self.network.features is None else self.network.features.model
+        before = None if self.learned is None else self.learned.labels
+        self.tasks.stream(
             Task.LEARNING,
-            lambda progress: work.learn(cube, strokes, model, classes, progress),
+            lambda progress: mapping.learn(
+                cube, strokes, model, classes, before, self._seen, progress
+            ),
             self._set_learned,
         )
 
+    def _seen(self) -> Sight | None:
+        """What is seen now; asked from other threads."""
+        return self.sight
+
     def _set_learned(self, learned: Learned) -> None:
-        self.learned = learned
-        self.learned_changed.emit()
+        """Take a map, or note that more of the one that is known has been drawn."""
+        if learned is self.learned:
+            self.map_sharpened.emit()
+        else:
+            self.learned = learned
+            self.learned_changed.emit()
 
     def fine_tune(self, tune: Tune) -> None:
         """Train the network itself on the strokes, beside everything else."""
-        cube, strokes, model = self.cube, self.strokes, self._model
+        cube, strokes, model = self.cube, self.strokes, self.network.model
         if cube is not None and strokes is not None and model is not None and self.can_learn:
             run = FineTuning(tune)
             self.fine_tuning = run
@@ -357,44 +361,24 @@ class Session:
         if self.fine_tuning is not None:
             self.fine_tuning = replace(self.fine_tuning, result=result)
         if result.kept:
-            self._model = result.model
-            self.is_tuned = True
-            self._embed()
-
-    def save_segmenter(self, path: Path) -> None:
-        """Save what makes the map, network included, for other cubes and for the shell."""
-        if self.learned is not None:
-            segmenter = self.learned.segmenter
-            self.tasks.start(
-                Task.SAVING, lambda _: segmenter.save(path), lambda _: self.saved.emit(path)
-            )
+            self.network.take(result.model)
+            if self.cube is not None:
+                self.network.embed(self.cube)
 
     def load_segmenter(self, path: Path) -> None:
         """Map the current cube with a saved segmenter; its classes replace those of the table."""
         if (cube := self.cube) is not None:
             self._map_is_of_strokes = False
-            self.tasks.start(
+            self.tasks.stream(
                 Task.LEARNING,
-                lambda progress: work.load_segmenter(path, cube, self.device, progress),
+                lambda progress: mapping.load_segmenter(
+                    path, cube, self._device, self._seen, progress
+                ),
                 self._set_loaded,
             )
 
     def _set_loaded(self, loaded: Learned) -> None:
-        self.classes.replace(loaded.segmenter.classes)
-        self.classes.include(self.counts)
+        if loaded is not self.learned:
+            self.classes.replace(loaded.segmenter.classes)
+            self.classes.include(self.counts)
         self._set_learned(loaded)
-
-    def export(self, folder: Path) -> None:
-        """Write the map, its masks and its tables into a folder."""
-        cube, learned = self.cube, self.learned
-        if cube is not None and learned is not None:
-            labels, classes = learned.prediction.labels, tuple(self.classes)
-            self.tasks.start(
-                Task.EXPORTING,
-                lambda progress: work.export(folder, cube, labels, classes, progress),
-                self._set_exported,
-            )
-
-    def _set_exported(self, paths: list[Path]) -> None:
-        self.exported = tuple(paths)
-        self.exported_changed.emit()

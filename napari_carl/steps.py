@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.model import list_models
 from carl.spectra.colour import is_visible
+from napari_carl.mapping import Learned
 from napari_carl.session import Session
 from napari_carl.state import View
 from napari_carl.tasks import Task
-from napari_carl.work import Learned
 
 
 class Step(IntEnum):
@@ -50,6 +50,8 @@ def step_state(session: Session, step: Step) -> StepState:
         return StepState(session.has_wavelengths, _learn_line(session))
     if session.learned is None:
         return StepState(False, "Needs a map.")
+    if session.learned.is_preview:
+        return StepState(False, "Needs the whole map, which is on its way.")
     return StepState(True, _export_line(session))
 
 
@@ -78,14 +80,16 @@ def _learn_line(session: Session) -> str:
         return "Needs the wavelengths of the cube."
     if session.learned is None and not session.can_learn:
         return "Needs strokes of two classes."
+    if session.learned is None and session.tasks.state(Task.LOOKING) is not None:
+        return "Having a first look at the cube …"
     if session.learned is None:
         return "No map yet."
     return _describe_learned(session.learned)
 
 
 def _export_line(session: Session) -> str:
-    if session.exported:
-        return f"{len(session.exported)} files written."
+    if session.exports.files:
+        return f"{len(session.exports.files)} files written."
     return ""
 
 
@@ -127,9 +131,9 @@ def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
 
 def describe_model(session: Session) -> tuple[str, str]:
     """The network in a few words, and what one should know before trusting it, if anything."""
-    info = next(info for info in list_models() if info.name == session.model_name)
+    info = next(info for info in list_models() if info.name == session.network.name)
     size = f"{info.parameters / 1e6:.1f} M parameters"
-    if session.is_tuned:
+    if session.network.is_tuned:
         return f"{info.name}, fine-tuned", ""
     notice = "" if info.trained else "Untrained: spectra and texture make the map."
     return f"{info.name} · {size}", notice
@@ -139,6 +143,8 @@ def _describe_learned(learned: Learned) -> str:
     """How good the map is and how long it took."""
     facts = [] if learned.accuracy is None else [f"left-out pixels {learned.accuracy:.0%} right"]
     facts.append(f"{learned.seconds:.1f} s")
+    if learned.is_preview:
+        return "Coarse map; the whole one follows."
     if not learned.has_network:
         facts.append("network to follow")
     return " · ".join(facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -13,6 +13,9 @@ from carl.errors import Cancelled
 from carl.progress import Progress
 
 T = TypeVar("T")
+
+Give = Callable[[Any], None]
+"""How a job hands out something before its end."""
 
 
 class Task(StrEnum):
@@ -44,15 +47,17 @@ class Runner(Protocol):
     def start(
         self,
         task: Task,
-        job: Callable[[Progress], Any],
+        job: Callable[[Progress, Give], Any],
         *,
+        arrived: Callable[[Any], None],
         finished: Callable[[Any], None],
         failed: Callable[[BaseException], None],
         progressed: Callable[[float, str], None],
     ) -> None:
         """Run `job` in place of any older one of the same kind.
 
-        `finished` or `failed`, and `progressed`, are called where the session lives.
+        What the job gives before its end goes to `arrived`. All callables are called where the
+        session lives.
         """
 
     def cancel(self, task: Task) -> None:
@@ -80,12 +85,36 @@ class Tasks:
 
     def start(self, task: Task, job: Callable[[Progress], T], then: Callable[[T], None]) -> None:
         """Run `job`; hand its result to `then` unless something newer was started meanwhile."""
+        self._start(task, lambda progress, _: job(progress), lambda _: None, then)
+
+    def stream(
+        self, task: Task, job: Callable[[Progress], Iterator[T]], each: Callable[[T], None]
+    ) -> None:
+        """Run `job`; hand to `each` what it yields, as long as nothing newer has been started."""
+
+        def run(progress: Progress, give: Give) -> None:
+            for piece in job(progress):
+                give(piece)
+
+        self._start(task, run, each, lambda _: None)
+
+    def _start(
+        self,
+        task: Task,
+        job: Callable[[Progress, Give], Any],
+        each: Callable[[Any], None],
+        then: Callable[[Any], None],
+    ) -> None:
         generation = self._renew(task)
 
         def is_wanted() -> bool:
             return self._generations[task] == generation
 
-        def finished(result: T) -> None:
+        def arrived(piece: Any) -> None:
+            if is_wanted():
+                each(piece)
+
+        def finished(result: Any) -> None:
             if is_wanted():
                 del self._states[task]
                 then(result)
@@ -105,7 +134,9 @@ class Tasks:
 
         self._states[task] = TaskState()
         self.changed.emit(task)
-        self._runner.start(task, job, finished=finished, failed=failed, progressed=progressed)
+        self._runner.start(
+            task, job, arrived=arrived, finished=finished, failed=failed, progressed=progressed
+        )
 
     def cancel(self, *tasks: Task) -> None:
         """Call off the running jobs of these kinds; of all kinds if none is named."""

@@ -6,11 +6,10 @@ inside, so that PyTorch is loaded by the first job and not by opening the dock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,18 +17,20 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.progress import Progress, part
+from napari_carl.layer_data import every_nth_pixel
 from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from carl.inference import Embedding
     from carl.io import LabelClass
-    from carl.learning import Prediction, Segmenter
     from carl.learning.finetune import FineTuneResult, StepReport
     from carl.model import CARL
     from napari_carl.layer_data import LayerData
 
 Labels = NDArray[np.uint8]
 Tune = Literal["head", "lora", "full"]
+
+_PREVIEW_PATCHES = 512
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Features:
-    """A network on its device and what it says about one cube."""
+    """A network on its device and what it says about one cube.
+
+    Attributes:
+        model: the network.
+        device: it computes on, in words.
+        embedding: of the cube.
+        is_preview: whether few of the pixels were looked at: good for a picture, not for a map.
+    """
 
     model: CARL
     device: str
     embedding: Embedding
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A segmenter and its map.
-
-    Attributes:
-        segmenter: fitted on the strokes, or loaded from a file.
-        prediction: its map of the current cube.
-        accuracy: share of the painted pixels it gets right when they are left out of the fit; None
-            for one from a file.
-        has_network: whether the network's features take part.
-        seconds: from strokes to map.
-    """
-
-    segmenter: Segmenter
-    prediction: Prediction
-    accuracy: float | None
-    has_network: bool
-    seconds: float
+    is_preview: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,66 +112,34 @@ def picture_embedding(embedding: Embedding, progress: Progress) -> Picture:
     return Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
 
 
-def look(cube: SpectralCube, progress: Progress) -> None:
-    """Compute what a map needs apart from the network, so that the first strokes show at once."""
-    load_torch(progress)
-    from carl.learning.segmenter import prepare
-
-    prepare(cube, None, progress=progress)
-
-
 def compute_features(
     cube: SpectralCube, model: CARL | None, name: str, device: str, progress: Progress
-) -> Features:
-    """Load the network if it is not there yet, and embed the cube."""
+) -> Iterator[Features]:
+    """Load the network if it is not there yet, and embed the cube.
+
+    Yields:
+        of a large cube, what the network makes of few of its pixels, for a first picture; then the
+        features of the cube.
+    """
     load_torch(progress)
     progress(0.0, f"Loading {name}")
+    from carl.inference import embed
     from carl.learning.segmenter import prepare
     from carl.model import device_label, load_model
 
     if model is None:
         model = load_model(name, device=device)
+    label = device_label(next(model.parameters()).device)
+    n = ceil(sqrt(cube.shape[0] * cube.shape[1] / (_PREVIEW_PATCHES * model.patch_size**2)))
+    if n > 1:
+        coarse = embed(
+            every_nth_pixel(cube, n), model, speed="turbo", progress=part(progress, 0.0, 0.1)
+        )
+        coarse = replace(coarse, shape=cube.shape[:2], patch_size=n * model.patch_size)
+        yield Features(model, label, coarse, is_preview=True)
     embedding = prepare(cube, model, progress=part(progress, 0.1, 1.0))
-    return Features(model, device_label(next(model.parameters()).device), embedding)
-
-
-def learn(
-    cube: SpectralCube,
-    strokes: Labels,
-    model: CARL | None,
-    classes: Sequence[LabelClass],
-    progress: Progress,
-) -> Learned:
-    """Fit a segmenter on the strokes and map the whole cube with it."""
-    load_torch(progress)
-    from carl.learning import Segmenter
-
-    start = perf_counter()
-    segmenter = Segmenter(model, classes=classes)
-    segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
-    prediction = segmenter.predict(cube, progress=part(progress, 0.6, 1.0))
-    accuracy = float(segmenter.report["left_out_accuracy"])
-    return _learned(segmenter, prediction, accuracy if isfinite(accuracy) else None, start)
-
-
-def load_segmenter(path: Path, cube: SpectralCube, device: str, progress: Progress) -> Learned:
-    """Map the cube with a segmenter from a file."""
-    load_torch(progress)
-    progress(0.0, f"Loading {path.name}")
-    from carl.learning import Segmenter
-
-    start = perf_counter()
-    segmenter = Segmenter.load(path, device=device)
-    prediction = segmenter.predict(cube, progress=part(progress, 0.2, 1.0))
-    return _learned(segmenter, prediction, None, start)
-
-
-def _learned(
-    segmenter: Segmenter, prediction: Prediction, accuracy: float | None, start: float
-) -> Learned:
-    _ = prediction.labels  # made when first asked for: not on the GUI thread
-    seconds = perf_counter() - start
-    return Learned(segmenter, prediction, accuracy, segmenter.model is not None, seconds)
+    assert embedding is not None  # there is a model
+    yield Features(model, label, embedding)
 
 
 def fine_tune(

@@ -86,9 +86,9 @@ def do_the_job() -> None:
         viewer.screenshot(OUTPUT / "window_2_map.png", canvas_only=False)
         report_scores(dock, truth)
 
-        dock.session.export(OUTPUT)
-        wait(dock, lambda: bool(dock.session.exported), 60, "exporting")
-        print(f"exported {len(dock.session.exported)} files")
+        dock.session.exports.write(OUTPUT)
+        wait(dock, lambda: bool(dock.session.exports.files), 60, "exporting")
+        print(f"exported {len(dock.session.exports.files)} files")
         robot.scroll_to_end(dock)
         robot.rest(1)
         viewer.screenshot(OUTPUT / "window_3_exported.png", canvas_only=False)
@@ -103,7 +103,7 @@ def wait_for_features(dock: CarlDock) -> None:
     """Wait until the cube is shown in colour and the network has looked at it."""
     session = dock.session
     wait(dock, lambda: session.picture is not None, 60, "showing the cube")
-    wait(dock, lambda: session.features is not None, 300, "embedding the cube")
+    wait(dock, lambda: session.network.features is not None, 300, "embedding the cube")
 
 
 def wait_for_map(dock: CarlDock) -> None:
@@ -156,7 +156,7 @@ def report_scores(dock: CarlDock, truth: LabelMap) -> None:
     from carl.learning.metrics import evaluate
 
     others = np.where(dock.session.strokes == 0, truth.labels, 0)
-    scores = evaluate(dock.session.learned.prediction.labels, others)
+    scores = evaluate(dock.session.learned.labels, others)
     per_class = ", ".join(f"{c.name} {scores.iou[c.value]:.3f}" for c in truth.classes)
     print(f"scored   mIoU {scores.miou:.3f} on {scores.n_pixels:,} other pixels ({per_class})")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carl.io.envi import write_cube
-from carl.io.export import export_results
+from carl.io.export import CONTENTS, Content, export_results
 from carl.io.labels import (
     LabelClass,
     LabelMap,
@@ -16,7 +16,9 @@ from carl.io.pixels import check_pixels, sample_pixels
 from carl.io.registry import READABLE_SUFFIXES, is_readable, read_cube
 
 __all__ = [
+    "CONTENTS",
     "READABLE_SUFFIXES",
+    "Content",
     "LabelClass",
     "LabelMap",
     "check_pixels",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +20,14 @@ from carl.errors import LabelError
 from carl.files import atomic_folder
 from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
 from carl.progress import Progress, no_progress, part
+from carl.spectra.colour import true_colour
 
+Content = Literal["label map", "masks", "table", "pictures"]
+
+CONTENTS: tuple[Content, ...] = ("label map", "masks", "table")
+"""What is written unless something else is asked for."""
 _BLOCK_BYTES = 32 * 2**20
+_OVERLAY_OPACITY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +45,16 @@ def export_results(
     classes: Sequence[LabelClass],
     cube: SpectralCube,
     *,
+    contents: Collection[Content] = CONTENTS,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Write everything there is to say of a segmented cube into a folder.
+    """Write what there is to say of a segmented cube into a folder.
 
-    ``<stem>_labels.tif``, ``<stem>_labels.png`` in the class colours, ``<stem>_classes.json``,
-    ``<stem>_mask_<name>.png`` for every class (0 and 255) and ``<stem>_classes.csv``: value, name,
-    pixels, share of the labelled pixels, area where the size of a pixel is known, mean spectrum.
+    The label map: ``<stem>_labels.tif``, ``<stem>_labels.png`` in the class colours and
+    ``<stem>_classes.json``. Masks: ``<stem>_mask_<name>.png`` for every class (0 and 255). The
+    table: ``<stem>_classes.csv`` with value, name, pixels, share of the labelled pixels, area where
+    the size of a pixel is known, mean spectrum. Pictures: ``<stem>_colour.png`` and
+    ``<stem>_overlay.png``, the map over the colours.
 
     Args:
         folder: where to; made if missing.
@@ -52,6 +62,7 @@ def export_results(
         labels: (H, W) whole numbers, 0 for unlabelled.
         classes: names and colours; classes in the labels that are not among them are added.
         cube: the cube the labels belong to.
+        contents: which of these to write.
         progress: told how far it is.
 
     Returns:
@@ -68,16 +79,27 @@ def export_results(
             f"{cube.shape[0]} × {cube.shape[1]}: labels must be of the size of their cube."
         )
     classes = _all_classes(array, classes)
-    statistics = class_statistics(cube, array, classes, progress=part(progress, 0.0, 0.8))
     folder = Path(folder)
     with atomic_folder(folder) as staging:
-        write_labels(staging / f"{stem}_labels.tif", array)
-        write_labels(staging / f"{stem}_labels.png", array, classes)
-        (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
-        progress(0.9, "Writing masks")
-        for known, name in zip(classes, mask_names(classes), strict=True):
-            _write_mask(staging / f"{stem}_mask_{name}.png", array == known.value)
-        _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
+        if "table" in contents:
+            statistics = class_statistics(cube, array, classes, progress=part(progress, 0.0, 0.6))
+            _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
+        if "pictures" in contents:
+            colours = true_colour(cube, part(progress, 0.6, 0.8))
+            _write_png(staging / f"{stem}_colour.png", colours)
+            _write_png(staging / f"{stem}_overlay.png", _overlay(colours, array, classes))
+        if "label map" in contents:
+            progress(0.8, "Writing the label map")
+            write_labels(staging / f"{stem}_labels.tif", array)
+            write_labels(staging / f"{stem}_labels.png", array, classes)
+            (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
+        if "masks" in contents:
+            progress(0.9, "Writing masks")
+            for known, name in zip(classes, mask_names(classes), strict=True):
+                _write_png(
+                    staging / f"{stem}_mask_{name}.png",
+                    (array == known.value).astype(np.uint8) * 255,
+                )
         names = sorted(path.name for path in staging.iterdir())
     progress(1.0, "Exported")
     return [folder / name for name in names]
@@ -140,10 +162,24 @@ def _all_classes(
     return tuple(sorted((*classes, *unnamed), key=lambda known: known.value))
 
 
-def _write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(path, format="PNG", optimize=True)
+
+
+def _overlay(
+    colours: NDArray[np.uint8],
+    labels: NDArray[np.unsignedinteger],
+    classes: Sequence[LabelClass],
+) -> NDArray[np.uint8]:
+    """The classes in their colours over a picture, (H, W, 3); it shines through, bare at 0."""
+    mixed = colours.copy()
+    for known in classes:
+        inside = labels == known.value
+        under = colours[inside] * (1 - _OVERLAY_OPACITY)
+        mixed[inside] = np.rint(under + _OVERLAY_OPACITY * np.array(known.colour))
+    return mixed
 
 
 def _write_table(

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_carl import bands
 from napari_carl.panels.parts import Facts, button, column, label, row
 from napari_carl.session import Session
 from napari_carl.steps import describe_model, describe_range, describe_size
@@ -45,7 +46,7 @@ class CubePanel(QWidget):
         layout.addWidget(self._notice)
         session.cubes_changed.connect(self._list_cubes)
         session.cube_changed.connect(self._on_cube)
-        session.features_changed.connect(self._describe)
+        session.network.changed.connect(self._describe)
         self._list_cubes()
         self._on_cube()
 
@@ -129,7 +130,7 @@ class WavelengthForm(QFrame):
     def offer_cameras(self) -> None:
         """Offer the cameras that have as many bands as the cube."""
         self._cameras.clear()
-        fitting = self._session.fitting_cameras()
+        fitting = bands.fitting_cameras(self._session.cube)
         for known in fitting:
             self._cameras.addItem(known.name, known.name)
             self._cameras.setItemData(self._cameras.count() - 1, known.description, 3)
@@ -139,14 +140,16 @@ class WavelengthForm(QFrame):
         self._use_camera.setEnabled(bool(fitting))
 
     def _on_camera(self) -> None:
-        self._session.set_wavelengths_of_camera(self._cameras.currentText())
+        name = self._cameras.currentText()
+        self._session.edit_cube(lambda cube: bands.with_camera(cube, name))
 
     def _on_range(self) -> None:
-        self._session.set_wavelengths_in_range(self._range.text())
+        text = self._range.text()
+        self._session.edit_cube(lambda cube: bands.with_range(cube, text))
 
     def _on_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
             self, "Wavelengths, one per line", filter="Tables (*.csv *.txt *.tsv);;All files (*)"
         )
         if path:
-            self._session.set_wavelengths_from_file(Path(path))
+            self._session.edit_cube(lambda cube: bands.with_table(cube, Path(path)))

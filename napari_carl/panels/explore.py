@@ -59,7 +59,7 @@ class ExplorePanel(QWidget):
         session.cube_changed.connect(self._on_cube)
         session.view_changed.connect(self._on_view)
         session.band_changed.connect(self._on_band)
-        session.features_changed.connect(self._on_view)
+        session.network.changed.connect(self._on_view)
         session.cursor_changed.connect(self._plot.show_cursor)
         session.spectra_changed.connect(self._show_classes)
         session.classes.changed.connect(self._show_classes)
@@ -97,7 +97,9 @@ class ExplorePanel(QWidget):
     def _on_view(self) -> None:
         view = self._session.view
         self._views.set_current(_LABELS[view])
-        self._views.set_enabled(_LABELS[View.EMBEDDING], self._session.features is not None)
+        self._views.set_enabled(
+            _LABELS[View.EMBEDDING], self._session.network.embedding is not None
+        )
         for slider in self._composer:
             slider.setVisible(view is View.THREE_BANDS)
         self._single.setVisible(view is View.SINGLE_BAND)

@@ -43,7 +43,7 @@ class ExportPanel(QWidget):
         self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.EXPORTING))
         session.tasks.changed.connect(self._on_task)
         session.cube_changed.connect(self._show_files)
-        session.exported_changed.connect(self._show_files)
+        session.exports.changed.connect(self._show_files)
         self.set_folder(self._folder)
         self._show_files()
 
@@ -58,7 +58,7 @@ class ExportPanel(QWidget):
             self.set_folder(Path(folder))
 
     def _on_export(self) -> None:
-        self._session.export(self._folder)
+        self._session.exports.write(self._folder)
 
     def _on_open(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._folder)))
@@ -70,7 +70,7 @@ class ExportPanel(QWidget):
             self._progress.show_state(state)
 
     def _show_files(self) -> None:
-        files = self._session.exported
+        files = self._session.exports.files
         self._files.setText("\n".join(path.name for path in files))
         self._files.setVisible(bool(files))
         if files:

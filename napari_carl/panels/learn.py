@@ -50,7 +50,7 @@ class LearnPanel(QWidget):
         self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.LEARNING))
         self._tuning.cancelled.connect(lambda: session.tasks.cancel(Task.FINE_TUNING))
         session.tasks.changed.connect(self._on_task)
-        for signal in (session.cube_changed, session.strokes_changed, session.features_changed):
+        for signal in (session.cube_changed, session.strokes_changed, session.network.changed):
             signal.connect(self._refresh)
         session.learned_changed.connect(self._refresh)
         session.cube_changed.connect(self._on_fine_tuning)
@@ -83,11 +83,13 @@ class LearnPanel(QWidget):
         session = self._session
         tuning = session.tasks.state(Task.FINE_TUNING) is not None
         self._learn.setEnabled(session.can_learn)
-        self._tune.setEnabled(session.can_learn and session.features is not None and not tuning)
+        self._tune.setEnabled(
+            session.can_learn and session.network.features is not None and not tuning
+        )
         self._mode.setEnabled(not tuning)
-        self._save.setEnabled(session.learned is not None)
+        self._save.setEnabled(session.exports.segmenter is not None)
         self._load.setEnabled(session.has_wavelengths)
-        self._device.setText(session.features.device if session.features else "")
+        self._device.setText(session.network.device)
 
     def _on_task(self, task: str) -> None:
         bars = {Task.LEARNING: self._progress, Task.FINE_TUNING: self._tuning}
@@ -113,7 +115,7 @@ class LearnPanel(QWidget):
     def _on_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the model", "model.carl", _FILTER)
         if path:
-            self._session.save_segmenter(Path(path).with_suffix(".carl"))
+            self._session.exports.save_segmenter(Path(path).with_suffix(".carl"))
 
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)

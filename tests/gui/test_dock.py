@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt, QTimer
 
 from carl.cube import SpectralCube
 from carl.io import write_cube
+from napari_carl import bands
 from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.cube import WavelengthForm
 from napari_carl.state import View
@@ -148,7 +149,7 @@ def test_a_cube_without_wavelengths_asks_for_them(viewer, dock, session, small_c
     viewer.dims.set_current_step(0, 5)
     assert viewer.canvas.overlays.text.text == "band 6/8"
 
-    session.set_wavelengths_in_range("450:660:30")
+    session.edit_cube(lambda cube: bands.with_range(cube, "450:660:30"))
 
     assert not form.isVisibleTo(dock)
     assert dock.sections[Step.LEARN].body.isEnabled()

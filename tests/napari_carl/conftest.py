@@ -16,7 +16,7 @@ from npe2._pytest_plugin import TestPluginManager
 import napari_carl
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
-from napari_carl import work
+from napari_carl import mapping, work
 from napari_carl.session import Session
 from napari_carl.tasks import Task
 
@@ -27,6 +27,7 @@ class Job:
 
     task: Task
     run: Callable[..., Any]
+    arrived: Callable[[Any], None]
     finished: Callable[[Any], None]
     failed: Callable[[BaseException], None]
     progressed: Callable[[float, str], None]
@@ -35,7 +36,7 @@ class Job:
     def go(self) -> None:
         """Run to the end, as a thread would, and deliver; even when it was cancelled too late."""
         try:
-            result = self.run(self.progressed)
+            result = self.run(self.progressed, self.arrived)
         except Exception as error:
             self.failed(error)
         else:
@@ -82,20 +83,26 @@ def runner() -> HeldRunner:
 def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session whose network and segmenter are stand-ins that say what they were given."""
 
+    def look(cube, progress):
+        yield cube
+
     def compute_features(cube, model, name, device, progress):
         progress(0.5, "Spectral features")
         model = model or SimpleNamespace(name=name)
-        return work.Features(model, "CPU", SimpleNamespace(cube=cube))
+        yield work.Features(model, "CPU", SimpleNamespace(cube=cube))
 
-    def learn(cube, strokes, model, classes, progress):
+    def learn(cube, strokes, model, classes, before, sight, progress):
         progress(0.5, "Learning")
-        prediction = SimpleNamespace(labels=np.where(strokes, strokes, strokes.max()))
-        segmenter = SimpleNamespace(classes=classes, model=model)
-        return work.Learned(segmenter, prediction, 0.9, model is not None, 0.1)
+        labels = np.where(strokes, strokes, strokes.max())
+        prediction = SimpleNamespace(labels=labels)
+        segmenter = SimpleNamespace(
+            classes=classes, model=model, predict=lambda cube, progress: prediction
+        )
+        yield mapping.Learned(segmenter, labels, 0.9, model is not None, 0.1)
 
-    monkeypatch.setattr(work, "look", lambda cube, progress: None)
+    monkeypatch.setattr(mapping, "look", look)
     monkeypatch.setattr(work, "compute_features", compute_features)
-    monkeypatch.setattr(work, "learn", learn)
+    monkeypatch.setattr(mapping, "learn", learn)
     return Session(runner)
 
 

@@ -34,9 +34,11 @@ class Outcome:
 
     def __init__(self):
         self.results, self.errors, self.progress, self.threads = [], [], [], set()
+        self.pieces = []
 
     def callbacks(self):
         return {
+            "arrived": self._into(self.pieces),
             "finished": self._into(self.results),
             "failed": self._into(self.errors),
             "progressed": lambda *told: self._into(self.progress)(told),
@@ -50,7 +52,7 @@ class Outcome:
         return take
 
 
-def until_cancelled(progress):
+def until_cancelled(progress, give):
     while True:
         progress(0.5, "working")
         sleep(0.001)
@@ -59,7 +61,7 @@ def until_cancelled(progress):
 def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
     outcome, ran_in = Outcome(), []
 
-    def job(progress):
+    def job(progress, give):
         ran_in.append(threading.current_thread())
         return "map"
 
@@ -71,10 +73,28 @@ def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
     assert not carl_threads()
 
 
+def test_what_a_job_gives_arrives_here_before_its_end(runner, qtbot):
+    outcome, go_on = Outcome(), threading.Event()
+
+    def job(progress, give):
+        give("coarse")
+        assert go_on.wait(60)
+        give("fine")
+
+    runner.start(Task.LEARNING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: outcome.pieces == ["coarse"], timeout=LONG_MS)
+    assert outcome.results == []
+
+    go_on.set()
+    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+    assert outcome.pieces == ["coarse", "fine"]
+    assert outcome.threads == {threading.main_thread()}
+
+
 def test_an_error_arrives_here(runner, qtbot):
     outcome, error = Outcome(), CubeError("broken")
 
-    def job(progress):
+    def job(progress, give):
         raise error
 
     runner.start(Task.LEARNING, job, **outcome.callbacks())
@@ -84,7 +104,7 @@ def test_an_error_arrives_here(runner, qtbot):
 def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
     outcome = Outcome()
 
-    def job(progress):
+    def job(progress, give):
         end = monotonic() + 0.5
         while monotonic() < end:
             progress(0.5, "working")
@@ -112,12 +132,12 @@ def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runne
     first, second, third = Outcome(), Outcome(), Outcome()
     most = []
 
-    def job(progress):
+    def job(progress, give):
         most.append(len(carl_threads()))
         return "third"
 
     runner.start(Task.LEARNING, until_cancelled, **first.callbacks())
-    runner.start(Task.LEARNING, lambda progress: "second", **second.callbacks())
+    runner.start(Task.LEARNING, lambda progress, give: "second", **second.callbacks())
     runner.start(Task.LEARNING, job, **third.callbacks())
     qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
 
@@ -129,8 +149,8 @@ def test_kinds_run_side_by_side(runner, qtbot):
     barrier = threading.Barrier(2, timeout=5)
     one, other = Outcome(), Outcome()
 
-    runner.start(Task.EXPORTING, lambda progress: barrier.wait(), **one.callbacks())
-    runner.start(Task.SPECTRA, lambda progress: barrier.wait(), **other.callbacks())
+    runner.start(Task.EXPORTING, lambda progress, give: barrier.wait(), **one.callbacks())
+    runner.start(Task.SPECTRA, lambda progress, give: barrier.wait(), **other.callbacks())
 
     qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
 
@@ -139,7 +159,7 @@ def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
     embedding, learning = Outcome(), Outcome()
     steps, go_on = [], threading.Event()
 
-    def embed(progress):
+    def embed(progress, give):
         while True:
             progress(0.5, "working")
             steps.append(monotonic())
@@ -147,7 +167,7 @@ def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
 
     runner.start(Task.EMBEDDING, embed, **embedding.callbacks())
     qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
-    runner.start(Task.LEARNING, lambda progress: go_on.wait(5), **learning.callbacks())
+    runner.start(Task.LEARNING, lambda progress, give: go_on.wait(5), **learning.callbacks())
     sleep(0.05)
     before = len(steps)
     sleep(0.1)
@@ -166,7 +186,7 @@ def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
     runner.close()
     assert not carl_threads()
 
-    runner.start(Task.LEARNING, lambda progress: "too late", **outcome.callbacks())
+    runner.start(Task.LEARNING, lambda progress, give: "too late", **outcome.callbacks())
     qtbot.wait(50)
     assert (outcome.results, outcome.errors) == ([], [])
 
@@ -179,7 +199,8 @@ def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
     gone, taken = weakref.ref(result), []
     runner.start(
         Task.LEARNING,
-        lambda progress, result=result: result,
+        lambda progress, give, result=result: result,
+        arrived=taken.append,
         finished=lambda _: taken.append(True),
         failed=taken.append,
         progressed=lambda *_: None,

@@ -7,7 +7,7 @@ import pytest
 
 from carl.errors import CubeError, WavelengthError
 from carl.io import LabelClass
-from napari_carl import work
+from napari_carl import bands, mapping, work
 from napari_carl.state import View
 from napari_carl.steps import Step, step_state
 from napari_carl.tasks import Task
@@ -29,7 +29,7 @@ def test_a_cube_with_wavelengths_is_pictured_and_embedded_by_itself(session, run
 
     assert session.cube is cube
     assert session.picture.pixels.shape == (12, 16, 3)
-    assert session.features.embedding.cube is cube
+    assert session.network.features.embedding.cube is cube
 
 
 def test_nothing_is_guessed_for_a_cube_without_wavelengths(session, runner, make_cube, strokes):
@@ -37,7 +37,7 @@ def test_nothing_is_guessed_for_a_cube_without_wavelengths(session, runner, make
     session.set_strokes(strokes)
     runner.go_all()
 
-    assert session.features is session.learned is None
+    assert session.network.features is session.learned is None
     assert not session.can_learn
     assert "missing" in step_state(session, Step.CUBE).line
     assert not step_state(session, Step.LEARN).ready
@@ -50,13 +50,13 @@ def test_wavelengths_given_by_hand_start_what_waited_for_them(session, runner, m
     session.add_cube(before)
     session.set_strokes(strokes)
 
-    session.set_wavelengths_in_range("450:520:10")
+    session.edit_cube(lambda cube: bands.with_range(cube, "450:520:10"))
     runner.go_all()
 
     assert replaced == [(before, session.cube)]
     assert session.cubes == (session.cube,)
     np.testing.assert_array_equal(session.cube.wavelengths, np.arange(450, 521, 10))
-    assert session.features.embedding.cube is session.cube
+    assert session.network.features.embedding.cube is session.cube
     assert session.learned is not None
 
 
@@ -67,7 +67,7 @@ def test_wavelengths_that_do_not_fit_are_refused_and_change_nothing(
     cube = make_cube(known=False)
     session.add_cube(cube)
 
-    session.set_wavelengths_in_range(text)
+    session.edit_cube(lambda cube: bands.with_range(cube, text))
 
     assert [type(error) for error in failures] == [WavelengthError]
     assert session.cube is cube
@@ -78,24 +78,24 @@ def test_wavelengths_from_a_file(session, make_cube, tmp_path, failures):
     table = tmp_path / "bands.csv"
     table.write_text("wavelength,fwhm\n450,10\n550,12\n650,14\n")
 
-    session.set_wavelengths_from_file(table)
+    session.edit_cube(lambda cube: bands.with_table(cube, table))
     assert session.cube.wavelengths.tolist() == [450, 550, 650]
     assert session.cube.fwhm.tolist() == [10, 12, 14]
 
-    session.set_wavelengths_from_file(tmp_path / "nowhere.csv")
+    session.edit_cube(lambda cube: bands.with_table(cube, tmp_path / "nowhere.csv"))
     assert len(failures) == 1
     assert "nowhere.csv" in str(failures[0])
 
 
 def test_cameras_are_offered_by_their_number_of_bands(session, make_cube, failures):
     session.add_cube(make_cube(known=False, bands=3))
-    fitting = session.fitting_cameras()
+    fitting = bands.fitting_cameras(session.cube)
     assert {known.n_bands for known in fitting} == {3}
 
-    session.set_wavelengths_of_camera(fitting[0].name)
+    session.edit_cube(lambda cube: bands.with_camera(cube, fitting[0].name))
     assert session.cube.wavelengths.tolist() == fitting[0].wavelengths.tolist()
 
-    session.set_wavelengths_of_camera("no such camera")
+    session.edit_cube(lambda cube: bands.with_camera(cube, "no such camera"))
     assert [type(error) for error in failures] == [WavelengthError]
 
 
@@ -110,20 +110,110 @@ def test_strokes_of_two_classes_make_a_map(session, runner, make_cube, strokes):
     runner.go_all()
 
     assert session.counts == {1: 6, 2: 4}
-    assert session.learned.prediction.labels.shape == (12, 16)
+    assert session.learned.labels.shape == (12, 16)
     assert step_state(session, Step.EXPORT).ready
 
 
 def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(strokes)
+    runner.go(Task.LOOKING)
     runner.go(Task.LEARNING)
     assert not session.learned.has_network
 
-    runner.go(Task.LOOKING)
     runner.go(Task.EMBEDDING)
     runner.go(Task.LEARNING)
     assert session.learned.has_network
+
+
+def test_a_coarse_map_comes_first_and_the_whole_one_takes_its_place(
+    session, runner, make_cube, strokes, monkeypatch, tmp_path
+):
+    cube, small = make_cube(), make_cube("small")
+    asked = []
+
+    def look(cube, progress):
+        yield small
+        yield cube
+
+    def preview(of, strokes, classes, progress):
+        asked.append(of)
+        yield mapping.Learned(None, strokes, None, False, 0.1, is_preview=True)
+
+    monkeypatch.setattr(mapping, "look", look)
+    monkeypatch.setattr(mapping, "preview", preview)
+    session.add_cube(cube)
+    session.set_strokes(strokes)
+    assert runner.of(Task.LEARNING) == []  # nothing is known of the cube yet
+
+    runner.of(Task.LOOKING)[0].arrived(small)
+    runner.go(Task.LEARNING)
+    assert asked == [small]
+    assert session.learned.is_preview
+    assert not step_state(session, Step.EXPORT).ready
+    session.exports.write(tmp_path)
+    assert runner.of(Task.EXPORTING) == []
+
+    runner.of(Task.LOOKING)[0].arrived(cube)
+    runner.go(Task.LEARNING)
+    assert not session.learned.is_preview
+    assert step_state(session, Step.EXPORT).ready
+
+
+def test_a_map_that_gets_sharper_is_told_once_as_new(
+    session, runner, make_cube, strokes, monkeypatch
+):
+    told = []
+
+    def learn(cube, strokes, *_):
+        learned = mapping.Learned(None, np.array(strokes), None, False, 0.1)
+        for row in range(3):
+            learned.labels[row] = 1
+            yield learned
+
+    monkeypatch.setattr(mapping, "learn", learn)
+    session.learned_changed.connect(lambda: told.append("new"))
+    session.map_sharpened.connect(lambda: told.append("sharper"))
+    session.add_cube(make_cube())
+    runner.go(Task.LOOKING)
+    session.set_strokes(strokes)
+    runner.go(Task.LEARNING)
+
+    assert told == ["new", "sharper", "sharper"]
+
+
+def test_a_first_impression_of_the_network_is_for_pictures_only(
+    session, runner, make_cube, monkeypatch
+):
+    coarse, exact = SimpleNamespace(name="coarse"), SimpleNamespace(name="exact")
+    shown = []
+
+    def compute_features(cube, *_):
+        yield work.Features(SimpleNamespace(), "CPU", coarse, is_preview=True)
+        yield work.Features(SimpleNamespace(), "CPU", exact)
+
+    def picture(embedding, progress):
+        shown.append(embedding)
+        return work.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
+
+    monkeypatch.setattr(work, "compute_features", compute_features)
+    monkeypatch.setattr(work, "picture_embedding", picture)
+    session.add_cube(make_cube())
+    runner.go(Task.LOOKING)
+    embedding = runner.of(Task.EMBEDDING)[0]
+    pieces = []
+    embedding.run(lambda *_: None, pieces.append)
+
+    embedding.arrived(pieces[0])
+    assert session.network.features is None
+    session.show_embedding()
+    runner.go(Task.PICTURE)
+    assert shown == [coarse]
+
+    embedding.arrived(pieces[1])
+    assert session.network.features.embedding is exact
+    runner.go(Task.PICTURE)  # the picture that is shown follows
+    assert shown == [coarse, exact]
 
 
 def test_unchanged_strokes_start_nothing(session, runner, make_cube, strokes):
@@ -148,6 +238,7 @@ def test_strokes_are_copied(session, make_cube, strokes):
 
 def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
+    runner.go(Task.LOOKING)
     session.set_strokes(strokes)
     newer = strokes.copy()
     newer[10, 2:6] = 3
@@ -159,7 +250,7 @@ def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, mak
     first.go()
 
     assert session.learned is learned
-    assert learned.prediction.labels.max() == 3
+    assert learned.labels.max() == 3
 
 
 def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, strokes):
@@ -178,6 +269,7 @@ def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, st
 
 def test_without_automatic_the_map_waits_for_the_button(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
+    runner.go(Task.LOOKING)
     session.set_automatic(False)
     session.set_strokes(strokes)
     assert runner.of(Task.LEARNING) == []
@@ -200,6 +292,7 @@ def test_another_cube_starts_anew_and_calls_the_work_on_the_first_off(
     session, runner, make_cube, strokes
 ):
     session.add_cube(make_cube("first"))
+    runner.go(Task.LOOKING)
     session.set_strokes(strokes)
     late = runner.of(Task.LEARNING)[0]
 
@@ -269,18 +362,18 @@ def test_spectrum_under_the_cursor(session, runner, make_cube):
 
 def test_export_writes_the_map(session, runner, make_cube, strokes, tmp_path):
     session.add_cube(make_cube())
-    session.export(tmp_path)
+    session.exports.write(tmp_path)
     assert runner.of(Task.EXPORTING) == []
 
     session.set_strokes(strokes)
     runner.go_all()
-    session.export(tmp_path)
+    session.exports.write(tmp_path)
     runner.go_all()
 
-    assert session.exported
-    assert all(path.parent == tmp_path and path.is_file() for path in session.exported)
+    assert session.exports.files
+    assert all(path.parent == tmp_path and path.is_file() for path in session.exports.files)
     assert {"tissue_labels.tif", "tissue_labels.png", "tissue_classes.csv"} <= {
-        path.name for path in session.exported
+        path.name for path in session.exports.files
     }
 
 
@@ -317,7 +410,7 @@ def ready(session, runner, make_cube, strokes):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatch, kept):
-    before, tuned = ready.features.model, object()
+    before, tuned = ready.network.features.model, object()
     monkeypatch.setattr(
         work, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept), raising=True
     )
@@ -325,8 +418,8 @@ def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatc
     ready.fine_tune("head")
     runner.go_all()
 
-    assert ready.features.model is (tuned if kept else before)
-    assert ready.learned.segmenter.model is ready.features.model
+    assert ready.network.features.model is (tuned if kept else before)
+    assert ready.learned.segmenter.model is ready.network.features.model
     assert ready.fine_tuning.result.kept is kept
 
 
@@ -349,21 +442,21 @@ def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeyp
 
 
 def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
-    model = ready.features.model
+    model = ready.network.features.model
     monkeypatch.setattr(work, "fine_tune", lambda *_: Tuned(object(), True))
     ready.fine_tune("head")
 
     ready.tasks.cancel(Task.FINE_TUNING)
     runner.go_all()
 
-    assert ready.features.model is model
+    assert ready.network.features.model is model
     assert ready.fine_tuning.result is None
 
 
 def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkeypatch, tmp_path):
     classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
-    loaded = work.Learned(SimpleNamespace(classes=classes), SimpleNamespace(), None, True, 0.1)
-    monkeypatch.setattr(work, "load_segmenter", lambda *_: loaded)
+    loaded = mapping.Learned(SimpleNamespace(classes=classes), np.ones((12, 16)), None, True, 0.1)
+    monkeypatch.setattr(mapping, "load_segmenter", lambda *_: iter([loaded]))
 
     ready.load_segmenter(tmp_path / "model.carl")
     runner.go(Task.LEARNING)
@@ -379,13 +472,13 @@ def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkey
 def test_a_loaded_map_is_not_replaced_when_the_network_comes(
     session, runner, make_cube, strokes, monkeypatch, tmp_path
 ):
-    loaded = work.Learned(SimpleNamespace(classes=()), SimpleNamespace(), None, True, 0.1)
-    monkeypatch.setattr(work, "load_segmenter", lambda *_: loaded)
+    loaded = mapping.Learned(SimpleNamespace(classes=()), np.ones((12, 16)), None, True, 0.1)
+    monkeypatch.setattr(mapping, "load_segmenter", lambda *_: iter([loaded]))
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     session.load_segmenter(tmp_path / "model.carl")
 
     runner.go_all()
 
-    assert session.features is not None
+    assert session.network.features is not None
     assert session.learned is loaded

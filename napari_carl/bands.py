@@ -1,0 +1,107 @@
+"""What a user says of a cube's bands: their wavelengths, and which of them are bad.
+
+Each function gives the cube as it is meant, and raises a `WavelengthError` where that cannot be.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from carl.cube import SpectralCube
+from carl.errors import WavelengthError
+from carl.wavelengths import Camera, camera, cameras, parse_range, read_wavelength_table
+
+_NUMBER = r"\d+(?:\.\d*)?"
+_SPAN = re.compile(rf"({_NUMBER})(?:\s*(?:-|–|to|:)\s*({_NUMBER}))?$")
+
+
+def fitting_cameras(cube: SpectralCube | None) -> tuple[Camera, ...]:
+    """The known cameras with as many bands as a cube."""
+    return tuple(each for each in cameras() if cube and each.n_bands == cube.n_bands)
+
+
+def with_camera(cube: SpectralCube, name: str) -> SpectralCube:
+    """The cube with the wavelengths of a known camera."""
+    known = camera(name)
+    return cube.with_wavelengths(known.wavelengths, known.fwhm)
+
+
+def with_range(cube: SpectralCube, text: str) -> SpectralCube:
+    """The cube with wavelengths from ``start:last:step`` in nm."""
+    return cube.with_wavelengths(parse_range(text))
+
+
+def with_table(cube: SpectralCube, path: Path) -> SpectralCube:
+    """The cube with the wavelengths in a CSV file."""
+    return cube.with_wavelengths(*read_wavelength_table(path))
+
+
+def with_bad_bands(cube: SpectralCube, text: str) -> SpectralCube:
+    """The cube without the bands a user names; an empty text makes all of them good.
+
+    Args:
+        cube: with or without wavelengths.
+        text: ranges and single bands, as ``720-760, 775``: in nm, and each single number names the
+            band nearest to it; where wavelengths are unknown, numbers of bands from 1.
+    """
+    positions = _positions(cube)
+    bad = np.zeros(cube.n_bands, bool)
+    for word in re.split(r"[,;]\s*|\n", text.strip()):
+        if word.strip():
+            low, high = _span(word)
+            chosen = (positions >= low) & (positions <= high)
+            if low == high:
+                chosen = np.abs(positions - low) == np.abs(positions - low).min()
+            if low > positions.max() or high < positions.min() or not chosen.any():
+                raise WavelengthError(
+                    f"No band of {cube.name} lies in '{word.strip()}': its bands go from "
+                    f"{positions.min():g} to {positions.max():g}{_unit(cube)}."
+                )
+            bad |= chosen
+    if bad.all():
+        raise WavelengthError(f"All bands of {cube.name} would be bad: leave some to work with.")
+    return replace(cube, good_bands=~bad)
+
+
+def with_band_toggled(cube: SpectralCube, band: int) -> SpectralCube:
+    """The cube with a good band made bad, or a bad one good again."""
+    good = cube.good_bands.copy()
+    good[band] = not good[band]
+    if not good.any():
+        raise WavelengthError(f"All bands of {cube.name} would be bad: leave some to work with.")
+    return replace(cube, good_bands=good)
+
+
+def describe_bad_bands(cube: SpectralCube) -> str:
+    """The bad bands in the words `with_bad_bands` understands."""
+    order = np.argsort(_positions(cube), kind="stable")
+    bad = ~cube.good_bands[order]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(int)))
+    named = [f"{value:.6g}" for value in _positions(cube)[order]]
+    return ", ".join(
+        named[first] if stop - first == 1 else f"{named[first]}-{named[stop - 1]}"
+        for first, stop in edges.reshape(-1, 2)
+    )
+
+
+def _positions(cube: SpectralCube) -> np.ndarray:
+    known = cube.wavelengths
+    return np.arange(1.0, cube.n_bands + 1) if known is None else known
+
+
+def _unit(cube: SpectralCube) -> str:
+    return "" if cube.wavelengths is None else " nm"
+
+
+def _span(word: str) -> tuple[float, float]:
+    found = _SPAN.match(word.replace("nm", "").strip())
+    if found is None:
+        raise WavelengthError(
+            f"'{word.strip()}' names no bands: write ranges and single ones, as 720-760, 775."
+        )
+    low, high = float(found[1]), float(found[2] or found[1])
+    return min(low, high), max(low, high)
