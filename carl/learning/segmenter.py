@@ -251,7 +251,7 @@ def prepare(
     if model is None:
         _STORE.fit([cube], None, progress=progress)
         return None
-    return _STORE.embeddings.embed(cube, model, precision=precision, speed=speed, progress=progress)
+    return _STORE.embed(cube, model, precision, speed, progress)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:

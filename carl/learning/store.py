@@ -9,7 +9,7 @@ from threading import Condition
 from typing import TypeVar
 
 from carl.cube import SpectralCube
-from carl.inference import Embedding, FeatureCache, cube_key
+from carl.inference import Embedding, FeatureCache, cube_key, embed_finely
 from carl.inference.feature_folder import FeatureFolder
 from carl.learning.bank import FilterBank
 from carl.learning.features import FeatureStack
@@ -33,7 +33,7 @@ class FeatureStore:
     """
 
     def __init__(self, max_bytes: int = 3 << 30) -> None:
-        self.embeddings = FeatureCache(max_bytes // 4, FeatureFolder())
+        self._embeddings = FeatureCache(max_bytes // 4, FeatureFolder())
         self._max_bytes = max_bytes
         self._banks: OrderedDict[str, FilterBank] = OrderedDict()
         self._stacks: OrderedDict[tuple[FilterBank, str], FeatureStack] = OrderedDict()
@@ -72,6 +72,23 @@ class FeatureStore:
         bank_stack = self._bank_stack(space.bank, cube, part(progress, 0.0, 0.2))
         embeddings = self._embed([cube], model, precision, speed, part(progress, 0.2, 1.0))
         return space.stack(bank_stack, embeddings[0] if embeddings else None)
+
+    def embed(
+        self,
+        cube: SpectralCube,
+        model: CARL,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> Embedding:
+        """The embedding that features are made of; see `carl.inference.embed_finely`."""
+        return embed_finely(
+            cube,
+            model.patch_size,
+            lambda seen: self._embeddings.embed(
+                seen, model, precision=precision, speed=speed, progress=progress
+            ),
+        )
 
     def _bank(self, cubes: Sequence[SpectralCube], progress: Progress) -> FilterBank:
         keys = [cube_key(cube) for cube in cubes]
@@ -137,13 +154,7 @@ class FeatureStore:
             return []
         n = len(cubes)
         return [
-            self.embeddings.embed(
-                cube,
-                model,
-                precision=precision,
-                speed=speed,
-                progress=part(progress, i / n, (i + 1) / n),
-            )
+            self.embed(cube, model, precision, speed, part(progress, i / n, (i + 1) / n))
             for i, cube in enumerate(cubes)
         ]
 
