@@ -11,6 +11,8 @@ from carl.progress import Progress, no_progress
 from carl.spectra.missing import fill_missing
 
 _BLOCK_VALUES = 1 << 23
+_STATISTICS_VALUES = 1 << 20
+"""Few enough to stay in a processor's cache from one step to the next."""
 _WHITE_SAMPLE = 20_000
 _MOST_ROWS = 256
 
@@ -36,13 +38,14 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
     """
     cube = cube.usable_bands()
     count, mean, squares = 0, 0.0, 0.0
-    blocks = row_blocks(cube)
+    blocks = row_blocks(cube, _STATISTICS_VALUES)
     for i, rows in enumerate(blocks):
-        values = cube.read(rows)
-        values = values[np.isfinite(values)]
+        values = cube.read(rows).ravel()
+        finite = np.isfinite(values)
+        if not finite.all():
+            values = values[finite]
         if values.size:
-            block_mean = float(values.mean(dtype=np.float64))
-            block_squares = float(values.var(dtype=np.float64)) * values.size
+            block_mean, block_squares = _moments(values)
             shift, total = block_mean - mean, count + values.size
             squares += block_squares + shift**2 * count * values.size / total
             mean += shift * values.size / total
@@ -54,6 +57,14 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
             "only missing values: check the file or its no-data value."
         )
     return mean, float(np.sqrt(squares / count))
+
+
+def _moments(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean, and sum of squared differences from it."""
+    differences = values.astype(np.float64)
+    mean = differences.mean()
+    differences -= mean
+    return float(mean), float(differences @ differences)
 
 
 def sample_spectra(
