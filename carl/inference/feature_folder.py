@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from carl import __version__
 from carl.cube import SpectralCube
@@ -15,6 +17,9 @@ from carl.inference.embedding import Embedding
 from carl.inference.identity import Watch
 from carl.model import CARL
 from carl.progress import Progress
+
+_MAKING_FEATURES = ("inference", "model", "spectra")
+"""Packages whose code decides what features are."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class FeatureFolder:
 
         Beside the content of the cube, the place depends on all that its features depend on: the
         network, its normalisation, precision and speed, the kind of device (which decides what
-        the precision "auto" means), and the version of this program.
+        the precision "auto" means), and the code that computes them.
 
         Raises:
             CubeError: the cube cannot be read.
@@ -56,7 +61,7 @@ class FeatureFolder:
         """
         watch = Watch(cube)
         ingredients = (
-            __version__,
+            code_key(),
             content_key(cube, progress),
             model.fingerprint,
             repr(model.normalisation),
@@ -90,3 +95,15 @@ class FeatureFolder:
                 warnings.warn(
                     f"Features are not kept for the next time: {error}", CarlWarning, stacklevel=2
                 )
+
+
+@cache
+def code_key() -> str:
+    """Of the code that computes features: when it changes, so may they, whatever the version."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.blake2b(__version__.encode(), digest_size=20)
+    for path in sorted(
+        each for name in _MAKING_FEATURES for each in (package / name).rglob("*.py")
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

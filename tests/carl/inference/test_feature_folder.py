@@ -81,8 +81,8 @@ def test_each_ingredient_makes_another_entry(
         tiny_model.normalisation = (0.1, 2.0)
         ask(cube())
 
-    def change_version() -> None:
-        monkeypatch.setattr(feature_folder, "__version__", "99")
+    def change_code() -> None:
+        monkeypatch.setattr(feature_folder, "code_key", lambda: "other")
         ask(cube())
 
     steps: list[Callable[[], None]] = [
@@ -95,7 +95,7 @@ def test_each_ingredient_makes_another_entry(
         lambda: ask(cube(), speed="turbo"),
         change_weights,
         change_normalisation,
-        change_version,
+        change_code,
     ]
     for number, step in enumerate(steps, start=1):
         step()
@@ -205,6 +205,17 @@ def test_a_size_of_zero_keeps_nothing_and_reads_nothing_twice(
         another_day().embed(cube(), tiny_model)
     assert len(computed) == 2
     assert not features_folder().path.exists()
+
+
+def test_the_code_that_makes_features_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = feature_folder.code_key.__wrapped__
+    before = key()
+    assert key() == before
+    monkeypatch.setattr(feature_folder, "__version__", "99")
+    assert key() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(feature_folder, "_MAKING_FEATURES", ("inference", "model"))
+    assert key() != before
 
 
 # ---- two windows
