@@ -142,13 +142,14 @@ def wait(dock: CarlDock, condition: Callable[[], bool], seconds: float, what: st
 
 def paint_classes(viewer: Viewer, dock: CarlDock, truth: LabelMap) -> None:
     """Name the classes as in the truth and paint the strokes of each."""
+    hand = robot.Hand(viewer, dock.window())
     dock.session.classes.replace(truth.classes)
     for known in truth.classes:
         brush, strokes = STROKES[known.name]
-        robot.press_key(str(known.value))
+        hand.press(str(known.value))
         viewer.layers.selection.active.brush_size = brush
         for stroke in strokes:
-            robot.paint(viewer, stroke)
+            hand.paint(*stroke)
 
 
 def report_scores(dock: CarlDock, truth: LabelMap) -> None:

@@ -25,7 +25,7 @@ def main() -> None:
             robot.rest(1)
             paint_classes(viewer, dock, truth)
             wait_for_map(dock)
-            robot.point_at(viewer, (330, 600))
+            robot.Hand(viewer, dock.window()).point_at(330, 600)
             robot.rest(1)
             pixels = viewer.screenshot(canvas_only=False)
         finally:

@@ -6,11 +6,11 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def has_display() -> bool:
 
 @contextmanager
 def virtual_display(width: int, height: int) -> Iterator[None]:
-    """A display that nobody sees, and napari settings of its own, until the end of the block."""
+    """A display that nobody sees, with settings and strokes of its own, until the end of the block."""
     readable, writable = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writable), "-screen", "0", f"{width}x{height}x24",
@@ -52,6 +52,7 @@ def virtual_display(width: int, height: int) -> Iterator[None]:
                 "QT_QPA_PLATFORM": "xcb",
                 "XDG_RUNTIME_DIR": home,
                 "NAPARI_CONFIG": str(Path(home) / "settings.yaml"),
+                "CARL_HOME": str(Path(home) / "carl"),
             }
             yield
     finally:
@@ -81,39 +82,67 @@ def rest(seconds: float) -> None:
     wait_until(lambda: time.monotonic() > end, seconds + 60, "resting")
 
 
-def paint(viewer: Viewer, points: Stroke) -> None:
-    """Draw a stroke through points of an image with the left mouse button."""
-    from qtpy.QtCore import QEvent
+class Hand:
+    """Moves the mouse and presses keys over the canvas of a viewer."""
 
-    canvas = _canvas()
-    path = [_on_canvas(viewer, canvas, point) for point in _every_pixel(points)]
-    _send(canvas, QEvent.Type.MouseMove, path[0], pressed=False)
-    _send(canvas, QEvent.Type.MouseButtonPress, path[0], pressed=True)
-    for position in path[1:]:
-        _send(canvas, QEvent.Type.MouseMove, position, pressed=True)
-        time.sleep(_BETWEEN_MOVES)
-    rest(_BEFORE_RELEASE)
-    _send(canvas, QEvent.Type.MouseButtonRelease, path[-1], pressed=False)
+    def __init__(self, viewer: Viewer, window: QWidget) -> None:
+        from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
+        self._viewer = viewer
+        self._canvas = window.findChild(QOpenGLWidget)
 
-def press_key(character: str) -> None:
-    """Press and release a key over the canvas."""
-    from qtpy.QtCore import QEvent, Qt
-    from qtpy.QtGui import QKeyEvent
-    from qtpy.QtWidgets import QApplication
+    def paint(self, *corners: Point) -> None:
+        """Draw a stroke through (row, column) corners with the left mouse button."""
+        from qtpy.QtCore import QEvent
 
-    for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-        key = QKeyEvent(kind, ord(character), Qt.KeyboardModifier.NoModifier, character)
-        QApplication.sendEvent(_canvas(), key)
+        path = [self._on_canvas(point) for point in _every_pixel(corners)]
+        self._send(QEvent.Type.MouseMove, path[0], held=False)
+        self._send(QEvent.Type.MouseButtonPress, path[0], held=True)
+        for position in path[1:]:
+            self._send(QEvent.Type.MouseMove, position, held=True)
+            time.sleep(_BETWEEN_MOVES)
+        rest(_BEFORE_RELEASE)
+        self._send(QEvent.Type.MouseButtonRelease, path[-1], held=False)
+
+    def point_at(self, row: float, column: float) -> None:
+        """Move the mouse over a pixel."""
+        from qtpy.QtCore import QEvent
+
+        self._send(QEvent.Type.MouseMove, self._on_canvas((row, column)), held=False)
+
+    def press(self, key: int | str, modifier: Any = None) -> None:
+        """Press and release a key, a character or one of Qt's, over the canvas."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+        from qtpy.QtWidgets import QApplication
+
+        none = Qt.KeyboardModifier.NoModifier
+        QTest.keyClick(self._canvas, key, none if modifier is None else modifier)
         QApplication.processEvents()
 
+    def _on_canvas(self, point: Point) -> Point:
+        """Where on the canvas, (x, y), the camera of a flat view shows a point."""
+        camera = self._viewer.scene.camera
+        row, column = (np.asarray(point) - camera.center[-2:]) * camera.zoom
+        return self._canvas.width() / 2 + column, self._canvas.height() / 2 + row
 
-def point_at(viewer: Viewer, point: Point) -> None:
-    """Move the mouse over a point of an image."""
-    from qtpy.QtCore import QEvent
+    def _send(self, kind: QEvent.Type, position: Point, *, held: bool) -> None:
+        from qtpy.QtCore import QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
 
-    canvas = _canvas()
-    _send(canvas, QEvent.Type.MouseMove, _on_canvas(viewer, canvas, point), pressed=False)
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        local = QPointF(*position)
+        event = QMouseEvent(
+            kind,
+            local,
+            QPointF(self._canvas.mapToGlobal(local.toPoint())),
+            none if kind == QMouseEvent.Type.MouseMove else left,
+            left if held else none,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self._canvas, event)
+        QApplication.processEvents()
 
 
 def scroll_to_end(widget: QWidget) -> None:
@@ -124,45 +153,10 @@ def scroll_to_end(widget: QWidget) -> None:
     bar.setValue(bar.maximum())
 
 
-def _canvas() -> QWidget:
-    """The widget napari draws the layers on."""
-    from qtpy.QtOpenGLWidgets import QOpenGLWidget
-    from qtpy.QtWidgets import QApplication
-
-    return next(w for w in QApplication.allWidgets() if isinstance(w, QOpenGLWidget))
-
-
-def _every_pixel(points: Stroke) -> Stroke:
-    corners = np.asarray(points, float)
+def _every_pixel(corners: Sequence[Point]) -> Stroke:
+    ends = np.asarray(corners, float)
     legs = [
         np.linspace(start, stop, max(2, int(np.abs(stop - start).max())), endpoint=False)
-        for start, stop in pairwise(corners)
+        for start, stop in pairwise(ends)
     ]
-    return [tuple(point) for point in np.concatenate([*legs, corners[-1:]])]
-
-
-def _on_canvas(viewer: Viewer, canvas: QWidget, point: Point) -> Point:
-    """Where on the canvas, (x, y), the camera of a flat view shows a point."""
-    camera = getattr(viewer, "scene", viewer).camera  # napari has moved it in 0.9
-    row, column = (np.asarray(point) - camera.center[-2:]) * camera.zoom
-    return canvas.width() / 2 + column, canvas.height() / 2 + row
-
-
-def _send(canvas: QWidget, kind: QEvent.Type, position: Point, *, pressed: bool) -> None:
-    from qtpy.QtCore import QPointF, Qt
-    from qtpy.QtGui import QMouseEvent
-    from qtpy.QtWidgets import QApplication
-
-    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-    changed = none if kind == QMouseEvent.Type.MouseMove else left
-    local = QPointF(*position)
-    event = QMouseEvent(
-        kind,
-        local,
-        QPointF(canvas.mapToGlobal(local.toPoint())),
-        changed,
-        left if pressed else none,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    QApplication.sendEvent(canvas, event)
-    QApplication.processEvents()
+    return [tuple(point) for point in np.concatenate([*legs, ends[-1:]])]
