@@ -34,7 +34,7 @@ def has_display() -> bool:
 
 @contextmanager
 def virtual_display(width: int, height: int) -> Iterator[None]:
-    """A display that nobody sees, with settings and strokes of its own, until the end of the block."""
+    """A display that nobody sees, and settings and data of its own, until the end of the block."""
     readable, writable = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writable), "-screen", "0", f"{width}x{height}x24",
