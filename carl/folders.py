@@ -23,6 +23,8 @@ from carl.files import atomic_write
 _NAME = "napari-carl"
 _MOST_BYTES = 4 * 10**9
 _SHARE_OF_DISK = 0.1
+_MOST_FILES = 4000
+"""More would take long to look through."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _LEFT_BEHIND = 3600
 """Seconds after which a file that is still being written belongs to a program that was killed."""
@@ -45,6 +47,12 @@ def features_folder() -> BoundedFolder:
     path = _home("features") or user_cache_path(_NAME, appauthor=False) / "features"
     wanted = os.environ.get("CARL_CACHE", "")
     return BoundedFolder(path, _bytes(wanted) if wanted.strip() else None)
+
+
+def measurements_file() -> Path:
+    """The file of what was measured on this machine; it need not exist yet, and may be removed."""
+    folder = _home("") or user_cache_path(_NAME, appauthor=False)
+    return folder / "measured.json"
 
 
 @dataclass(frozen=True)
@@ -138,8 +146,8 @@ class BoundedFolder:
         """Drop what was not used for the longest time until the rest is small enough."""
         files = sorted(self._files(), key=lambda each: each.last_used)
         total = sum(each.n_bytes for each in files)
-        for each in files:
-            if total <= max_bytes:
+        for left, each in zip(range(len(files), 0, -1), files, strict=True):
+            if total <= max_bytes and left <= _MOST_FILES:
                 break
             _remove(each.path)
             total -= each.n_bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from carl import folders
 from carl.errors import CarlError, OutputError
 from carl.folders import BoundedFolder, features_folder, weights_folder
 
@@ -70,6 +71,15 @@ def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
     assert keys(folder) == {"a"}
     assert not put(BoundedFolder(tmp_path / "none", 0), "a", 1)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("clock")
+def test_there_are_never_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_MOST_FILES", 2)
+    folder = BoundedFolder(tmp_path / "f", 300)
+    for key in "abcd":
+        put(folder, key, 1)
+    assert keys(folder) == {"c", "d"}
 
 
 def test_it_is_emptied_and_may_be_missing(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def test_the_address_is_the_one_the_authors_give() -> None:
     assert (publication.record, publication.file) == (18671944, "ssl_checkpoint_carl.ckpt")
 
 
+def test_the_network_is_the_one_its_authors_trained() -> None:
+    """What config_ssl.yaml beside the published checkpoint says of it."""
+    spectral = {"embed_dim": 384, "depth": 8, "num_heads": 6, "pos_enc_sigma": 3, "n_queries": 8}
+    backbone = {"model_name": "timm/eva02_base_patch14_224.mim_in22k", "depth": 8}
+    config = NAMED_MODELS[NAME].config
+    assert config.patch_size == 8
+    assert vars(config.spec_encoder_kwargs).items() >= spectral.items()
+    assert vars(config.spat_encoder_kwargs).items() >= backbone.items()
+
+
 def test_published_weights_are_loaded_by_name(
     zenodo: Any,
     small_model: Callable[..., CARL],
