@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from functools import partial
+from time import thread_time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,18 +13,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from carl.errors import CarlError
+from carl.inference.pass_size import PassSizes
 from carl.inference.precision import Precision
+from carl.inference.prepared import Prepared, prepared
+from carl.inference.transfers import Upload, uploads
 from carl.inference.workers import Workers
 from carl.model import CARL
 
 FloatArray = NDArray[np.float32]
 
-_CPU_TOKEN_BYTES = 1 << 20
-"""Band tokens of one pass on a CPU: few enough to stay in its cache from layer to layer."""
-_FEWEST_ON_CPU = 8
-"""Patches of one pass on a CPU, however many bands: fewer and overhead rules."""
-_GPU_TOKEN_SHARE = 0.01
-"""Share of a GPU's free memory that band tokens may take; a layer needs dozens of times as much."""
+_GPU_BYTES_PER_TOKEN_VALUE = 64
+"""That a pass needs on a GPU for every value of its band tokens, in float32, all layers counted."""
+_GPU_MEMORY_SHARE = 0.5
+"""Of the free memory of a GPU that a pass may need."""
+_GPU_MOST_VALUES = 1 << 28
+"""Of the band tokens of a pass on a GPU: enough to keep the largest busy, in several passes."""
+_OTHER_GPU_BYTES = 1 << 31
+"""That a pass may need on a GPU which does not tell what is free, as Apple's."""
+
+
+class _Features(NamedTuple):
+    """Features of a pass, and the seconds of a processor core they took."""
+
+    values: FloatArray
+    seconds: float
 
 
 class Engine:
@@ -36,16 +49,22 @@ class Engine:
         model: in eval mode, on the device to compute on.
         precision: to compute in; results are float32.
         workers: to share the passes among.
+        compiled: whether to run the spectral half through `torch.compile`. The first passes then
+            take up to a minute, so that this pays for large cubes; without a compiler on this
+            machine it is done without.
 
     Attributes:
-        note: what is done about a lack of memory, in words for the user; empty without one.
+        note: what is done otherwise than asked for, in words for the user; empty if nothing is.
     """
 
-    def __init__(self, model: CARL, precision: Precision, workers: Workers) -> None:
+    def __init__(
+        self, model: CARL, precision: Precision, workers: Workers, *, compiled: bool = False
+    ) -> None:
         self.note = ""
         self._model = model
         self._precision = precision
         self._workers = workers
+        self._compiled = compiled
         self._most_patches: int | None = None  # none known to be too many yet
 
     def spectral(
@@ -64,11 +83,19 @@ class Engine:
         Returns:
             (n, D).
         """
-        bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)[None]
-        passes = self._passes(torch.from_numpy(strip)[None], len(wavelengths_um))
+        bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
+        sizes = PassSizes(self._model, self._precision, len(bands))
         pieces: list[FloatArray] = []
         n_done = 0
-        for features in self._workers.map(lambda image: self._spectral_pass(image, bands), passes):
+
+        def run(upload: Upload) -> _Features:
+            began = thread_time()
+            values = self._spectral_pass(upload, bands)
+            return _Features(values, thread_time() - began)
+
+        passes = self._passes(torch.from_numpy(strip), sizes)
+        for features, seconds in self._workers.map(run, uploads(passes, self._device)):
+            sizes.took(len(features), seconds)
             pieces.append(features)
             n_done += len(features)
             done(n_done)
@@ -88,39 +115,51 @@ class Engine:
         """
         yield from self._workers.map(self._spatial_pass, grids, waiting)
 
-    def _passes(self, image: Tensor, n_bands: int) -> Iterator[Tensor]:
-        """Parts of (1, C, P, n·P) that are computed at once."""
+    def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
+        """Parts of (C, P, n·P) that are computed at once."""
         size = self._model.patch_size
-        start = 0
-        while start < image.shape[-1]:
-            stop = start + size * self._patches_per_pass(n_bands)
-            yield image[..., start:stop]
-            start = stop
+        start, n_left = 0, strip.shape[-1] // size
+        while n_left:
+            n_patches = min(n_left, self._patches_per_pass(n_left, sizes))
+            yield strip[..., start : start + n_patches * size]
+            start += n_patches * size
+            n_left -= n_patches
 
-    def _spectral_pass(self, image: Tensor, bands: Tensor) -> FloatArray:
-        """(n, D) features of (1, C, P, n·P), in halves if all at once is too much."""
-        n_patches = image.shape[-1] // self._model.patch_size
+    def _spectral_pass(self, upload: Upload, bands: Tensor) -> FloatArray:
+        """(n, D) features of (C, P, n·P), in halves if all at once is too much."""
+        n_patches = upload.source.shape[-1] // self._model.patch_size
         try:
-            features = self._run(
-                partial(CARL.spectral_features, patches_per_chunk=n_patches), image, bands
-            )
+            return self._run_spectral(upload, bands)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
             if n_patches == 1:
                 self._leave_device(error)
-                return self._spectral_pass(image, bands)
-        else:
-            return features[0, :, 0].T
+                return self._spectral_pass(Upload(upload.source, self._device), bands)
         self._shrink(n_patches // 2)
         middle = n_patches // 2 * self._model.patch_size
-        halves = image[..., :middle], image[..., middle:]
-        return np.concatenate([self._spectral_pass(half, bands) for half in halves])
+        halves = upload.source[..., :middle], upload.source[..., middle:]
+        return np.concatenate(
+            [self._spectral_pass(Upload(half, self._device), bands) for half in halves]
+        )
+
+    def _run_spectral(self, upload: Upload, bands: Tensor) -> FloatArray:
+        network = self._network
+        code, strip = network.encode(bands), upload.take(network.device)
+        try:
+            features = network.spectral(strip, code)
+        except Exception as error:
+            if not self._compiled or _is_out_of_memory(error):
+                raise
+            self._compiled = False
+            self.note = "not compiled, as this machine has no working compiler"
+            features = self._network.spectral(strip, code)
+        return _to_numpy(features)
 
     def _spatial_pass(self, grid: FloatArray) -> FloatArray:
         features = torch.from_numpy(grid).permute(2, 0, 1)[None]
         try:
-            encoded = self._run(CARL.spatial_features, features)
+            encoded = _to_numpy(self._network.spatial(features.to(self._device)))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -128,26 +167,19 @@ class Engine:
             return self._spatial_pass(grid)
         return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
-    def _run(self, half: Callable[..., Tensor], *inputs: Tensor) -> FloatArray:
-        device = self._device
-        in_bf16 = self._precision == "bf16"
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, in_bf16):
-            result = half(self._model, *(tensor.to(device) for tensor in inputs))
-        array: FloatArray = result.float().cpu().numpy()
-        return array
+    @property
+    def _network(self) -> Prepared:
+        return prepared(self._model, self._precision, self._compiled)
 
     @property
     def _device(self) -> torch.device:
         return next(self._model.parameters()).device
 
-    def _patches_per_pass(self, n_bands: int) -> int:
-        if self._device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self._device)
-            token_bytes, fewest = int(free * _GPU_TOKEN_SHARE), 1
+    def _patches_per_pass(self, n_left: int, sizes: PassSizes) -> int:
+        if self._device.type == "cpu":
+            wanted = sizes.next(n_left)
         else:
-            token_bytes, fewest = _CPU_TOKEN_BYTES, _FEWEST_ON_CPU
-        width = self._model.config.spec_encoder_kwargs.embed_dim
-        wanted = max(fewest, token_bytes // (4 * n_bands * width))
+            wanted = _gpu_patches(self._device, sizes.token_values)
         return min(wanted, self._most_patches or wanted)
 
     def _shrink(self, n_patches: int) -> None:
@@ -171,6 +203,22 @@ class Engine:
         self._model = _copy_on_cpu(self._model)
         self._most_patches = None
         self.note = "on the CPU, as the memory of the graphics card is full"
+
+
+def _gpu_patches(device: torch.device, token_values: int) -> int:
+    """Patches that one pass on a GPU takes by its free memory, if one has so many token values."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        fitting = int((free + kept) * _GPU_MEMORY_SHARE)
+    else:
+        fitting = _OTHER_GPU_BYTES
+    return max(1, min(fitting // _GPU_BYTES_PER_TOKEN_VALUE, _GPU_MOST_VALUES) // token_values)
+
+
+def _to_numpy(features: Tensor) -> FloatArray:
+    array: FloatArray = features.float().cpu().numpy()
+    return array
 
 
 def _copy_on_cpu(model: CARL) -> CARL:

@@ -12,6 +12,7 @@ from torch import Tensor
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError, WavelengthError
 from carl.inference import Embedding, embed
+from carl.inference.prepared import Prepared
 from carl.model import CARL
 
 NM = np.linspace(400, 790, 7)
@@ -89,13 +90,13 @@ def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
 def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carl.inference.plan.LEAST_FIDELITY", -1.0)
     seen = set()
-    spectral_features = CARL.spectral_features
+    spectral = Prepared.spectral
 
-    def watched(self: CARL, image: Tensor, *rest: Tensor, **options: int) -> Tensor:
-        seen.add(image.shape[1])
-        return spectral_features(self, image, *rest, **options)
+    def watched(self: Prepared, strip: Tensor, code: Tensor) -> Tensor:
+        seen.add(len(strip))
+        return spectral(self, strip, code)
 
-    monkeypatch.setattr(CARL, "spectral_features", watched)
+    monkeypatch.setattr(Prepared, "spectral", watched)
     turbo = embed(cube(), tiny_model, speed="turbo")
     assert turbo.speed == "turbo"
     assert turbo.fidelity is not None

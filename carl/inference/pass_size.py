@@ -1,0 +1,121 @@
+"""How many patches to compute at once: tried on the work itself, and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import torch
+
+from carl.errors import OutputError
+from carl.files import atomic_write
+from carl.folders import measurements_file
+from carl.inference.precision import Precision
+from carl.model import CARL
+
+SMALLEST = 8
+"""Patches: with fewer, overhead rules, and with none fewer, all sizes give the same bits."""
+_LARGEST = 128
+_TOKEN_BYTES = 1 << 23
+"""Of the band tokens, at most: a layer holds a dozen times as much, and there are several cores."""
+_TRIALS = 2
+"""Of each size; the first also warms up."""
+_MOST_REMEMBERED = 500
+
+
+class PassSizes:
+    """Sizes of the passes through a network on a CPU.
+
+    The first passes are of different sizes; the size that took least time for a patch is used for
+    all others, and remembered in a file for this processor, network, precision and number of bands.
+
+    Args:
+        model: the network.
+        precision: it is computed in.
+        n_bands: C.
+
+    Attributes:
+        candidates: sizes to choose from, the smallest first.
+        token_values: of the band tokens of a patch.
+    """
+
+    _lock = Lock()
+
+    def __init__(self, model: CARL, precision: Precision, n_bands: int) -> None:
+        spectral = model.config.spec_encoder_kwargs
+        dims = (spectral.embed_dim, spectral.num_heads, spectral.depth, spectral.n_queries)
+        self._key = " ".join(map(str, (_machine(), *dims, model.patch_size, precision, n_bands)))
+        self.token_values = n_bands * spectral.embed_dim
+        most = _TOKEN_BYTES // (4 * self.token_values)
+        sizes = [SMALLEST << step for step in range(10)]
+        self.candidates = [size for size in sizes if size <= min(max(most, SMALLEST), _LARGEST)]
+        self._untried = self.candidates * _TRIALS
+        self._times: dict[int, list[float]] = {size: [] for size in self.candidates}
+
+    def next(self, n_left: int) -> int:
+        """Patches to take now, of so many; fewer where that makes passes of equal size."""
+        best = self.remembered
+        if best is None and self._untried and n_left > sum(self._untried):
+            return self._untried.pop()
+        if best is None:
+            best = self._best() or self.candidates[len(self.candidates) // 2]
+        n_passes = max(1, round(n_left / best))
+        return -(-n_left // n_passes)
+
+    def took(self, n_patches: int, seconds: float) -> None:
+        """Learn what a pass took of a core."""
+        if n_patches not in self._times or self.remembered is not None:
+            return
+        self._times[n_patches].append(seconds / n_patches)
+        if all(len(self._times[size]) >= _TRIALS for size in self.candidates):
+            self._remember()
+
+    @property
+    def remembered(self) -> int | None:
+        """The best size, if it is known."""
+        size = _known(str(measurements_file())).get(self._key)
+        return size if size in self.candidates else None
+
+    def _best(self) -> int | None:
+        best = {size: min(times) for size, times in self._times.items() if times}
+        return min(best, key=best.__getitem__) if best else None
+
+    def _remember(self) -> None:
+        best = self._best()
+        assert best is not None
+        path = measurements_file()
+        with self._lock:
+            known = _known(str(path))
+            known[self._key] = best
+            while len(known) > _MOST_REMEMBERED:
+                del known[next(iter(known))]
+            with suppress(OSError, OutputError):  # then it is measured again next time
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with atomic_write(path) as temporary:
+                    temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+@cache
+def _known(path: str) -> dict[str, int]:
+    """What a file remembers, read once; another program's later findings are not needed."""
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return told
+
+
+@cache
+def _machine() -> str:
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if "model name" in line), name)
+    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"

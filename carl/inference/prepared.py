@@ -1,0 +1,96 @@
+"""A network made ready for inference: rewritten, packed, in its number format; and kept so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from carl.inference.folded import FoldedSpectral
+from carl.inference.packed import with_packed_linears
+from carl.inference.precision import Precision
+from carl.model import CARL
+
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Prepared:
+    """Both halves of a network, as they are on its device now.
+
+    Args:
+        model: in eval mode.
+        precision: to compute in.
+
+    Attributes:
+        patch_size: P, pixels.
+        device: to compute on.
+    """
+
+    def __init__(self, model: CARL, precision: Precision) -> None:
+        self.patch_size = model.patch_size
+        self.device = next(model.parameters()).device
+        self._in_bf16 = precision == "bf16"
+        self._folded = FoldedSpectral(model, _DTYPES[precision])
+        self._spectral: Callable[[Tensor, Tensor], Tensor] = self._folded
+        encoder = model.spatial_encoder
+        self._spatial = with_packed_linears(_sharing_weights(encoder), _DTYPES[precision])
+
+    def encode(self, wavelengths_um: Tensor) -> Tensor:
+        """The code of bands (C,) that `spectral` takes."""
+        with torch.inference_mode():
+            return self._folded.encode(wavelengths_um.to(self.device))
+
+    def spectral(self, strip: Tensor, code: Tensor) -> Tensor:
+        """(n, D) features of patches side by side (C, P, n·P), on the device."""
+        with torch.inference_mode():
+            return self._spectral(strip, code)
+
+    def spatial(self, features: Tensor) -> Tensor:
+        """(1, D, h, w) features of patches among their neighbours, on the device."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, self._in_bf16),
+        ):
+            encoded: Tensor = self._spatial(features)
+        return encoded
+
+    def compile(self) -> None:
+        """From now on, run the spectral half through `torch.compile`; on CUDA as CUDA graphs."""
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        self._spectral = torch.compile(self._folded, mode=mode)
+
+
+_lock = Lock()
+_known: WeakKeyDictionary[CARL, tuple[object, dict[Any, Prepared]]] = WeakKeyDictionary()
+
+
+def prepared(model: CARL, precision: Precision, compiled: bool = False) -> Prepared:
+    """A network made ready; the same one again until its weights change or move.
+
+    Args:
+        model: in eval mode, on the device to compute on.
+        precision: to compute in.
+        compiled: whether through `torch.compile`.
+    """
+    state = model.fingerprint, next(model.parameters()).device
+    key = precision, compiled
+    with _lock:
+        if model not in _known or _known[model][0] != state:
+            _known[model] = state, {}
+        of_model = _known[model][1]
+        if key not in of_model:
+            of_model[key] = Prepared(model, precision)
+            if compiled:
+                of_model[key].compile()
+        return of_model[key]
+
+
+def _sharing_weights(module: nn.Module) -> nn.Module:
+    """A copy of the tree of modules; its tensors are the same ones."""
+    tensors = (*module.parameters(), *module.buffers())
+    return deepcopy(module, {id(each): each for each in tensors})

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from carl.inference import packed
+from carl.inference.packed import PackedLinear, can_pack, with_packed_linears
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_computes_what_a_linear_layer_does(
+    monkeypatch: pytest.MonkeyPatch, packs: bool, dtype: torch.dtype, has_bias: bool
+) -> None:
+    if not packs:
+        monkeypatch.setattr(packed, "can_pack", lambda dtype: False)
+    layer = nn.Linear(12, 7, bias=has_bias)
+    x, residual = torch.randn(2, 5, 12), torch.randn(2, 5, 7)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    with torch.inference_mode():
+        ours = PackedLinear(layer.weight, layer.bias, dtype)
+        for result, expected in (
+            (ours(x), layer(x)),
+            (ours.gelu(x), F.gelu(layer(x))),
+            (ours.added_to(residual.to(dtype), x), residual + layer(x)),
+        ):
+            assert result.dtype == dtype
+            torch.testing.assert_close(result.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_operations_that_are_missing_or_compute_something_else_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    can_pack.cache_clear()
+    monkeypatch.setattr(packed, "_linear", lambda x, weight, bias, then="none": x @ x.mT)
+    assert not can_pack(torch.float32)
+    can_pack.cache_clear()
+
+    def missing(name: str) -> None:
+        raise AttributeError(name)
+
+    monkeypatch.setattr(packed, "_operation", missing)
+    assert not can_pack(torch.bfloat16)
+    can_pack.cache_clear()
+
+
+def test_layers_are_replaced_unless_their_weight_is_read_from_outside() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q_bias = nn.Parameter(torch.zeros(4))
+            self.qkv = nn.Linear(4, 4)
+
+    module = nn.Sequential(nn.Linear(4, 4), nn.GELU(), Reader())
+    reader = module[2]
+    expected = module[0](torch.ones(1, 4))
+    with_packed_linears(module, torch.float32)
+    assert isinstance(module[0], PackedLinear)
+    assert isinstance(reader.qkv, nn.Linear)
+    torch.testing.assert_close(module[0](torch.ones(1, 4)), expected)
