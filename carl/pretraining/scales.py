@@ -48,8 +48,20 @@ class RunningScale(nn.Module):
         self.variance.clamp_min_(LEAST_VARIANCE)
 
 
-def known_error(told: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 error over the targets that are known; 0 if none is."""
+def spread_within(target: Tensor, least: float) -> Tensor:
+    """Standard deviation of each target over a batch (B, N, h, w), at least `least`: (N, 1, 1)."""
     known = target.isfinite()
-    error = F.smooth_l1_loss(told, torch.where(known, target, told.detach()), reduction="sum")
+    share = known.sum(dim=(0, 2, 3), keepdim=True).clamp_min(1)
+    values = torch.where(known, target, 0)
+    mean = values.sum(dim=(0, 2, 3), keepdim=True) / share
+    offsets = torch.where(known, values - mean, 0)
+    variance = offsets.square().sum(dim=(0, 2, 3), keepdim=True) / share
+    return variance.sqrt().clamp_min(least)[0]
+
+
+def known_error(told: Tensor, target: Tensor, unit: Tensor | float = 1.0) -> Tensor:
+    """Smooth L1 error over the targets that are known, in units of `unit`; 0 if none is."""
+    known = target.isfinite()
+    wanted = torch.where(known, target, told.detach())
+    error = F.smooth_l1_loss(told / unit, wanted / unit, reduction="sum")
     return error / known.sum().clamp_min(1)

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 
 from carl.errors import CarlError
 from carl.model.carl import CARL
-from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, known_error
+from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, known_error, spread_within
 from carl.pretraining.truth import TruthHeads
 from carl.spectra.resample import interpolation_matrix
 
@@ -36,10 +36,14 @@ _SLACK = 0.12
 _DARK = 0.02
 _WHITE = 2.0
 """White is taken to be so many standard deviations above the mean of an image."""
-_SIGMAS = (0.0, 0.75, 1.5, 2.5)
+_SIGMAS = (0.0, 1.0, 2.0, 4.0)
 """Sizes of the neighbourhoods, in patches; 0 is the patch itself."""
 _ALONE = 0.5
 """Weight of what is told from a patch alone."""
+_REGIONS = 0.3
+"""Weight of the regions of simulated scenes, whose cross-entropy is larger than other errors."""
+_LEAST_SPREAD = 0.05
+"""Least unit of errors, over the usual spread of a statistic: less is noise."""
 
 
 def patch_moments(
@@ -120,8 +124,8 @@ class StatisticsLoss(NamedTuple):
     """The loss of one step.
 
     Attributes:
-        total: sum of all, what is told from the patch alone at half weight.
-        spatial: smooth L1 error of the statistics of all neighbourhoods, each of variance 1.
+        total: sum of all, what is told from the patch alone and the regions at lower weights.
+        spatial: smooth L1 error of the statistics of all neighbourhoods, over their spread.
         spectral: that of the statistics of patches, from the patch alone.
         parameters: smooth L1 error of the parameters of simulated scenes, each of variance 1.
         regions: cross-entropy of their regions.
@@ -224,14 +228,17 @@ class CARLStatistics(nn.Module):
             self.scale.follow(target)
             self.truth.follow(truth)
         scaled = self.scale(target)
-        spatial = known_error(output.spatial.float(), scaled)
+        # What differs between two fields matters as much as what differs between a field and a
+        # section of tissue: errors count in units of what varies within the batch.
+        unit = spread_within(scaled, _LEAST_SPREAD)
+        spatial = known_error(output.spatial.float(), scaled, unit)
         n = output.spectral.shape[1]
-        spectral = known_error(output.spectral.float(), scaled[:, :n])
+        spectral = known_error(output.spectral.float(), scaled[:, :n], unit[:n])
         parameters, regions = self.truth.error(output.spatial_truth.float(), truth)
         parameters_alone, regions_alone = self.truth.error(output.spectral_truth.float(), truth)
         return StatisticsLoss(
-            spatial + parameters + regions
-            + _ALONE * (spectral + parameters_alone + regions_alone),
+            spatial + parameters + _REGIONS * regions
+            + _ALONE * (spectral + parameters_alone + _REGIONS * regions_alone),
             spatial, spectral, parameters, regions,
         )  # fmt: skip
 

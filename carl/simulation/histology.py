@@ -33,7 +33,8 @@ COMPARTMENTS: Final[dict[str, Compartment]] = {
     "epithelium": Compartment((0.25, 0.5), (0.15, 0.4), (0.04, 0.12)),
     "stroma": Compartment((0.03, 0.12), (0.15, 0.5), (0.01, 0.06), texture=(0.2, 0.5)),
     "muscle": Compartment((0.03, 0.08), (0.35, 0.8), (0.02, 0.06)),
-    "blood": Compartment((0, 0.01), (0.5, 1.1), (0.0, 0.03), (0.2, 0.6), texture=(0.2, 0.5)),
+    # Solvents wash haemoglobin out of a section, sometimes all of it: what stays takes up eosin.
+    "blood": Compartment((0, 0.01), (0.4, 1.1), (0.0, 0.03), (0.0, 0.6), texture=(0.2, 0.5)),
 }
 
 

@@ -35,6 +35,23 @@ def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
     return generator.uniform(0.5, 0.75) * _thick_layer(chlorophyll + carotenoids + water + dry)
 
 
+def trees(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Tree crowns: leaves among their own shadows, which light that passes leaves brightens."""
+    leaves = vegetation(generator, nm)
+    lit = generator.uniform(0.3, 0.7)
+    return lit * leaves / (1 - (1 - lit) * leaves)
+
+
+def built(generator: Generator, nm: Spectrum) -> Spectrum:
+    """Streets and roofs: asphalt and concrete, flat and rising slowly, or tiles red with iron."""
+    grey = generator.uniform(0.05, 0.45) * (nm / 1000) ** generator.uniform(0.05, 0.4)
+    tiles = 1 / (1 + np.exp(-(nm - generator.uniform(560, 600)) / 25))
+    iron = 0.3 * _gaussians(nm, ((1.0, 870, 70),))
+    red = generator.uniform(0.15, 0.4) * (0.25 + 0.75 * tiles) * np.exp(-iron)
+    share = generator.choice((0.0, generator.uniform(0, 1)))
+    return np.asarray((1 - share) * grey + share * red)
+
+
 def soil(generator: Generator, nm: Spectrum) -> Spectrum:
     """Soils: rising from blue to infrared, with iron oxides, water and clay."""
     bright = generator.uniform(0.15, 0.55)
@@ -94,6 +111,8 @@ def metal(generator: Generator, nm: Spectrum) -> Spectrum:
 
 MATERIALS: Final[dict[str, Material]] = {
     "vegetation": vegetation,
+    "trees": trees,
+    "built": built,
     "soil": soil,
     "mineral": mineral,
     "water body": water_body,

@@ -8,6 +8,7 @@ from scipy import ndimage
 from carl.errors import CarlError
 from carl.model import CARL, CARLConfig
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.pretraining.scales import known_error, spread_within
 from carl.pretraining.statistics import (
     N_COMPONENTS,
     CARLStatistics,
@@ -75,10 +76,10 @@ def test_order_of_bands_does_not_matter():
 def test_neighbourhoods_are_gaussian_means_inside_the_image():
     maps = torch.rand(2, 2, 9, 11) + torch.tensor([0.0, 3.0])[:, None, None]
     statistics = neighbourhood_statistics(maps)
-    weight = ndimage.gaussian_filter(np.ones((9, 11)), 1.5, mode="constant", truncate=10 / 3)
+    weight = ndimage.gaussian_filter(np.ones((9, 11)), 2, mode="constant", truncate=3)
     for image in range(2):
         mean = ndimage.gaussian_filter(
-            maps[image, 0].double().numpy(), 1.5, mode="constant", truncate=10 / 3
+            maps[image, 0].double().numpy(), 2, mode="constant", truncate=3
         )
         np.testing.assert_allclose(statistics[image, 4], mean / weight, rtol=1e-4)
     spread = 0.5 * torch.log(maps[:, 1] - maps[:, 0] ** 2)
@@ -154,3 +155,15 @@ def test_a_batch_that_shows_no_known_range_teaches_nothing():
     loss.total.backward()
     assert float(loss.total) == 0
     assert all(float(each.grad.abs().sum()) == 0 for each in objective.student.parameters())
+
+
+def test_errors_count_in_units_of_what_varies_in_the_batch():
+    wide, narrow = torch.randn(2, 1, 6, 6), torch.randn(2, 1, 6, 6)
+    target = torch.cat([10 * wide, 0.1 * narrow], dim=1)
+    unit = spread_within(target, 0.05)
+    torch.testing.assert_close(unit[:, 0, 0], target.movedim(1, 0).flatten(1).std(1, correction=0))
+    assert spread_within(target, 0.5)[1] == 0.5
+    told = target + 0.3 * unit
+    torch.testing.assert_close(known_error(told, target, unit), torch.tensor(0.5 * 0.3**2))
+    target[:, 1] = torch.nan
+    torch.testing.assert_close(spread_within(target, 0.05)[1], torch.tensor([[0.05]]))
