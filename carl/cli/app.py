@@ -28,6 +28,7 @@ from carl.cli.models import models
 from carl.cli.predict import predict
 from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate
+from carl.cli.train import train
 from carl.errors import CarlError, CarlWarning
 
 _BAD_INPUT, _DEFECT, _INTERRUPTED = 2, 1, 130  # exit statuses
@@ -41,8 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    info, models, download, cache, cameras, embed, fit, predict, evaluate, simulate, pretrain,
-    import_,
+    info, models, download, cache, cameras, embed, fit, train, predict, evaluate, simulate,
+    pretrain, import_,
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),

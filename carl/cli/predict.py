@@ -44,10 +44,10 @@ def predict(
     check_folder(output)
     opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
-    from carl.learning import Segmenter
+    from carl.learning.tasks import load_trained
     from carl.progress import part
 
-    segmenter = Segmenter.load(model, device=device)
+    segmenter = load_trained(model, device)
     shares: dict[str, dict[str, float]] = {}
     with atomic_folder(output) as folder, progress_line() as progress:
         for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):

@@ -73,10 +73,19 @@ class StrokeCrops:
 
         It shows some of the bands: to the network, another camera.
         """
+        return self.cut(self.choose_bands(max_bands, random), random)
+
+    def choose_bands(self, max_bands: int | None, random: np.random.Generator) -> NDArray[np.intp]:
+        """Indices of some of the bands: not more than `max_bands`, or all."""
         n_bands = self._cube.n_bands
+        if max_bands is None:
+            return np.arange(n_bands)
         most = min(max_bands, n_bands)
         fewest = min(most, max(_FEWEST_BANDS, most // 2))
-        bands = np.sort(random.permutation(n_bands)[: random.integers(fewest, most + 1)])
+        return np.sort(random.permutation(n_bands)[: random.integers(fewest, most + 1)])
+
+    def cut(self, bands: NDArray[np.intp], random: np.random.Generator) -> Crop:
+        """A crop as `draw` gives it, of these bands."""
         pixels = self._pixels[random.integers(len(self._pixels))]
         row, column = pixels[random.integers(len(pixels))]
         height, width, _ = self._cube.shape
@@ -84,13 +93,14 @@ class StrokeCrops:
         left = _start(column, width, self._size, random)
         return self._crop(top, left, bands, turn=random.integers(2, size=3).astype(bool))
 
-    def fixed(self, max_crops: int, max_bands: int) -> Iterator[Crop]:
-        """Crops that hold labels, always the same, of bands spread evenly.
+    def fixed(self, max_crops: int, max_bands: int | None) -> Iterator[Crop]:
+        """Crops that hold labels, always the same, of bands spread evenly; None for all.
 
         They lie on a grid, so no pixel is shown twice, and the classes take turns.
         """
         n_bands = self._cube.n_bands
-        bands = np.unique(np.linspace(0, n_bands - 1, min(max_bands, n_bands)).round().astype(int))
+        shown = min(max_bands or n_bands, n_bands)
+        bands = np.unique(np.linspace(0, n_bands - 1, shown).round().astype(int))
         shuffle = np.random.default_rng(0).permutation
         cells_of_classes = [
             map(tuple, shuffle(np.unique(pixels // self._size, axis=0))) for pixels in self._pixels

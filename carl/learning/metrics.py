@@ -75,6 +75,46 @@ def evaluate(predicted: ArrayLike, truth: ArrayLike) -> Scores:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class MultiLabelScores:
+    """Agreement of predictions with the truth where an image may show several classes.
+
+    Attributes:
+        f1: F1 of each class that is there or is predicted, by its index, 0..1.
+        mean_f1: mean of `f1`.
+        accuracy: share of images for which every class is predicted right, 0..1.
+    """
+
+    f1: dict[int, float]
+    mean_f1: float
+    accuracy: float
+
+
+def evaluate_multilabel(predicted: ArrayLike, truth: ArrayLike) -> MultiLabelScores:
+    """Compare which classes images are said to show with which they show.
+
+    Args:
+        predicted: (N, K) of zeros and ones.
+        truth: the same.
+
+    Raises:
+        LabelError: the shapes differ, or no image shows any class.
+    """
+    guess, target = np.asarray(predicted, bool), np.asarray(truth, bool)
+    if guess.shape != target.shape or guess.ndim != 2:
+        raise LabelError(
+            f"The prediction has the shape {guess.shape} and the truth {target.shape}: compare two "
+            "tables of the same images and classes."
+        )
+    if not target.any():
+        raise LabelError("The truth has no image with a class: label some.")
+    hits = (guess & target).sum(axis=0)
+    total = guess.sum(axis=0) + target.sum(axis=0)
+    f1 = {int(k): float(2 * hits[k] / total[k]) for k in np.flatnonzero(total)}
+    accuracy = float((guess == target).all(axis=1).mean())
+    return MultiLabelScores(f1, float(np.mean(list(f1.values()))), accuracy)
+
+
 def _integers(labels: ArrayLike, what: str) -> NDArray[np.int64]:
     array = np.asarray(labels)
     if array.dtype.kind not in "biu":

@@ -16,7 +16,9 @@ from carl.inference.precision import Precision
 from carl.inference.workers import Workers
 from carl.learning.crops import IGNORED, Crop
 from carl.learning.lora import add_adapters, merge_adapters
-from carl.model import CARL, CARLOutput
+from carl.model import CARL
+from carl.model.heads.base import to_pixels
+from carl.model.heads.linear import PatchClassifier
 
 RATES = {"head": 1e-3, "lora": 1e-3, "full": 3e-4}
 """Learning rate of the network for each way to tune it."""
@@ -27,26 +29,6 @@ _WEIGHT_DECAY = 0.01
 _LONGEST_GRADIENT = 1.0
 _WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; it then falls as half a cosine."""
-
-
-class PixelHead(nn.Module):
-    """A linear classifier of patches, interpolated to pixels.
-
-    Args:
-        embed_dim: D, of the network's features.
-        n_classes: K.
-    """
-
-    def __init__(self, embed_dim: int, n_classes: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(2 * embed_dim)
-        self.linear = nn.Linear(2 * embed_dim, n_classes)
-
-    def forward(self, features: CARLOutput, size: tuple[int, int]) -> Tensor:
-        """(B, D, h, w) spatial and spectral features to (B, K, H, W) logits."""
-        both = torch.cat([features.spatial, features.spectral], dim=1).movedim(1, -1)
-        logits = self.linear(self.norm(both)).movedim(-1, 1).float()
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 class PixelTraining:
@@ -81,7 +63,7 @@ class PixelTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             tuned = _release(model, tune)
-            self._head = PixelHead(model.embed_dim, n_classes).to(self._device)
+            self._head = PatchClassifier(model.embed_dim, n_classes).to(self._device)
         groups = [
             {"params": tuned, "lr": RATES[tune]},
             {"params": list(self._head.parameters()), "lr": _HEAD_RATE},
@@ -89,7 +71,7 @@ class PixelTraining:
         self._learned = tuned + list(self._head.parameters())
         self._optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser, lambda step: _course((step + 1) / steps)
+            self._optimiser, lambda step: course((step + 1) / steps)
         )
         self._best: list[Tensor] = []
 
@@ -158,8 +140,8 @@ class PixelTraining:
         image = crop.image[None].to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, self._in_bf16):
             features = self._model(image, crop.wavelengths_um.to(self._device))
-            logits: Tensor = self._head(features, image.shape[-2:])
-        return logits[0]
+            logits = self._head(features)
+        return to_pixels(logits, self._model.patch_size, image)[0]
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -192,7 +174,7 @@ def _release(model: CARL, tune: str) -> list[nn.Parameter]:
     return released
 
 
-def _course(share: float) -> float:
+def course(share: float) -> float:
     """Learning rate after a share of the steps, relative to its peak."""
     if share < _WARM_UP:
         return share / _WARM_UP

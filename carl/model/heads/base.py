@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carl.model.carl import CARL
-
-Task = Literal["segmentation", "classification", "multilabel"]
-"""A class for every pixel; one class for an image; any number of classes for an image."""
+from carl.model.heads.registry import Task
 
 _UNLABELLED = -1
 

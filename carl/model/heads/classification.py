@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carl.model.carl import CARL
-from carl.model.heads.base import Head, Task, cross_entropy
+from carl.model.heads.base import Head, cross_entropy
+from carl.model.heads.registry import Task
 
 
 class Classification(Head):

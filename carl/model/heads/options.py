@@ -86,7 +86,7 @@ class Mask2FormerOptions:
     """A Mask2Former; the defaults are the paper's.
 
     Attributes:
-        hidden_size: channels; a multiple of 32 and of `num_heads`.
+        hidden_size: channels; a multiple of 64 and of `num_heads`.
         num_heads: attention heads.
         encoder_layers: of deformable attention over the scales.
         decoder_layers: of the queries, one of which only looks at the pixels.
@@ -102,9 +102,10 @@ class Mask2FormerOptions:
     points: int = 12544
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1 or self.hidden_size % 32 or self.hidden_size % self.num_heads:
+        # Transformers normalises groups of 1/32 of the channels, of which one alone would vanish.
+        if self.hidden_size < 1 or self.hidden_size % 64 or self.hidden_size % self.num_heads:
             raise ModelError(
-                f"hidden_size of Mask2Former is {self.hidden_size}: it must be a multiple of 32 "
+                f"hidden_size of Mask2Former is {self.hidden_size}: it must be a multiple of 64 "
                 f"and of num_heads, {self.num_heads}."
             )
         if min(self.encoder_layers, self.queries, self.points) < 1 or self.decoder_layers < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from carl.errors import CarlError, ModelError
 from carl.model.heads.options import (
@@ -20,15 +20,37 @@ if TYPE_CHECKING:
     from carl.model.carl import CARL
     from carl.model.heads.base import Head
 
+Task = Literal["segmentation", "classification", "multilabel"]
+"""A class for every pixel; one class for an image; any number of classes for an image."""
+
+
+class HeadInfo(NamedTuple):
+    """A head that has a name.
+
+    Attributes:
+        task: what it is for.
+        description: one line for a person.
+    """
+
+    task: Task
+    description: str
+
+
 HEADS = {
-    "linear": "one matrix from patches to classes",
-    "vit-adapter-upernet": "ViT-Adapter around the spatial encoder, UperNet",
-    "vit-adapter-mask2former": "ViT-Adapter around the spatial encoder, Mask2Former",
-    "swin-mask2former": "Swin in place of the spatial encoder, Mask2Former",
-    "classification": "one class for an image",
-    "multilabel": "any number of classes for an image",
+    "linear": HeadInfo("segmentation", "one matrix from patches to classes"),
+    "vit-adapter-upernet": HeadInfo(
+        "segmentation", "ViT-Adapter around the spatial encoder, UperNet"
+    ),
+    "vit-adapter-mask2former": HeadInfo(
+        "segmentation", "ViT-Adapter around the spatial encoder, Mask2Former"
+    ),
+    "swin-mask2former": HeadInfo(
+        "segmentation", "Swin in place of the spatial encoder, Mask2Former"
+    ),
+    "classification": HeadInfo("classification", "one class for an image"),
+    "multilabel": HeadInfo("multilabel", "any number of classes for an image"),
 }
-"""Names of heads, and what each is."""
+"""The heads by name."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""A network with something to learn by, heads of a size to match, and crops of real tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from carl.io import read_cube, read_labels
+from carl.model import CARL, CARLConfig, build_model
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.model.heads import HeadConfig, build_head
+from carl.model.heads.base import Head
+
+SMALL = {
+    "adapter": {"num_heads": 2, "channels": 8, "n_colours": 4},
+    "swin": {
+        "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 4], "window": 4,
+        "drop_path": 0,
+    },
+    "upernet": {"hidden_size": 16},
+    "mask2former": {
+        "hidden_size": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 3, "queries": 8,
+    },
+}  # fmt: skip
+"""Sizes of heads that train in seconds."""
+
+PLACES = {
+    "lumen": (580, 748), "urothelium": (548, 548), "stroma": (416, 268), "blood": (196, 28),
+    "lumen and urothelium": (484, 572), "urothelium and stroma": (68, 272),
+}  # fmt: skip
+"""Upper left corners of 96 × 96 pixels of the bladder in which these are labelled and no other."""
+
+
+class Crops(NamedTuple):
+    """Some of the bladder: images (B, C, S, S), wavelengths (C,) in µm and labels (B, S, S)."""
+
+    image: Tensor
+    wavelengths_um: Tensor
+    labels: Tensor
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def network() -> Callable[[], CARL]:
+    """Makes networks that learn quickly."""
+
+    def make() -> CARL:
+        config = CARLConfig(
+            patch_size=4,
+            spec_encoder_kwargs=SpectralEncoderConfig(
+                embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
+            ),
+            spat_encoder_kwargs=SpatialEncoderConfig(
+                "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
+            ),
+        )
+        return build_model(config)
+
+    return make
+
+
+@pytest.fixture
+def head(network: Callable[[], CARL]) -> Callable[..., Head]:
+    """Makes small heads by name."""
+
+    def make(name: str, n_classes: int = 4) -> Head:
+        return build_head(HeadConfig.parse({"name": name, **SMALL}), network(), n_classes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def crops(shared: Path) -> Callable[..., Crops]:
+    """Cuts crops of the bladder, every third pixel and seven bands, from `PLACES`."""
+    folder = shared / "data" / "hims_bladder"
+    cube = read_cube(folder / "hims_bladder_uint16.tif", wavelengths="380:770:10")
+    labels = read_labels(folder / "labels.png").labels.astype(np.int64)
+    bands = slice(1, None, 6)
+
+    def cut(*places: str) -> Crops:
+        image, truth = [], []
+        for row, column in map(PLACES.__getitem__, places):
+            rows, columns = slice(row, row + 96), slice(column, column + 96)
+            image.append(cube.read(rows, columns, bands)[::3, ::3])
+            truth.append(labels[rows, columns][::3, ::3])
+        values = (np.stack(image) - 9200) / 1350
+        assert cube.wavelengths is not None
+        return Crops(
+            torch.from_numpy(values).movedim(-1, 1).contiguous(),
+            torch.as_tensor(cube.wavelengths[bands] / 1000, dtype=torch.float32),
+            torch.from_numpy(np.stack(truth)),
+        )
+
+    return cut
