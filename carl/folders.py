@@ -1,4 +1,4 @@
-"""Where this program keeps what it needs again: downloaded weights and computed features.
+"""Where this program keeps what it needs again: weights, computed features, unfinished strokes.
 
 ``CARL_HOME`` in the environment names one folder for all of it; otherwise the system says where
 the data and the caches of a program belong.
@@ -33,6 +33,11 @@ _LEFT_BEHIND = 3600
 def weights_folder() -> Path:
     """The folder of downloaded weights; it need not exist yet."""
     return _home("weights") or user_data_path(_NAME, appauthor=False) / "weights"
+
+
+def strokes_folder() -> Path:
+    """The folder of strokes kept for the next time their cube is opened; it need not exist yet."""
+    return _home("strokes") or user_data_path(_NAME, appauthor=False) / "strokes"
 
 
 def features_folder() -> BoundedFolder:

@@ -9,6 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
+from napari_carl.autosave import Autosave
 from napari_carl.canvas import CanvasText, Keys, Pointer, SightFollower
 from napari_carl.jobs import ThreadRunner, notify
 from napari_carl.layers import ViewerLayers
@@ -23,6 +24,8 @@ from napari_carl.panels.theme import stylesheet, theme_colours
 from napari_carl.session import Session
 from napari_carl.steps import Step, step_state
 from napari_carl.strokes import StrokeTools
+from napari_carl.tasks import Task
+from napari_carl.torch_loading import preload
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -42,23 +45,35 @@ class Assembly:
         self.session = Session(self.runner)
         self.layers = ViewerLayers(viewer, self.session)
         self.tools = StrokeTools(self.layers, self.session)
+        self.autosave = Autosave(self.session)
+        self.autosave.found.connect(self.tools.restore)
         self.pointer = Pointer(viewer, self.layers)
         self._sight = SightFollower(viewer, self.session, self.layers)
         self._text = CanvasText(viewer, self.session, self.layers)
         self._keys = Keys(viewer, self.session, self.layers, self.tools)
         self._is_closed = False
         self.session.failed.connect(notify)
+        self.session.tasks.start(Task.PRELOADING, preload, lambda _: None)
 
     def close(self) -> None:
         """Call off and join all work, and let go of the viewer; its layers stay."""
         if self._is_closed:
             return
         self._is_closed = True
+        self.tools.report()
         self.runner.close()
+        self.autosave.close()
         for part in (self._keys, self._text, self._sight, self.pointer, self.tools, self.layers):
             part.close()
         session = self.session
-        for emitter in (session, session.tasks, session.classes, session.network, session.exports):
+        for emitter in (
+            session,
+            session.tasks,
+            session.classes,
+            session.network,
+            session.exports,
+            self.autosave,
+        ):
             disconnect_all(emitter)
 
     def abandon(self, *_: Any) -> None:
@@ -92,7 +107,9 @@ class CarlDock(QWidget):
         self.sections = {
             Step.CUBE: Section(1, "Cube", CubePanel(self.session)),
             Step.EXPLORE: Section(2, "Explore", self._explore),
-            Step.ANNOTATE: Section(3, "Annotate", AnnotatePanel(self.session, assembly.tools)),
+            Step.ANNOTATE: Section(
+                3, "Annotate", AnnotatePanel(self.session, assembly.tools, assembly.autosave)
+            ),
             Step.LEARN: Section(4, "Learn", self._learn),
             Step.EXPORT: Section(5, "Export", ExportPanel(self.session)),
         }

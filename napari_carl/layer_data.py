@@ -68,10 +68,7 @@ def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerDat
     """
     from carl.spectra.colour import is_visible, true_colour
 
-    step = 1
-    if most_values is not None:
-        step = max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / most_values)))
-
+    step = 1 if most_values is None else _step(cube, most_values)
     colours = "colour" if is_visible(cube) else "false colour"
     arguments = {
         "name": f"{cube.name} {colours}",
@@ -79,9 +76,22 @@ def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerDat
         "metadata": {METADATA_KEY: {"picture_of": cube}},
     }
     if step > 1:
-        centre = (step - 1) / 2  # of the pixels that one stands for
-        arguments |= {"scale": (step, step), "translate": (centre, centre)}
+        arguments |= {"scale": (step, step), "translate": (centre_of(step), centre_of(step))}
     return true_colour(every_nth_pixel(cube, step)), arguments, "image"
+
+
+def centre_of(step: int) -> float:
+    """Where the centre of a coarse pixel lies, counted in fine ones of which it takes `step`."""
+    return (step - 1) / 2
+
+
+def preview_step(cube: SpectralCube) -> int:
+    """Every how many pixels a picture that is made in a moment shows; 1 for small cubes."""
+    return _step(cube, _PREVIEW_VALUES)
+
+
+def _step(cube: SpectralCube, most_values: int) -> int:
+    return max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / most_values)))
 
 
 def every_nth_pixel(cube: SpectralCube, n: int) -> SpectralCube:

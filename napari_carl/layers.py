@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from napari_carl.layer_data import METADATA_KEY, LayerData
+from napari_carl.layer_data import METADATA_KEY, LayerData, centre_of
 from napari_carl.session import Session
 from napari_carl.state import View
 from napari_carl.work import Picture
@@ -145,9 +145,8 @@ class ViewerLayers:
                     if name == "strokes" and layers is self.current:
                         self.strokes_replaced.emit()
 
-    def _on_opened(self, layers: list[LayerData]) -> None:
-        for data, attributes, kind in layers:
-            self._viewer.add_layer(Layer.create(data, attributes, kind))
+    def _on_opened(self, layer: LayerData) -> None:
+        self._viewer.add_layer(Layer.create(*layer))
 
     def _on_replaced(self, before: SpectralCube, after: SpectralCube) -> None:
         layers = self._of(before)
@@ -228,13 +227,13 @@ class ViewerLayers:
                 picture.pixels,
                 rgb=True,
                 name=f"{layers.cube.name} {name}",
-                **placed_like(layers.image),
+                **placed_like(layers.image, picture.step),
             )
             self._set_picture(layers, slot, layer)
             self._place(layers, layer)
         elif layer.data is not picture.pixels:
             layer.data = picture.pixels
-            for name, value in placed_like(layers.image).items():
+            for name, value in placed_like(layers.image, picture.step).items():
                 setattr(layer, name, value)
         self._on_view()
 
@@ -285,10 +284,16 @@ def class_colormap(classes: Iterable[LabelClass]) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict={None: clear, 0: clear, **colours})
 
 
-def placed_like(image: Image) -> dict[str, Any]:
-    """Where a (height, width) layer has to lie to cover a cube's."""
+def placed_like(image: Image, step: int = 1) -> dict[str, Any]:
+    """Where a (height, width) layer has to lie to cover a cube's.
+
+    Args:
+        image: the layer of the cube.
+        step: pixels of the cube along a side of one of the layer.
+    """
+    scale = np.asarray(image.scale[-2:])
     return {
-        "scale": image.scale[-2:],
-        "translate": image.translate[-2:],
+        "scale": scale * step,
+        "translate": image.translate[-2:] + scale * centre_of(step),
         "units": image.units[-2:],
     }

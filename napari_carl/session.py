@@ -6,7 +6,7 @@ runner, see `napari_carl.tasks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ from napari_carl.work import ClassSpectrum, Labels, Picture, Tune
 
 if TYPE_CHECKING:
     from carl.learning.finetune import FineTuneResult
+
+
+_OF_NO_CUBE = {Task.OPENING, Task.PRELOADING, Task.AUTOSAVING}
 
 
 class Session:
@@ -56,7 +59,7 @@ class Session:
 
     cubes_changed = Signal()
     cube_changed = Signal()  # another cube, or the same one with other bands
-    opened = Signal(object)  # list of LayerData of a cube from a file, for the viewer to show
+    opened = Signal(object)  # LayerData of a cube from a file, for the viewer to show
     cube_replaced = Signal(object, object)  # SpectralCube before and after an edit
     strokes_changed = Signal()
     view_changed = Signal()
@@ -90,7 +93,7 @@ class Session:
 
     def _forget(self) -> None:
         """Drop everything that belongs to one cube."""
-        self.tasks.cancel()
+        self.tasks.cancel(*(set(Task) - _OF_NO_CUBE))
         self.network.forget()
         self._looked_at: SpectralCube | None = None
         self._map_is_of_strokes = False
@@ -105,7 +108,7 @@ class Session:
     # ---- cubes
 
     def open_cube(self, path: Path) -> None:
-        """Read a cube from its file; `opened` brings the layers to show it with."""
+        """Read a cube from its file; `opened` brings the layer to show it with."""
         self.tasks.start(
             Task.OPENING, lambda progress: work.open_cube(path, progress), self.opened.emit
         )
@@ -185,11 +188,15 @@ class Session:
                 View.EMBEDDING, lambda _, progress: work.picture_embedding(embedding, progress)
             )
 
-    def _show(self, view: View, draw: Callable[[SpectralCube, Progress], Picture]) -> None:
+    def _show(
+        self, view: View, draw: Callable[[SpectralCube, Progress], Iterator[Picture]]
+    ) -> None:
         cube = self.cube
         if cube is not None:
             self._set_view(view)
-            self.tasks.start(Task.PICTURE, lambda progress: draw(cube, progress), self._set_picture)
+            self.tasks.stream(
+                Task.PICTURE, lambda progress: draw(cube, progress), self._set_picture
+            )
 
     def _set_view(self, view: View) -> None:
         if view != self.view:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
-from carl.model import list_models
+from carl.model import ModelInfo, list_models
 from carl.spectra.colour import is_visible
 from napari_carl.mapping import Learned
 from napari_carl.session import Session
@@ -129,14 +129,40 @@ def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
     return f"band {band + 1}" if wavelengths is None else f"{wavelengths[band]:.0f} nm"
 
 
-def describe_model(session: Session) -> tuple[str, str]:
+@dataclass(frozen=True)
+class NetworkOffer:
+    """A network one can choose: in a few words, more to know about it, and whether it is here."""
+
+    name: str
+    text: str
+    tip: str
+    is_here: bool
+
+
+def offered_networks() -> list[NetworkOffer]:
+    """All networks that have a name, as they are on this computer."""
+    return [_offer(info) for info in list_models()]
+
+
+def _offer(info: ModelInfo) -> NetworkOffer:
+    is_here = info.trained or not info.downloadable
+    how = "trained" if info.trained else "untrained"
+    if not is_here:
+        how = "to be downloaded"
+    text = f"{info.name} · {info.parameters / 1e6:.1f} M · {how}"
+    tip = info.description[0].upper() + info.description[1:] + "."
+    if not is_here:
+        tip += f"\nNot on this computer yet: 'carl download {info.name}' in a shell fetches it."
+    return NetworkOffer(info.name, text, tip, is_here)
+
+
+def describe_network(session: Session) -> tuple[str, str]:
     """The network in a few words, and what one should know before trusting it, if anything."""
     info = next(info for info in list_models() if info.name == session.network.name)
-    size = f"{info.parameters / 1e6:.1f} M parameters"
     if session.network.is_tuned:
         return f"{info.name}, fine-tuned", ""
     notice = "" if info.trained else "Untrained: spectra and texture make the map."
-    return f"{info.name} · {size}", notice
+    return _offer(info).text, notice
 
 
 def _describe_learned(learned: Learned) -> str:

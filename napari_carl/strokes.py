@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_carl.layers import BRUSH_SIZE, ViewerLayers
@@ -71,6 +72,19 @@ class StrokeTools:
             where = np.nonzero(self._watched.data == value)
             if where[0].size:
                 self._watched.data_setitem(where, 0)
+
+    def clear(self) -> None:
+        """Take all strokes off the current cube; undo brings them back."""
+        if self._watched is not None and self._watched.data.any():
+            self._watched.data_setitem(np.nonzero(self._watched.data), 0)
+
+    def restore(self, labels: NDArray[Any]) -> None:
+        """Put strokes of an earlier day on the current cube; what is painted already stays."""
+        strokes = self._layers.require_strokes()
+        if strokes is not None:
+            strokes.data[:] = np.where(strokes.data == 0, labels, strokes.data)
+            strokes.refresh()
+            self.touched.emit()
 
     def report(self) -> None:
         """Tell the session the strokes as they are now."""

@@ -21,6 +21,7 @@ Give = Callable[[Any], None]
 class Task(StrEnum):
     """Kinds of long work."""
 
+    PRELOADING = "preloading"
     OPENING = "opening"
     PICTURE = "picture"
     CURSOR = "cursor"
@@ -31,6 +32,8 @@ class Task(StrEnum):
     FINE_TUNING = "fine-tuning"
     SAVING = "saving"
     EXPORTING = "exporting"
+    RESTORING = "restoring"
+    AUTOSAVING = "autosaving"
 
 
 @dataclass(frozen=True)

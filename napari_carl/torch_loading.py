@@ -1,4 +1,4 @@
-"""Loading PyTorch into a process that draws a window."""
+"""Loading PyTorch, and what else takes long to load, into a process that draws a window."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def load_torch(progress: Progress) -> None:
             if name not in sys.modules:
                 progress(0.0, _MESSAGE)
                 import_module(name)
+
+
+def preload(progress: Progress) -> None:
+    """Import ahead of time what is needed later, and would keep the window waiting then.
+
+    Libraries hold the interpreter while they are bound. When the dock opens, nobody is painting.
+
+    Args:
+        progress: called before every step.
+    """
+    progress(0.0, "Loading")
+    with suppress(ImportError):
+        import_module("pandas")  # napari wants it with its first Labels layer
+    load_torch(progress)
+    progress(0.9, "Loading")
+    import_module("carl.learning.segmenter")
 
 
 @contextmanager

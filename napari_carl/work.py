@@ -1,7 +1,7 @@
 """The long work of a session as plain functions: arrays and a `progress` in, dataclasses out.
 
-They run in whatever thread calls them and touch no state of the session. The library is imported
-inside, so that PyTorch is loaded by the first job and not by opening the dock.
+They run in whatever thread calls them and touch no state of the session. What needs PyTorch is
+imported inside, so that opening the dock does not wait for it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.io import check_pixels, read_cube
 from carl.progress import Progress, part
-from napari_carl.layer_data import every_nth_pixel
+from carl.spectra.colour import (
+    band_composite,
+    is_visible,
+    nearest_band,
+    spread_bands,
+    true_colour,
+)
+from napari_carl.layer_data import cube_layer, every_nth_pixel, preview_step
 from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from carl.inference import Embedding
-    from carl.io import LabelClass
     from carl.learning.finetune import FineTuneResult, StepReport
     from carl.model import CARL
     from napari_carl.layer_data import LayerData
@@ -40,10 +47,12 @@ class Picture:
     Attributes:
         name: what it shows, e.g. "True colour".
         pixels: (H, W, 3) uint8.
+        step: pixels of the cube along a side of one of the picture; 1 but for coarse ones.
     """
 
     name: str
     pixels: NDArray[np.uint8]
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,45 +80,44 @@ class ClassSpectrum:
     deviation: NDArray[np.float32]
 
 
-def open_cube(path: Path, progress: Progress) -> list[LayerData]:
-    """The layers of a cube in a file: its bands and its colours."""
-    from carl.io import check_pixels, read_cube
-    from napari_carl.layer_data import cube_layers
-
+def open_cube(path: Path, progress: Progress) -> LayerData:
+    """The layer of a cube in a file: its bands."""
     progress(0.0, f"Opening {path.name}")
     cube = read_cube(path)
     check_pixels(cube)
-    progress(0.5, f"Colours of {cube.name}")
-    return cube_layers(cube)
+    return cube_layer(cube)
 
 
 def first_composition(cube: SpectralCube) -> tuple[int, int, int]:
     """The bands to begin with as red, green and blue: those of the eye where the cube has them."""
-    from carl.spectra.colour import is_visible, nearest_band, spread_bands
-
     if not is_visible(cube):
         return spread_bands(cube)
     return nearest_band(cube, 630.0), nearest_band(cube, 540.0), nearest_band(cube, 460.0)
 
 
-def picture_true_colour(cube: SpectralCube, progress: Progress) -> Picture:
-    """The cube as an eye would see it, or three spread bands where it cannot be said."""
-    from carl.spectra.colour import is_visible, true_colour
+def picture_true_colour(cube: SpectralCube, progress: Progress) -> Iterator[Picture]:
+    """The cube as an eye would see it, or three spread bands where it cannot be said.
 
-    return Picture("True colour" if is_visible(cube) else "Colour", true_colour(cube, progress))
+    Yields:
+        a coarse picture of a large cube first, then the picture.
+    """
+    name = "True colour" if is_visible(cube) else "Colour"
+    if (step := preview_step(cube)) > 1:
+        yield Picture(name, true_colour(every_nth_pixel(cube, step)), step)
+    yield Picture(name, true_colour(cube, progress))
 
 
-def picture_bands(cube: SpectralCube, bands: Sequence[int], progress: Progress) -> Picture:
+def picture_bands(
+    cube: SpectralCube, bands: Sequence[int], progress: Progress
+) -> Iterator[Picture]:
     """Three bands of the cube as red, green and blue."""
-    from carl.spectra.colour import band_composite
-
-    return Picture("Three bands", band_composite(cube, bands, progress))
+    yield Picture("Three bands", band_composite(cube, bands, progress))
 
 
-def picture_embedding(embedding: Embedding, progress: Progress) -> Picture:
+def picture_embedding(embedding: Embedding, progress: Progress) -> Iterator[Picture]:
     """The first three principal components of an embedding as red, green and blue."""
     progress(0.0, "Principal components")
-    return Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
+    yield Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
 
 
 def compute_features(
@@ -155,20 +163,6 @@ def fine_tune(
     from carl.learning.finetune import finetune
 
     return finetune(model, [cube], [strokes], tune=tune, on_step=on_step, progress=progress)
-
-
-def export(
-    folder: Path,
-    cube: SpectralCube,
-    labels: NDArray[Any],
-    classes: Sequence[LabelClass],
-    progress: Progress,
-) -> list[Path]:
-    """Write the map, its masks and its tables; all files or none."""
-    from carl.io import export_results
-
-    stem = cube.name.replace("/", "_")
-    return export_results(folder, stem, labels, classes, cube, progress=progress)
 
 
 def class_spectra(

@@ -7,8 +7,18 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 
 from carl.io import LabelClass
+from napari_carl.autosave import Autosave
 from napari_carl.canvas import N_KEYS
-from napari_carl.panels.parts import Segments, Swatch, button, column, label, refresh_style, row
+from napari_carl.panels.parts import (
+    ElidedLabel,
+    Segments,
+    Swatch,
+    button,
+    column,
+    label,
+    refresh_style,
+    row,
+)
 from napari_carl.session import Session
 from napari_carl.strokes import StrokeTools, Tool
 
@@ -19,9 +29,10 @@ _LARGEST_BRUSH = 60
 class AnnotatePanel(QWidget):
     """The table of classes, and the tools."""
 
-    def __init__(self, session: Session, tools: StrokeTools) -> None:
+    def __init__(self, session: Session, tools: StrokeTools, autosave: Autosave) -> None:
         super().__init__()
         self._session = session
+        self._autosave = autosave
         self._stroke_tools = tools
         self._rows: dict[int, ClassRow] = {}
         self._table = QWidget()
@@ -40,7 +51,13 @@ class AnnotatePanel(QWidget):
         self._brush_text = label("", "value")
         self._brush_text.setFixedWidth(38)
         self._brush_text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._restored = ElidedLabel("muted")
+        discard = button("Discard", "quiet", "Begin anew: take all strokes off this cube")
+        discard.clicked.connect(self._on_discard)
+        self._restored_row = QWidget()
+        self._restored_row.setLayout(row(self._restored, discard, stretch=0))
         layout = column(self, spacing=8)
+        layout.addWidget(self._restored_row)
         layout.addWidget(self._table)
         layout.addLayout(row(add, QWidget(), undo, redo, stretch=1))
         layout.addWidget(self._tools)
@@ -49,6 +66,8 @@ class AnnotatePanel(QWidget):
         session.classes.current_changed.connect(self._mark_current)
         session.strokes_changed.connect(self._count)
         tools.tool_changed.connect(self._on_tool)
+        autosave.changed.connect(self._on_restored)
+        self._on_restored()
         self._on_classes()
         self._on_tool()
 
@@ -82,6 +101,16 @@ class AnnotatePanel(QWidget):
         self._stroke_tools.erase_class(value)
         self._stroke_tools.report()
         self._session.classes.remove(value)
+
+    def _on_restored(self) -> None:
+        restored = self._autosave.restored
+        self._restored_row.setVisible(restored is not None)
+        if restored is not None:
+            self._restored.set_text(f"Strokes of {restored.time:%d %b, %H:%M} are back.")
+
+    def _on_discard(self) -> None:
+        self._stroke_tools.clear()
+        self._restored_row.hide()
 
     def _count(self) -> None:
         for value, class_row in self._rows.items():

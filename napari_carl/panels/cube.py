@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_carl import bands
 from napari_carl.panels.parts import Facts, button, column, label, row
 from napari_carl.session import Session
-from napari_carl.steps import describe_model, describe_range, describe_size
+from napari_carl.steps import describe_range, describe_size
 
 _NAME_WIDTH = 66
 
@@ -33,8 +33,8 @@ class CubePanel(QWidget):
         self._choice.activated.connect(self._on_chosen)
         open_ = button("Open …", tip="Open a cube from a file")
         open_.clicked.connect(self._on_open)
-        self._facts = Facts("Size", "Wavelengths", "Network")
-        self._notice = label("", "warning", wrap=True)
+        self._facts = Facts("Size", "Wavelengths")
+        self._bad = BadBands(session)
         self._change = button("Change …", "quiet", "Give the bands other wavelengths")
         self._change.clicked.connect(self._on_change)
         self._facts.add("Wavelengths", self._change)
@@ -43,10 +43,9 @@ class CubePanel(QWidget):
         layout.addLayout(row(self._choice, open_, stretch=0))
         layout.addWidget(self._asking)
         layout.addWidget(self._facts)
-        layout.addWidget(self._notice)
+        layout.addWidget(self._bad)
         session.cubes_changed.connect(self._list_cubes)
         session.cube_changed.connect(self._on_cube)
-        session.network.changed.connect(self._describe)
         self._list_cubes()
         self._on_cube()
 
@@ -70,6 +69,7 @@ class CubePanel(QWidget):
         self._asking.offer_cameras()
         self._change.setVisible(cube is not None and cube.wavelengths is not None)
         self._facts.setVisible(cube is not None)
+        self._bad.setVisible(cube is not None)
         self._describe()
 
     def _describe(self) -> None:
@@ -78,10 +78,6 @@ class CubePanel(QWidget):
             self._choice.setToolTip(str(cube.metadata.get("path", "")))
             self._facts.set("Size", describe_size(cube))
             self._facts.set("Wavelengths", describe_range(cube))
-        network, notice = describe_model(self._session)
-        self._facts.set("Network", network)
-        self._notice.setText(notice)
-        self._notice.setVisible(bool(notice) and cube is not None)
 
     def _on_chosen(self, index: int) -> None:
         if index < len(self._session.cubes):
@@ -94,6 +90,36 @@ class CubePanel(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Open a cube")
         if path:
             self._session.open_cube(Path(path))
+
+
+class BadBands(QWidget):
+    """Bands that are left out of everything, as text; Return or leaving the field takes them."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._text = QLineEdit()
+        self._text.setPlaceholderText("none; as 720-760, 775")
+        self._text.setToolTip(
+            "Bands to leave out, in nm: ranges and single ones.\n"
+            "A double click on the spectrum leaves out the band under it, or takes it back."
+        )
+        self._text.editingFinished.connect(self._on_edited)
+        caption = label("Leave out", "muted")
+        caption.setFixedWidth(Facts.NAME_WIDTH)
+        self.setLayout(row(caption, self._text, stretch=1))
+        session.cube_changed.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        cube = self._session.cube
+        self._text.setText("" if cube is None else bands.describe_bad_bands(cube))
+
+    def _on_edited(self) -> None:
+        cube, text = self._session.cube, self._text.text()
+        if cube is not None and text.strip() != bands.describe_bad_bands(cube):
+            self._session.edit_cube(lambda cube: bands.with_bad_bands(cube, text))
+            self._show()
 
 
 class WavelengthForm(QFrame):

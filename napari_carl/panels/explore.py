@@ -6,6 +6,7 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSlider, QWidget
 
+from napari_carl import bands
 from napari_carl.panels.parts import Segments, TaskBar, column, label, row
 from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.panels.theme import Colours
@@ -56,6 +57,9 @@ class ExplorePanel(QWidget):
         layout.addWidget(self._plot)
         self._single.slider.valueChanged.connect(self._on_single)
         self._busy.cancelled.connect(lambda: session.tasks.cancel(Task.EMBEDDING))
+        self._plot.band_picked.connect(
+            lambda band: session.edit_cube(lambda cube: bands.with_band_toggled(cube, band))
+        )
         session.cube_changed.connect(self._on_cube)
         session.view_changed.connect(self._on_view)
         session.band_changed.connect(self._on_band)
@@ -80,6 +84,8 @@ class ExplorePanel(QWidget):
             slider.set_band(band)
         self._single.set_band(self._session.band)
         self._plot.set_bands(wavelengths, n_bands)
+        if cube is not None:
+            self._plot.shade_bands(~cube.good_bands)
         self._on_view()
 
     def _on_view_chosen(self, name: str) -> None:

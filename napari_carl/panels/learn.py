@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QSizePolicy, QWidget
 
-from napari_carl.panels.parts import TaskBar, button, column, label, line, row
+from napari_carl.panels.parts import LazyComboBox, TaskBar, button, column, label, line, row
 from napari_carl.panels.plots import CurvePlot
 from napari_carl.panels.theme import Colours
 from napari_carl.session import Session
-from napari_carl.steps import describe_fine_tuning
+from napari_carl.steps import describe_fine_tuning, describe_network, offered_networks
 from napari_carl.tasks import Task
 
 _MODES = {"head": "Last blocks", "lora": "LoRA adapters", "full": "Whole network"}
@@ -30,6 +31,7 @@ class LearnPanel(QWidget):
         self._automatic.setToolTip("Make a new map whenever the strokes change")
         self._automatic.setChecked(session.automatic)
         self._automatic.toggled.connect(session.set_automatic)
+        self._network = NetworkChoice(session)
         self._device = label("", "muted")
         self._progress = TaskBar()
         self._mode = QComboBox()
@@ -68,6 +70,7 @@ class LearnPanel(QWidget):
 
     def _lay_out(self) -> None:
         layout = column(self, spacing=8)
+        layout.addWidget(self._network)
         layout.addLayout(row(self._learn, self._automatic, QWidget(), self._device, stretch=2))
         layout.addWidget(self._progress)
         layout.addWidget(line())
@@ -121,6 +124,47 @@ class LearnPanel(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
         if path:
             self._session.load_segmenter(Path(path))
+
+
+class NetworkChoice(QWidget):
+    """Chooses the network; those that are not here yet say how they are had. Nothing is fetched."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._choice = LazyComboBox()
+        self._choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._choice.about_to_open.connect(self._offer)
+        self._choice.activated.connect(self._on_chosen)
+        self._notice = label("", "warning", wrap=True)
+        layout = column(self, spacing=4)
+        layout.addLayout(row(_caption("Network"), self._choice, stretch=1))
+        layout.addWidget(self._notice)
+        session.network.changed.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        text, notice = describe_network(self._session)
+        self._choice.clear()
+        self._choice.addItem(text)
+        self._notice.setText(notice)
+        self._notice.setVisible(bool(notice))
+
+    def _offer(self) -> None:
+        """List the networks as they are on this computer now."""
+        self._choice.clear()
+        for index, offer in enumerate(offered_networks()):
+            self._choice.addItem(offer.text, offer.name)
+            self._choice.setItemData(index, offer.tip, Qt.ItemDataRole.ToolTipRole)
+            self._choice.model().item(index).setEnabled(offer.is_here)
+            if offer.name == self._session.network.name:
+                self._choice.setCurrentIndex(index)
+
+    def _on_chosen(self, index: int) -> None:
+        name = self._choice.itemData(index)
+        if name is not None and name != self._session.network.name:
+            self._session.choose_network(name)
+        self._show()
 
 
 def _caption(text: str) -> QLabel:

@@ -9,6 +9,7 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QColorDialog,
+    QComboBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
@@ -95,6 +96,17 @@ class ElidedLabel(QLabel):
     def _elide(self) -> None:
         room = max(self.width() - 2, 0)
         self.setText(self.fontMetrics().elidedText(self._full, Qt.TextElideMode.ElideMiddle, room))
+
+
+class LazyComboBox(QComboBox):
+    """A list of choices that is asked for when it is about to be seen."""
+
+    about_to_open = Signal()
+
+    def showPopup(self) -> None:  # noqa: N802 - Qt's name
+        """Ask for the choices, then open."""
+        self.about_to_open.emit()
+        super().showPopup()
 
 
 class Facts(QWidget):

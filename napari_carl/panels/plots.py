@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from qtpy.QtGui import QColor
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtWidgets import QSizePolicy
 
 from napari_carl.panels.theme import Colours
@@ -47,10 +48,18 @@ class _Plot(pg.PlotWidget):
 
 
 class SpectrumPlot(_Plot):
-    """The spectrum under the cursor, over the mean ± standard deviation of each class."""
+    """The spectrum under the cursor, over the mean ± standard deviation of each class.
+
+    Bad bands lie in the shade.
+    """
+
+    band_picked = Signal(int)  # index of the band that was clicked twice
 
     def __init__(self) -> None:
         super().__init__(height=150, bottom="wavelength (nm)")
+        self.setToolTip("A double click leaves a band out, or takes it back")
+        self._shades: list[pg.LinearRegionItem] = []
+        self._shade = QColor()
         self._x: FloatArray = np.zeros(0)
         self._order = np.arange(0)
         self._classes: list[pg.GraphicsObject] = []
@@ -61,6 +70,9 @@ class SpectrumPlot(_Plot):
         """Draw in the colours of a theme."""
         super().set_colours(colours)
         self._cursor.setPen(pg.mkPen(_colour(colours.text), width=1.5))
+        self._shade = _colour(colours.line)
+        for item in self._shades:
+            item.setBrush(self._shade)
 
     def set_bands(self, wavelengths: FloatArray | None, n_bands: int) -> None:
         """Say what the bands are; by number where their wavelengths are not known."""
@@ -74,6 +86,31 @@ class SpectrumPlot(_Plot):
         self.show_classes(())
         if n_bands:
             self.setXRange(self._x[0], self._x[-1], padding=0.01)
+
+    def shade_bands(self, bad: NDArray[np.bool_]) -> None:
+        """Put the (C,) bad bands in the shade, each up to half the way to its neighbours."""
+        for item in self._shades:
+            self.removeItem(item)
+        self._shades.clear()
+        if not bad.any():
+            return
+        between = (self._x[:-1] + self._x[1:]) / 2
+        edges = np.concatenate([self._x[:1], between, self._x[-1:]])
+        changes = np.diff(np.concatenate([[False], bad[self._order], [False]]).astype(int))
+        for first, stop in np.flatnonzero(changes).reshape(-1, 2):
+            item = pg.LinearRegionItem(
+                (edges[first], edges[stop]), movable=False, brush=self._shade, pen=pg.mkPen(None)
+            )
+            item.setZValue(-10)
+            self._shades.append(item)
+            self.addItem(item)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell the band that is nearest."""
+        super().mouseDoubleClickEvent(event)
+        if self._x.size:
+            x = self.getViewBox().mapSceneToView(self.mapToScene(event.pos())).x()
+            self.band_picked.emit(int(self._order[np.abs(self._x - x).argmin()]))
 
     def show_cursor(self, spectrum: FloatArray) -> None:
         """Show the (C,) spectrum under the cursor."""

@@ -9,15 +9,20 @@ from time import perf_counter, sleep
 import numpy as np
 import pytest
 from napari.layers import Layer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QPointF, Qt, QTimer
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton
 
 from carl.cube import SpectralCube
 from carl.io import write_cube
 from napari_carl import bands
+from napari_carl.autosave import strokes_file
 from napari_carl.layer_data import colour_layer, cube_layer
-from napari_carl.panels.cube import WavelengthForm
+from napari_carl.panels.annotate import AnnotatePanel
+from napari_carl.panels.cube import BadBands, WavelengthForm
+from napari_carl.panels.learn import NetworkChoice
+from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.state import View
-from napari_carl.steps import Step
+from napari_carl.steps import NetworkOffer, Step
 from napari_carl.tasks import Task
 
 LONG_MS = 120_000
@@ -31,6 +36,7 @@ def no_network(monkeypatch):
         while True:
             progress(0.5, "Spectral features")
             sleep(0.01)
+        yield
 
     monkeypatch.setattr("napari_carl.work.compute_features", compute_features)
 
@@ -285,6 +291,112 @@ def test_undo_of_napari_is_noticed(viewer, session, hand, small_cube, qtbot, sho
         Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     )
     qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0, timeout=LONG_MS)
+
+
+def test_strokes_outlive_the_window_until_they_are_discarded(
+    viewer, session, dock, hand, small_cube, qtbot, show
+):
+    show(small_cube[0])
+    hand.press(Qt.Key.Key_2)
+    hand.paint((10, 10), (10, 20))
+    painted = viewer.layers["two tissues strokes"].data.copy()
+    viewer.window.remove_dock_widget(dock.parent())  # before any pause: it is kept all the same
+    viewer.layers.clear()
+
+    _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    show(small_cube[0])
+    panel = dock.findChild(AnnotatePanel)
+    discard = next(each for each in panel.findChildren(QPushButton) if each.text() == "Discard")
+    strokes = viewer.layers["two tissues strokes"]
+    qtbot.waitUntil(lambda: strokes.data.any(), timeout=LONG_MS)
+    np.testing.assert_array_equal(strokes.data, painted)
+    qtbot.waitUntil(lambda: discard.isVisibleTo(dock), timeout=LONG_MS)
+
+    qtbot.mouseClick(discard, Qt.MouseButton.LeftButton)
+    assert not strokes.data.any()
+    assert not discard.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: not strokes_file(small_cube[0]).exists(), timeout=LONG_MS)
+
+
+def test_a_double_click_on_the_spectrum_leaves_a_band_out(dock, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    plot = dock.findChild(SpectrumPlot)
+
+    def double_click(nm):
+        scene = plot.getViewBox().mapViewToScene(QPointF(nm, 0.5))
+        qtbot.mouseDClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=plot.mapFromScene(scene))
+
+    double_click(538)
+    assert session.cube.wavelengths[~session.cube.good_bands].tolist() == [540]
+    field = dock.findChild(BadBands).findChild(QLineEdit)
+    assert field.text() == "540"
+
+    field.setText("450-480, 660")
+    qtbot.keyClick(field, Qt.Key.Key_Return)
+    assert session.cube.good_bands.tolist() == [0, 0, 1, 1, 1, 1, 1, 0]
+
+    double_click(655)
+    assert session.cube.good_bands.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_networks_are_listed_when_they_are_asked_for(dock, session, small_cube, show, monkeypatch):
+    show(small_cube[0])
+    asked = []
+
+    def offered():
+        asked.append(True)
+        return [
+            NetworkOffer("carl-nano", "carl-nano", "The small one.", True),
+            NetworkOffer("carl-base", "carl-base", "The large one.", True),
+            NetworkOffer("far-away", "far-away", "carl download far-away", False),
+        ]
+
+    monkeypatch.setattr("napari_carl.panels.learn.offered_networks", offered)
+    choice = dock.findChild(NetworkChoice).findChild(QComboBox)
+    assert asked == []
+    assert choice.currentText().startswith("carl-nano")
+
+    choice.showPopup()
+    choice.hidePopup()
+    assert asked == [True]
+    assert [choice.model().item(i).isEnabled() for i in range(3)] == [True, True, False]
+
+    choice.setCurrentIndex(1)
+    choice.activated.emit(1)
+    assert session.network.name == "carl-base"
+    assert choice.currentText().startswith("carl-base")
+
+
+def test_the_session_knows_what_is_seen(viewer, dock, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    viewer.reset_view()
+    assert (session.sight.rows, session.sight.columns) == ((0, 48), (0, 64))
+
+    viewer.scene.camera.zoom = 40
+    viewer.scene.camera.center = (0, 10, 50)
+    seen = session.sight
+    assert seen.rows[0] <= 10 < seen.rows[1] <= 30
+    assert 30 <= seen.columns[0] < 50 < seen.columns[1]
+    assert seen.step == 1
+
+    viewer.scene.camera.zoom = 0.3
+    assert session.sight.step == 3
+    viewer.scene.camera.center = (0, 5000, 5000)
+    assert session.sight is None
+
+
+def test_a_sharper_map_is_drawn_into_the_same_layer(viewer, session, small_cube, qtbot, show):
+    show(small_cube[0])
+    paint_halves(viewer)
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    layer, data = viewer.layers["two tissues map"], viewer.layers["two tissues map"].data
+
+    session.learned.labels[:] = 2
+    session.map_sharpened.emit()
+
+    assert viewer.layers["two tissues map"] is layer
+    assert layer.data is data
+    assert (data == 2).all()
 
 
 def test_a_closed_dock_is_gone_with_all_that_was_behind_it(

@@ -194,7 +194,7 @@ def test_a_first_impression_of_the_network_is_for_pictures_only(
 
     def picture(embedding, progress):
         shown.append(embedding)
-        return work.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
+        yield work.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
 
     monkeypatch.setattr(work, "compute_features", compute_features)
     monkeypatch.setattr(work, "picture_embedding", picture)

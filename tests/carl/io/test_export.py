@@ -123,3 +123,17 @@ def test_mask_names_are_safe_and_different() -> None:
     names = ["a/b", "a b", "Ünïcode", "..", "", "A_B", "fine"]
     classes = [LabelClass(value, name, (0, 0, 0)) for value, name in enumerate(names, 1)]
     assert mask_names(classes) == ["a_b_1", "a_b_2", "Ünïcode", "4", "5", "A_B_6", "fine"]
+
+
+def test_only_what_is_wanted_is_written(
+    tmp_path: Path, cube: SpectralCube, labels: np.ndarray
+) -> None:
+    files = export_results(tmp_path, "slide", labels, CLASSES, cube, contents=["pictures"])
+    assert sorted(file.name for file in files) == ["slide_colour.png", "slide_overlay.png"]
+
+    colours, overlay = (np.asarray(Image.open(file), float) for file in sorted(files))
+    assert colours.shape == (50, 40, 3)
+    np.testing.assert_array_equal(overlay[labels == 0], colours[labels == 0])
+    lumen = next(known for known in CLASSES if known.value == 1)
+    expected = (colours[labels == 1] + lumen.colour) / 2
+    np.testing.assert_allclose(overlay[labels == 1], expected, atol=0.5)

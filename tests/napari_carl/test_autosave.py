@@ -1,0 +1,107 @@
+"""Strokes outlive the window, go with the pixels of their cube, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from carl.cube import SpectralCube
+from carl.io import LabelClass
+from carl.progress import no_progress
+from napari_carl.autosave import Autosave, find_strokes, keep_strokes, strokes_file
+from napari_carl.tasks import Task
+
+
+@pytest.fixture
+def autosave(session):
+    return Autosave(session)
+
+
+def test_strokes_come_back_with_their_cube_under_any_name(
+    session, runner, autosave, make_cube, strokes, carl_home
+):
+    session.add_cube(make_cube())
+    session.classes.rename(1, "lumen")
+    session.set_strokes(strokes)
+    runner.go_all()
+    assert {path.parent for path in carl_home.rglob("*.tif")} == {carl_home / "strokes"}
+
+    found = []
+    autosave.found.connect(found.append)
+    session.add_cube(make_cube("renamed"))
+    runner.go_all()
+
+    np.testing.assert_array_equal(found[0], strokes)
+    assert session.classes[1].name == "lumen"
+    assert autosave.restored.strokes.labels.shape == strokes.shape
+
+
+def test_a_known_cube_is_asked_for_once(session, runner, autosave, make_cube, strokes):
+    cube, other = make_cube(), make_cube(bands=5)
+    session.add_cube(cube)
+    session.set_strokes(strokes)
+    runner.go_all()
+    found = []
+    autosave.found.connect(found.append)
+
+    session.add_cube(other)
+    runner.go_all()
+    session.select_cube(cube)
+    session.edit_cube(lambda cube: replace(cube, name="edited"))
+    runner.go_all()
+
+    assert found == []
+
+
+def test_no_strokes_leave_no_file(session, runner, autosave, make_cube, strokes, carl_home):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go_all()
+    session.set_strokes(np.zeros_like(strokes))
+    runner.go_all()
+
+    assert [path for path in (carl_home / "strokes").iterdir()] == []
+
+
+def test_what_was_not_kept_yet_is_kept_at_the_end(session, autosave, make_cube, strokes):
+    cube = make_cube()
+    session.add_cube(cube)
+    session.set_strokes(strokes)
+
+    autosave.close()
+
+    np.testing.assert_array_equal(find_strokes(cube, no_progress).strokes.labels, strokes)
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(
+    session, runner, autosave, make_cube, strokes, carl_home
+):
+    (carl_home / "strokes").write_text("a file in the place of the folder")
+    told = []
+    session.failed.connect(told.append)
+    session.add_cube(make_cube())
+    for value in (1, 2):
+        session.set_strokes(strokes * value)
+        runner.go(Task.AUTOSAVING)
+
+    assert len(told) == 1
+    assert "strokes" in str(told[0])
+
+
+def test_strokes_that_cannot_be_read_are_none(make_cube, strokes):
+    cube = make_cube()
+    keep_strokes(cube, strokes, [LabelClass(1, "lumen", (1, 2, 3))])
+    strokes_file(cube).write_bytes(b"not an image")
+
+    assert find_strokes(cube, no_progress) is None
+    assert find_strokes(SpectralCube(cube.data + 1), no_progress) is None
+
+
+def test_wavelengths_do_not_matter(make_cube, strokes):
+    cube = make_cube()
+    keep_strokes(cube, strokes, [])
+
+    edited = replace(cube, wavelengths=cube.wavelengths + 10, name="moved")
+    assert find_strokes(edited, no_progress) is not None

@@ -1,0 +1,62 @@
+"""What a user may say of bands, and what is told when it cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carl.cube import SpectralCube
+from carl.errors import WavelengthError
+from napari_carl import bands
+
+
+def cube(nm=(700, 720, 740, 760, 780), name="scan"):
+    pixels = np.zeros((2, 3, 5), np.float32)
+    return SpectralCube(pixels, nm, name=name)
+
+
+@pytest.mark.parametrize(
+    ("text", "bad"),
+    [
+        ("720-760, 775", [720, 740, 760, 780]),
+        ("760 – 720 nm", [720, 740, 760]),
+        ("731", [740]),
+        ("700; 780", [700, 780]),
+        ("", []),
+    ],
+)
+def test_bad_bands_by_wavelength(text, bad):
+    edited = bands.with_bad_bands(cube(), text)
+    assert edited.wavelengths[~edited.good_bands].tolist() == bad
+
+
+def test_bad_bands_by_number_where_wavelengths_are_unknown():
+    assert bands.with_bad_bands(cube(None), "2-3, 5").good_bands.tolist() == [1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("text", ["blue", "720-", "400-500", "0-9999", "1e3"])
+def test_what_names_no_bands_is_refused(text):
+    with pytest.raises(WavelengthError):
+        bands.with_bad_bands(cube(), text)
+
+
+@given(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), st.permutations(range(5)))
+def test_what_is_described_is_understood(good, order):
+    nm = np.array([700.0, 720, 740, 760, 780])[list(order)]
+    known = bands.with_bad_bands(cube(nm), "")
+    for band in np.flatnonzero(~np.array(good)):
+        known = bands.with_band_toggled(known, band)
+    again = bands.with_bad_bands(cube(nm), bands.describe_bad_bands(known))
+    np.testing.assert_array_equal(again.good_bands, good)
+
+
+def test_a_band_can_be_taken_back_but_not_the_last_one_left_out():
+    edited = bands.with_band_toggled(cube(), 2)
+    assert not edited.good_bands[2]
+    assert bands.with_band_toggled(edited, 2).good_bands.all()
+
+    last = bands.with_bad_bands(cube(), "700-760")
+    with pytest.raises(WavelengthError, match="All bands"):
+        bands.with_band_toggled(last, 4)
