@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -94,17 +95,19 @@ def half_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]
     generator = np.random.default_rng(seed)
     half = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
-        regions, n = ndimage.label(ndimage.binary_closing(labels == value, iterations=3))
-        regions[labels != value] = 0
+        own = labels == value
+        # Closing alone would open regions at the border of the image.
+        regions, n = ndimage.label(ndimage.binary_closing(own, iterations=3) | own)
+        regions[~own] = 0
         sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
         large = np.flatnonzero(sizes >= max(20, sizes.max() // 20)) + 1
         if len(large) > 1:
             chosen = np.isin(regions, generator.permutation(large)[: len(large) // 2])
         else:
-            columns = np.nonzero(labels == value)[1]
+            columns = np.nonzero(own)[1]
             left = np.arange(labels.shape[1]) < np.median(columns)
-            chosen = (labels == value) & (left if generator.random() < 0.5 else ~left)
-        half[chosen & (labels == value)] = value
+            chosen = own & (left if generator.random() < 0.5 else ~left)
+        half[chosen] = value
     painted, _ = random_pixels(half, count, seed)
     return painted, np.where(half > 0, 0, labels)
 
@@ -129,8 +132,7 @@ def pixel_features(cube: SpectralCube, model: CARL, like: SpectralCube | None = 
     embedding = _EMBEDDINGS.embed(cube, model)
     reference = embedding if like is None else _EMBEDDINGS.embed(like, model)
     maps = []
-    for fitted, values in zip(_maps(reference), _maps(embedding), strict=True):
-        pca = PCA(_N_COMPONENTS, random_state=0).fit(fitted.reshape(-1, fitted.shape[-1]))
+    for pca, values in zip(_components(reference), _maps(embedding), strict=True):
         components = pca.transform(values.reshape(-1, values.shape[-1]))
         grid = components.reshape(*values.shape[:2], -1)
         maps.append(upsample(grid, embedding.shape, embedding.patch_size))
@@ -164,6 +166,15 @@ def painting_features(pixels: np.ndarray) -> Features:
                 ndimage.gaussian_laplace(band, sigma),
             ]
     return np.stack(features, axis=-1)
+
+
+@lru_cache(maxsize=32)
+def _components(embedding: Embedding) -> list[PCA]:
+    """Of both feature maps."""
+    return [
+        PCA(_N_COMPONENTS, random_state=0).fit(values.reshape(-1, values.shape[-1]))
+        for values in _maps(embedding)
+    ]
 
 
 def _maps(embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:

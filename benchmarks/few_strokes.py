@@ -31,7 +31,15 @@ from cases import (
     present,
 )
 from machine import machine_line
-from probes import LINEAR_PROBES, Make, Method, ledoit_wolf_lda, logistic_regression, on_pixels
+from probes import (
+    LINEAR_PROBES,
+    Make,
+    Method,
+    ledoit_wolf_lda,
+    logistic_regression,
+    on_pixels,
+    standardised,
+)
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.svm import SVC
@@ -97,7 +105,7 @@ def methods(case: Case, trained: CARL, untrained: CARL) -> Iterator[tuple[str, M
     pixels = np.nan_to_num(case.cube.to_numpy())
 
     def classified(make: Make, features: Features) -> Method:
-        return on_pixels(make, features, case.labels)
+        return on_pixels(make, case.labels, standardised(features, case.labels))
 
     def linear(name: str, features: Features) -> Iterator[tuple[str, Method]]:
         for title, make in zip(probed(name), LINEAR_PROBES.values(), strict=True):

@@ -48,30 +48,43 @@ LINEAR_PROBES: dict[str, Make] = {
 """The linear probes, the same for all features."""
 
 
-def on_pixels(
-    make: Make, features: Features, labels: Labels, seen: Features | None = None
-) -> Method:
-    """A classifier on features, each with mean 0 and spread 1 over the cube.
+def standardised(features: Features, labels: Labels, like: Features | None = None) -> np.ndarray:
+    """(N, D) features of the labelled pixels, with mean 0 and spread 1 over a whole cube.
 
     Standardising by the whole cube, of which a handful of painted pixels say little, helps every
     kind of features at few labels.
 
     Args:
-        make: the classifier.
-        features: of the cube that is painted.
-        labels: all there are; nothing else is classified.
-        seen: features to tell classes from, where they are not those that are learned from.
+        features: of a cube.
+        labels: of its pixels.
+        like: features of the cube whose means and spreads to use; of this one by default.
     """
-    mean, std = features.mean(axis=(0, 1)), features.std(axis=(0, 1))
+    reference = features if like is None else like
+    std = reference.std(axis=(0, 1))
     std[std == 0] = 1
+    values = (features[labels > 0] - reference.mean(axis=(0, 1))) / std
+    return values.astype(np.float32)
+
+
+def on_pixels(
+    make: Make, labels: Labels, learned: np.ndarray, told: np.ndarray | None = None
+) -> Method:
+    """A classifier of pixels.
+
+    Args:
+        make: the classifier.
+        labels: all there are; nothing else is classified.
+        learned: (N, D) features of the labelled pixels.
+        told: the same to tell classes from, where it is not those that are learned from.
+    """
     known = labels > 0
-    learned = ((features[known] - mean) / std).astype(np.float32)
-    told = learned if seen is None else ((seen[known] - mean) / std).astype(np.float32)
 
     def run(painted: Labels) -> Labels:
-        chosen = painted[known] > 0
+        classes = painted[known]
+        chosen = classes > 0
         result = np.zeros_like(labels)
-        result[known] = make().fit(learned[chosen], painted[known][chosen]).predict(told)
+        classifier = make().fit(learned[chosen], classes[chosen])
+        result[known] = classifier.predict(learned if told is None else told)
         return result
 
     return run

@@ -1,0 +1,148 @@
+"""How many crops a second pre-training learns from: its data alone, its steps alone, and both.
+
+A run whose process reads its own crops tells how long each batch is waited for, and how long it is
+learned from; a run with processes for reading tells what comes of both side by side. Rates are
+medians over batches with the quartiles behind them.
+
+    python benchmarks/pretraining_speed.py
+    python benchmarks/pretraining_speed.py --model carl-small --bands 64 --batches 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import warnings
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from cases import SHARED
+from lightning.pytorch import Callback, Trainer
+from machine import machine_line
+
+from carl.files import resource_path
+from carl.model import build_model
+from carl.model.registry import DEFAULT_MODEL, NAMED_MODELS
+from carl.pretraining import PretrainConfig
+from carl.pretraining.datasets import open_sources
+from carl.pretraining.lightning_module import PretrainModule, build_objective
+from carl.pretraining.trainer import Batches
+
+OBJECTIVES = ("statistics", "ssl", "mae")
+_WARM_UP = 2
+_PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
+
+
+class Clock(Callback):
+    """Notes when batches arrive, and when they have been learned from."""
+
+    def __init__(self) -> None:
+        self._arrived: list[float] = []
+        self._learned: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """A batch is there."""
+        self._arrived.append(_now())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """It has been learned from."""
+        self._learned.append(_now())
+
+    def seconds(self) -> dict[str, np.ndarray]:
+        """Of each batch but the first ones: waited for it, learned from it, and both."""
+        arrived, learned = np.array(self._arrived), np.array(self._learned)
+        measured = {
+            "data": arrived[1:] - learned[:-1],
+            "step": learned[1:] - arrived[1:],
+            "both": np.diff(learned),
+        }
+        return {name: each[_WARM_UP:] for name, each in measured.items()}
+
+
+def sets(bands: int) -> dict[str, dict[str, Any]]:
+    """What to learn from, by name: a real cube as other cameras see it, and simulated scenes."""
+    if SHARED.is_dir():
+        path, file, wavelengths = SHARED / "hims_bladder", "hims_bladder_uint16.tif", "380:770:10"
+    else:
+        path, file, wavelengths = resource_path("sample"), "bladder.tif", None
+    cube = {"kind": "folder", "path": str(path), "files": [file], "wavelengths": wavelengths}
+    return {
+        "cube as other cameras": {**cube, "bands": [bands, bands], "other_cameras": 1.0},
+        "simulated scenes": {"kind": "simulated", "band_count": [bands, bands]},
+    }
+
+
+def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> dict[str, np.ndarray]:
+    """Seconds per batch of a run of pre-training with so many processes that read crops."""
+    steps = batches + _WARM_UP + 1
+    run = {"output": folder, "steps": steps, "checkpoint_every": steps, "workers": workers}
+    config = PretrainConfig.from_dict({**values, **run})
+    module = PretrainModule(build_objective(build_model(config.network), config), config)
+    clock = Clock()
+    trainer = Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        precision=_PRECISIONS[config.precision],
+        max_epochs=1,
+        callbacks=[clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, datamodule=Batches(open_sources(config.data), config))
+    return clock.seconds()
+
+
+def cell(seconds: np.ndarray, crops: int) -> str:
+    """Crops a second: the median and the quartiles."""
+    low, middle, high = crops / np.percentile(seconds, (75, 50, 25))
+    return f"{middle:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=NAMED_MODELS, default=DEFAULT_MODEL)
+    parser.add_argument("--precision", choices=_PRECISIONS, default="bf16")
+    parser.add_argument("--crop", type=int, default=96, help="side in pixels")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--bands", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=10, help="measured, of each run")
+    parser.add_argument("--workers", type=int, default=1, help="that read crops beside the steps")
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    crop = f"{options.crop} × {options.crop} pixels × {options.bands} bands"
+    print(
+        f"{machine_line()}\n{options.model}, {options.precision}, {torch.get_num_threads()} threads"
+    )
+    print(f"{options.batch_size} crops of {crop}; crops a second: median (quartiles)\n")
+    beside = f"both, {options.workers} reading"
+    print(f"| objective | data | data alone | step alone | both in turn | {beside} |")
+    print("|---" * 6 + "|")
+    common = {"model": options.model, "precision": options.precision, "crop": options.crop}
+    with tempfile.TemporaryDirectory() as folder:
+        for objective in OBJECTIVES:
+            for name, images in sets(options.bands).items():
+                values = {**common, "objective": objective, "batch_size": options.batch_size}
+                values["data"] = [images]
+                alone = timed(values, 0, options.batches, folder)
+                both = timed(values, options.workers, options.batches, folder)["both"]
+                cells = (cell(each, options.batch_size) for each in (*alone.values(), both))
+                print(f"| {objective} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning")
+
+from no_encoding import SIGMAS, recipe, trained
+from pretraining_speed import OBJECTIVES, sets, timed
+
+
+def test_two_trainings_differ_by_the_encoding_alone(tmp_path):
+    with_, without = (recipe("sample", sigma, 4, tmp_path) for sigma in SIGMAS.values())
+
+    different = {key for key, value in with_.facts().items() if without.facts()[key] != value}
+
+    assert different == {"model", "name"}
+    assert with_.network.spec_encoder_kwargs.pos_enc_sigma > 0
+    assert without.network.spec_encoder_kwargs.pos_enc_sigma == 0
+
+
+def test_a_network_that_is_there_is_not_trained_again(tmp_path):
+    config = recipe("sample", 0.0, 1, tmp_path)
+
+    first = trained(config)
+    written = next(config.output.glob("*.safetensors")).stat().st_mtime_ns
+
+    assert trained(config).fingerprint == first.fingerprint
+    assert next(config.output.glob("*.safetensors")).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_batch_but_the_first_ones_is_timed(objective, tmp_path):
+    values = {"objective": objective, "crop": 32, "batch_size": 2, "precision": "float32"}
+    values["data"] = [sets(3)["simulated scenes"]]
+
+    seconds = timed(values, workers=0, batches=2, folder=str(tmp_path))
+
+    assert [each.size for each in seconds.values()] == [2, 2, 2]
+    np.testing.assert_allclose(seconds["both"], seconds["data"] + seconds["step"])
+    assert min(each.min() for each in seconds.values()) > 0
