@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -11,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import CubeError, WavelengthError
+from carl.mapped import read_mapped
 from carl.wavelengths import check_wavelengths
-
-_RELEASED_BYTES = 1 << 20
 
 
 @runtime_checkable
@@ -106,14 +104,13 @@ class SpectralCube:
         self, rows: slice = slice(None), columns: slice = slice(None), bands: slice = slice(None)
     ) -> NDArray[np.float32]:
         """A block of physical values, (rows, columns, bands) float32; NaN means no data."""
-        stored = np.asarray(self.data[rows, columns, bands])
+        stored = read_mapped(np.asarray(self.data[rows, columns, bands]))
         values: NDArray[np.float32] = stored.astype(np.float32)
         scale, offset = np.asarray(self.scale), np.asarray(self.offset)
         values *= (scale[bands] if scale.ndim else scale).astype(np.float32)
         values += (offset[bands] if offset.ndim else offset).astype(np.float32)
         if self.nodata is not None:
             values[stored == self.nodata] = np.nan
-        release_pages(stored)
         return values
 
     def to_numpy(self) -> NDArray[np.float32]:
@@ -204,25 +201,7 @@ class _ChosenBands:
         # Read the covering range and choose in memory: every lazy source understands slices.
         low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, -1)
         covering = np.asarray(self._data[rows, columns, low : high + 1])
-        chosen: NDArray[Any] = covering[..., wanted - low]
-        release_pages(covering)
-        return chosen
-
-
-def release_pages(block: NDArray[Any]) -> None:
-    """Give back the memory of a large block that was read through a memory map.
-
-    Pages of a map count as memory of the process for as long as it lives, so that reading a cube
-    from end to end would seem to take the whole of it. They stay in the system's cache.
-    """
-    mapped = False
-    source: Any = block if block.nbytes >= _RELEASED_BYTES else None
-    while isinstance(source, np.ndarray):
-        # Not of a copy-on-write map: its changes are nowhere else.
-        mapped = mapped or (isinstance(source, np.memmap) and source.mode == "r")
-        source = source.base
-    if mapped and isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        source.madvise(mmap.MADV_DONTNEED)
+        return read_mapped(covering)[..., wanted - low]
 
 
 def _per_band(values: ArrayLike, n_bands: int, dtype: type, what: str) -> NDArray[Any]:

@@ -83,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: as typed after ``carl``; those of the process by default.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(arguments))
+    status = run(arguments)
+    if status == _INTERRUPTED:
+        # Python takes up to a second to take PyTorch apart; who interrupts wants to be rid of it.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

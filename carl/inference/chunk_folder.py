@@ -95,6 +95,11 @@ class ChunkFolder:
         return self._facts[name]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether neither a piece nor a fact is there."""
+        return not self._facts and not any(self.folder.glob("*.npy"))
+
+    @property
     def nbytes(self) -> int:
         """Bytes on disk."""
         return sum(path.stat().st_size for path in self.folder.iterdir())

@@ -6,7 +6,8 @@ import hashlib
 
 import numpy as np
 
-from carl.cube import SpectralCube, release_pages
+from carl.cube import SpectralCube
+from carl.mapped import read_mapped
 from carl.progress import Progress, no_progress
 
 _BLOCK_BYTES = 16 << 20
@@ -35,7 +36,6 @@ def content_key(cube: SpectralCube, progress: Progress = no_progress) -> str:
     n_rows = max(_BLOCK_BYTES // (width * bands * dtype.itemsize), 1)
     for row in range(0, height, n_rows):
         progress(row / height, "Looking for known features")
-        block = np.asarray(cube.data[row : row + n_rows, :, :])
+        block = read_mapped(np.asarray(cube.data[row : row + n_rows, :, :]))
         digest.update(np.ascontiguousarray(block).data)
-        release_pages(block)
     return digest.hexdigest()

@@ -204,7 +204,7 @@ def embed_to_file(
                 }
                 write_npz(file, arrays, facts)
         finally:
-            if pipeline.watch.changed:
+            if pipeline.watch.changed or chunks.is_empty:
                 chunks.remove()
         chunks.remove()
     progress(1.0, "Written")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from carl.cube import SpectralCube, release_pages
+from carl.cube import SpectralCube
 from carl.errors import CubeError
+from carl.mapped import read_mapped
 
 _SAMPLED_ROWS = 16
 
@@ -28,9 +29,8 @@ def cube_key(cube: SpectralCube) -> str:
         digest.update(repr(None if values is None else np.asarray(values).tolist()).encode())
     height = cube.shape[0]
     for row in np.unique(np.linspace(0, height - 1, _SAMPLED_ROWS).astype(int)):
-        values = np.asarray(cube.data[row : row + 1, :, :])
+        values = read_mapped(np.asarray(cube.data[row : row + 1, :, :]))
         digest.update(np.ascontiguousarray(values).data)
-        release_pages(values)
     return digest.hexdigest()
 
 

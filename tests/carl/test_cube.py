@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,34 +76,3 @@ def test_a_cube_is_shown_in_one_line():
     cube = SpectralCube(stored(), wavelengths=[400, 450, 500, 550, 600], name="leaf")
     assert repr(cube) == "<SpectralCube 'leaf': 3 × 4 pixels, 5 bands, 400–600 nm>"
     assert "unknown wavelengths" in repr(SpectralCube(stored()))
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="memory of a map is asked Linux")
-@pytest.mark.parametrize("every_band", [True, False])
-def test_memory_of_a_map_is_given_back(tmp_path: Path, every_band: bool):
-    np.save(tmp_path / "cube.npy", np.ones((256, 256, 16), np.float32))
-    mapped = np.load(tmp_path / "cube.npy", mmap_mode="r")
-    good = np.array([True] * 15 + [every_band])
-    cube = SpectralCube(mapped, np.arange(400.0, 416), good_bands=good).usable_bands()
-    assert cube.read().sum() == 256 * 256 * good.sum()
-    assert resident(tmp_path / "cube.npy") < mapped.nbytes / 4
-    assert mapped.sum() == mapped.size
-    assert resident(tmp_path / "cube.npy") >= mapped.nbytes
-
-
-def resident(path: Path) -> int:
-    """Bytes of a mapped file that count as memory of this process."""
-    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
-    for line in lines:
-        if line.endswith(str(path)):
-            return next(int(each.split()[1]) << 10 for each in lines if each.startswith("Rss:"))
-    return 0
-
-
-def test_changes_to_a_map_in_memory_are_not_given_back(tmp_path: Path):
-    np.save(tmp_path / "cube.npy", np.ones((256, 256, 8), np.float32))
-    mapped = np.load(tmp_path / "cube.npy", mmap_mode="c")
-    mapped[:] = 2
-    cube = SpectralCube(mapped)
-    assert cube.read().min() == 2
-    assert cube.read().min() == 2
