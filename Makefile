@@ -1,6 +1,6 @@
 # Everything a developer does, in an environment of its own: .venv, made when first needed.
 
-.PHONY: demo test lint format pictures clean help
+.PHONY: demo test bench lint format pictures clean help
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -14,6 +14,9 @@ demo: $(READY)  ## Open napari on the sample; without a display, do the job by s
 
 test: lint  ## Everything that is checked: style, types, walls, tests (GUI in a virtual display).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest  # small tensors: more threads only wait for each other
+
+bench: $(READY)  ## Every table of benchmarks/, one after another: docs/benchmarks.md tells what they are.
+	@for each in $$(grep -l __main__ benchmarks/*.py); do echo; echo "== $$each"; $(BIN)/python $$each; done
 
 lint: $(READY)  ## Style, types, and who may import whom.
 	$(BIN)/ruff check
