@@ -12,7 +12,6 @@ from napari_carl.tasks import Task, Tasks
 from napari_carl.work import Features
 
 if TYPE_CHECKING:
-    from carl.inference import Embedding
     from carl.model import CARL
 
 
@@ -24,7 +23,7 @@ class Network:
         model: the network itself once it is loaded, or None.
         device: the device it computes on, in words; empty before.
         features: what it says about the current cube, or None.
-        embedding: the same, or as long as it is not there, what it makes of few pixels; or None.
+        impression: the same, or as long as they are not there, those of few pixels; or None.
         is_tuned: whether it has been fine-tuned to strokes.
     """
 
@@ -43,7 +42,7 @@ class Network:
     def forget(self) -> None:
         """Drop what belongs to one cube."""
         self.features: Features | None = None
-        self.embedding: Embedding | None = None
+        self.impression: Features | None = None
 
     def choose(self, name: str) -> None:
         """Take another network; what the one before said is dropped."""
@@ -69,7 +68,7 @@ class Network:
         self.model, self.device = features.model, features.device
         if features.is_preview and self.features is not None:  # there is better
             return
-        self.embedding = features.embedding
+        self.impression = features
         if not features.is_preview:
             self.features = features
         self.changed.emit()

@@ -182,10 +182,10 @@ class Session:
 
     def show_embedding(self) -> None:
         """Show the principal components of the embedding, coarsely until all of it is there."""
-        embedding = self.network.embedding
-        if embedding is not None:
+        features = self.network.impression
+        if features is not None:
             self._show(
-                View.EMBEDDING, lambda _, progress: work.picture_embedding(embedding, progress)
+                View.EMBEDDING, lambda _, progress: work.picture_embedding(features, progress)
             )
 
     def _show(

@@ -84,7 +84,7 @@ class StrokeTools:
         if strokes is not None:
             strokes.data[:] = np.where(strokes.data == 0, labels, strokes.data)
             strokes.refresh()
-            self.touched.emit()
+            self.report()
 
     def report(self) -> None:
         """Tell the session the strokes as they are now."""

@@ -63,13 +63,18 @@ class Features:
         model: the network.
         device: it computes on, in words.
         embedding: of the cube.
-        is_preview: whether few of the pixels were looked at: good for a picture, not for a map.
+        step: every how many pixels of the cube it was looked at, along each axis.
     """
 
     model: CARL
     device: str
     embedding: Embedding
-    is_preview: bool = False
+    step: int = 1
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether few of the pixels were looked at: good for a picture, not for a map."""
+        return self.step > 1
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,11 @@ def picture_bands(
     yield Picture("Three bands", band_composite(cube, bands, progress))
 
 
-def picture_embedding(embedding: Embedding, progress: Progress) -> Iterator[Picture]:
+def picture_embedding(features: Features, progress: Progress) -> Iterator[Picture]:
     """The first three principal components of an embedding as red, green and blue."""
     progress(0.0, "Principal components")
-    yield Picture("Embedding (PCA)", np.round(255 * embedding.pca(3)).astype(np.uint8))
+    pixels = np.round(255 * features.embedding.pca(3)).astype(np.uint8)
+    yield Picture("Embedding (PCA)", pixels, features.step)
 
 
 def compute_features(
@@ -126,8 +132,8 @@ def compute_features(
     """Load the network if it is not there yet, and embed the cube.
 
     Yields:
-        of a large cube, what the network makes of few of its pixels, for a first picture; then the
-        features of the cube.
+        of a large cube, what the network quickly makes of few of its pixels, for a first picture;
+        then the features of the cube.
     """
     load_torch(progress)
     progress(0.0, f"Loading {name}")
@@ -140,11 +146,12 @@ def compute_features(
     label = device_label(next(model.parameters()).device)
     n = ceil(sqrt(cube.shape[0] * cube.shape[1] / (_PREVIEW_PATCHES * model.patch_size**2)))
     if n > 1:
-        coarse = embed(
-            every_nth_pixel(cube, n), model, speed="turbo", progress=part(progress, 0.0, 0.1)
+        small = every_nth_pixel(cube, n)
+        small = replace(small, data=np.array(small.data))  # in memory: it is read several times
+        quick = embed(
+            small, model, precision="float32", speed="turbo", progress=part(progress, 0.0, 0.1)
         )
-        coarse = replace(coarse, shape=cube.shape[:2], patch_size=n * model.patch_size)
-        yield Features(model, label, coarse, is_preview=True)
+        yield Features(model, label, quick, step=n)
     embedding = prepare(cube, model, progress=part(progress, 0.1, 1.0))
     assert embedding is not None  # there is a model
     yield Features(model, label, embedding)

@@ -104,7 +104,7 @@ class ExplorePanel(QWidget):
         view = self._session.view
         self._views.set_current(_LABELS[view])
         self._views.set_enabled(
-            _LABELS[View.EMBEDDING], self._session.network.embedding is not None
+            _LABELS[View.EMBEDDING], self._session.network.impression is not None
         )
         for slider in self._composer:
             slider.setVisible(view is View.THREE_BANDS)

@@ -189,11 +189,11 @@ def test_a_first_impression_of_the_network_is_for_pictures_only(
     shown = []
 
     def compute_features(cube, *_):
-        yield work.Features(SimpleNamespace(), "CPU", coarse, is_preview=True)
+        yield work.Features(SimpleNamespace(), "CPU", coarse, step=4)
         yield work.Features(SimpleNamespace(), "CPU", exact)
 
-    def picture(embedding, progress):
-        shown.append(embedding)
+    def picture(features, progress):
+        shown.append(features.embedding)
         yield work.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
 
     monkeypatch.setattr(work, "compute_features", compute_features)

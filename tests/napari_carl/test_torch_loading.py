@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from carl.progress import no_progress
-from napari_carl.torch_loading import load_torch
+from napari_carl.torch_loading import load_torch, preload
 
 
 def test_torch_is_there_afterwards_and_loading_left_no_trace():
@@ -17,6 +17,12 @@ def test_torch_is_there_afterwards_and_loading_left_no_trace():
 
     assert {"torch", "timm"} <= set(sys.modules)
     assert sys.getdlopenflags() == flags
+
+
+def test_what_would_keep_the_window_waiting_is_loaded_early():
+    preload(no_progress)
+
+    assert {"pandas", "torch", "carl.learning.segmenter"} <= set(sys.modules)
 
 
 def test_what_is_loaded_is_not_loaded_again():

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from carl.cube import SpectralCube
 from carl.progress import no_progress
-from napari_carl import work
+from napari_carl import layer_data, work
 
 
 def test_class_spectra_leave_out_missing_values():
@@ -36,3 +37,32 @@ def test_composition_without_wavelengths_spreads_over_the_bands():
     red, green, blue = work.first_composition(SpectralCube(np.ones((2, 2, 9), np.float32)))
 
     assert red > green > blue
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """A cube that counts as large."""
+    monkeypatch.setattr(work, "_PREVIEW_PATCHES", 6)
+    monkeypatch.setattr(layer_data, "_PREVIEW_VALUES", 20_000)
+    pixels = np.random.default_rng(0).random((50, 70, 12)).astype(np.float32)
+    return SpectralCube(pixels, np.linspace(450, 660, 12))
+
+
+def test_the_network_gives_a_first_impression_of_a_large_cube(large):
+    coarse, exact = work.compute_features(large, None, "carl-nano", "cpu", no_progress)
+
+    assert coarse.is_preview
+    assert not exact.is_preview
+    assert coarse.model is exact.model
+    assert exact.embedding.shape == (50, 70)
+    (picture,) = work.picture_embedding(coarse, no_progress)
+    assert picture.step == coarse.step == 4
+    assert picture.pixels.shape == (13, 18, 3)
+
+
+def test_the_colours_of_a_large_cube_are_coarse_first(large):
+    coarse, exact = work.picture_true_colour(large, no_progress)
+
+    assert (coarse.step, coarse.pixels.shape) == (2, (25, 35, 3))
+    assert (exact.step, exact.pixels.shape) == (1, (50, 70, 3))
+    assert coarse.name == exact.name == "True colour"
