@@ -1,0 +1,141 @@
+"""Time and peak memory of ``carl embed`` against the size of the cube.
+
+Cubes of 224 bands and 16-bit numbers, 2048 pixels wide, are written as ENVI into a temporary folder
+and embedded by the command in a process of its own, on the CPU. Peak memory is what the system
+counts for that process: PyTorch and the network (the row without a cube loads only these), pixels,
+features, everything. The largest cube is written last and takes its size on disk, features a few
+per cent more.
+
+    python benchmarks/cube_size.py                       # up to 1 GB, minutes
+    python benchmarks/cube_size.py --largest 6 --speed turbo
+    python benchmarks/cube_size.py --interleave bsq --model carl-small --largest 0.2
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from machine import machine_line
+
+BANDS, WIDTH = 224, 2048
+WAVELENGTHS = np.linspace(400, 1000, BANDS)
+ROWS_AT_ONCE = 8
+AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
+"""Order of rows, columns and bands in the file."""
+
+
+class Run(NamedTuple):
+    """What a process took: seconds, and bytes at its peak."""
+
+    seconds: float
+    peak: int
+
+
+def write_cube(header: Path, n_bytes: float, interleave: str) -> int:
+    """Write a cube of four materials and noise, a few rows at a time.
+
+    Returns:
+        its size in bytes.
+    """
+    height = max(1, round(n_bytes / (2 * BANDS * WIDTH * ROWS_AT_ONCE))) * ROWS_AT_ONCE
+    shape = (height, WIDTH, BANDS)
+    axes = AXES[interleave]
+    data = np.memmap(
+        header.with_suffix(".dat"), "<u2", "w+", shape=tuple(shape[axis] for axis in axes)
+    )
+    pixels = data.transpose(np.argsort(axes))
+    random = np.random.default_rng(0)
+    peaks = np.array([[450], [560], [680], [820]])
+    spectra = np.exp(-(((WAVELENGTHS - peaks) / 70) ** 2)).astype(np.float32)
+    noise = random.normal(500, 20, (ROWS_AT_ONCE, WIDTH, BANDS)).astype(np.float32)
+    for top in range(0, height, ROWS_AT_ONCE):
+        amounts = random.random((ROWS_AT_ONCE, WIDTH // 8, 4), np.float32).repeat(8, 1)
+        noise = np.roll(noise, int(random.integers(WIDTH)), axis=1)
+        pixels[top : top + ROWS_AT_ONCE] = 4000 * amounts @ spectra + noise
+    data.flush()
+    keys = {
+        "samples": WIDTH,
+        "lines": height,
+        "bands": BANDS,
+        "data type": 12,
+        "interleave": interleave,
+        "byte order": 0,
+        "wavelength units": "Nanometers",
+        "wavelength": f"{{{', '.join(f'{nm:.2f}' for nm in WAVELENGTHS)}}}",
+    }
+    header.write_text("\n".join(["ENVI", *(f"{key} = {value}" for key, value in keys.items())]))
+    return int(data.nbytes)
+
+
+def run(*arguments: str) -> Run:
+    """Run Python in a process of its own."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with status {process.returncode}")
+    in_kilobytes = sys.platform != "darwin"
+    return Run(seconds, used.ru_maxrss * (1024 if in_kilobytes else 1))
+
+
+def row(n_bytes: float, runs: list[Run]) -> str:
+    """One line of the table: medians, and in brackets the extremes of several runs."""
+    cells = []
+    for values, digits in (
+        ([each.seconds for each in runs], 1),
+        ([each.peak / 2**20 for each in runs], 0),
+    ):
+        spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(runs) > 1 else ""
+        cells.append(f"{np.median(values):.{digits}f}{spread}")
+    return f"{n_bytes / 1e9:>9.2f}  {cells[0]:>22}  {cells[1]:>22}"
+
+
+def main() -> None:
+    """Print the table and the slopes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--largest", type=float, default=1.0, help="cube, in GB")
+    parser.add_argument("--sizes", type=int, default=4, help="how many, each half the next one")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each size")
+    parser.add_argument("--model", default="carl-nano", help="a name or a file")
+    parser.add_argument("--speed", default="exact", choices=["exact", "turbo"])
+    parser.add_argument("--interleave", default="bil", choices=list(AXES))
+    parser.add_argument("--folder", type=Path, help="for the cubes; the system's by default")
+    options = parser.parse_args()
+
+    load = f"from carl.model import load_model; load_model({options.model!r}, 'cpu')"
+    print(machine_line())
+    print(
+        f"{options.model}, {options.speed}, {options.interleave}, {BANDS} bands, CPU; "
+        f"{options.repeats} run(s) each"
+    )
+    print(f"{'cube / GB':>9}  {'time / s':>22}  {'peak memory / MiB':>22}")
+    print(row(0, [run("-c", load) for _ in range(options.repeats)]), flush=True)
+    sizes, all_runs = [], []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        header, output = Path(folder, "cube.hdr"), Path(folder, "cube.npz")
+        command = ("-m", "carl", "embed", str(header), "-o", str(output), "--device", "cpu")
+        wishes = ("--model", options.model, "--speed", options.speed)
+        for step in reversed(range(options.sizes)):
+            size = write_cube(header, options.largest * 1e9 / 2**step, options.interleave)
+            runs = [run(*command, *wishes) for _ in range(options.repeats)]
+            print(row(size, runs), flush=True)
+            sizes += [size / 1e9] * len(runs)
+            all_runs += runs
+    if len(set(sizes)) > 1:
+        seconds, start = np.polyfit(sizes, [each.seconds for each in all_runs], 1)
+        memory, _ = np.polyfit(sizes, [each.peak / 2**20 for each in all_runs], 1)
+        print(f"slope: {seconds:.1f} s/GB after {start:.1f} s, {memory:+.1f} MiB/GB")
+
+
+if __name__ == "__main__":
+    main()

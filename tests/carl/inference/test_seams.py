@@ -1,0 +1,65 @@
+"""No line where tiles meet, measured with a network that has positions and global attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from carl.cube import SpectralCube
+from carl.inference import embed
+from carl.inference.tiling import TileLayout, tile_weights, tiles
+from carl.model import CARL
+
+GRID = (112, 40)
+Texture = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+def steps(features: np.ndarray) -> np.ndarray:
+    """(h − 1,) mean length of the step from each row of patches to the next."""
+    return np.linalg.norm(np.diff(features, axis=0), axis=2).mean(axis=1)
+
+
+def borders(layout: TileLayout) -> np.ndarray:
+    """(h − 1,) True where one tile hands over to another, or where it begins or ends."""
+    where = np.zeros(GRID[0] - 1, bool)
+    for start, weights in tile_weights(GRID[0], layout)[1:]:
+        where[start - 1 : start + layout.overlap] = True
+        assert weights[0] == 0
+    return where
+
+
+@pytest.mark.parametrize(
+    "texture",
+    [
+        lambda random, shape: random.normal(1, 0.1, shape),
+        lambda random, shape: np.ones(shape),
+        lambda random, shape: 1 + 0.1 * np.indices(shape).sum(axis=0) % 8,
+    ],
+    ids=["noise", "flat", "stripes"],
+)
+def test_features_change_no_faster_where_tiles_meet(tiny_model: CARL, texture: Texture) -> None:
+    size = tiny_model.patch_size
+    shape = GRID[0] * size, GRID[1] * size
+    spectrum = np.linspace(1, 2, 5)
+    values = texture(np.random.default_rng(0), shape)[..., None] * spectrum
+    cube = SpectralCube(values.astype(np.float32), np.linspace(450, 800, 5))
+    found = steps(embed(cube, tiny_model, precision="float32").spatial)
+    meet = borders(TileLayout())
+    assert 0.3 < meet.mean() < 0.5
+    assert found[meet].max() <= found[~meet].max()
+    assert found[meet].mean() <= found[~meet].mean()
+
+
+def test_tiles_that_are_cut_and_not_blended_would_be_noticed() -> None:
+    """The measure finds the line that it is there to exclude."""
+    layout = TileLayout()
+    random = np.random.default_rng(0)
+    levels = random.normal(0, 1, (9, 1, 1, 4)).astype(np.float32)
+    noise = random.normal(0, 0.1, (*GRID, 4)).astype(np.float32)
+    features = noise.copy()
+    for number, piece in enumerate(tiles(*GRID, layout)):
+        features[piece.rows, piece.columns] = noise[piece.rows, piece.columns] + levels[number]
+    found, meet = steps(features), borders(layout)
+    assert found[meet].max() > 2 * found[~meet].max()
