@@ -48,20 +48,32 @@ class RunningScale(nn.Module):
         self.variance.clamp_min_(LEAST_VARIANCE)
 
 
-def spread_within(target: Tensor, least: float) -> Tensor:
-    """Standard deviation of each target over a batch (B, N, h, w), at least `least`: (N, 1, 1)."""
+def contrast_error(told: Tensor, target: Tensor, least: float) -> Tensor:
+    """Error of what differs within each image, in units of how much it does.
+
+    Two fields of one image may differ by far less than images of a set do, and have to be told
+    apart all the same.
+
+    Args:
+        told: (B, N, h, w).
+        target: the same; NaN where unknown.
+        least: the smallest unit; what differs less is noise.
+    """
     known = target.isfinite()
-    share = known.sum(dim=(0, 2, 3), keepdim=True).clamp_min(1)
-    values = torch.where(known, target, 0)
-    mean = values.sum(dim=(0, 2, 3), keepdim=True) / share
-    offsets = torch.where(known, values - mean, 0)
-    variance = offsets.square().sum(dim=(0, 2, 3), keepdim=True) / share
-    return variance.sqrt().clamp_min(least)[0]
+    share = known.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+
+    def centred(values: Tensor) -> Tensor:
+        values = torch.where(known, values, 0)
+        return torch.where(known, values - values.sum(dim=(2, 3), keepdim=True) / share, 0)
+
+    wanted = centred(target)
+    unit = (wanted.square().sum(dim=(2, 3), keepdim=True) / share).sqrt().clamp_min(least)
+    error = F.smooth_l1_loss(centred(told) / unit, wanted / unit, reduction="sum")
+    return error / known.sum().clamp_min(1)
 
 
-def known_error(told: Tensor, target: Tensor, unit: Tensor | float = 1.0) -> Tensor:
-    """Smooth L1 error over the targets that are known, in units of `unit`; 0 if none is."""
+def known_error(told: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 error over the targets that are known; 0 if none is."""
     known = target.isfinite()
-    wanted = torch.where(known, target, told.detach())
-    error = F.smooth_l1_loss(told / unit, wanted / unit, reduction="sum")
+    error = F.smooth_l1_loss(told, torch.where(known, target, told.detach()), reduction="sum")
     return error / known.sum().clamp_min(1)

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 
 from carl.errors import CarlError
 from carl.model.carl import CARL
-from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, known_error, spread_within
+from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, contrast_error, known_error
 from carl.pretraining.truth import TruthHeads
 from carl.spectra.resample import interpolation_matrix
 
@@ -38,12 +38,12 @@ _WHITE = 2.0
 """White is taken to be so many standard deviations above the mean of an image."""
 _SIGMAS = (0.0, 1.0, 2.0, 4.0)
 """Sizes of the neighbourhoods, in patches; 0 is the patch itself."""
-_ALONE = 0.5
+_ALONE = 1.0
 """Weight of what is told from a patch alone."""
 _REGIONS = 0.3
 """Weight of the regions of simulated scenes, whose cross-entropy is larger than other errors."""
-_LEAST_SPREAD = 0.05
-"""Least unit of errors, over the usual spread of a statistic: less is noise."""
+_LEAST_SPREAD = 0.1
+"""Least unit of what differs within an image, over the usual spread of a statistic."""
 
 
 def patch_moments(
@@ -125,7 +125,8 @@ class StatisticsLoss(NamedTuple):
 
     Attributes:
         total: sum of all, what is told from the patch alone and the regions at lower weights.
-        spatial: smooth L1 error of the statistics of all neighbourhoods, over their spread.
+        spatial: smooth L1 errors of the statistics of all neighbourhoods, of their levels and of
+            what differs within an image, each over its spread.
         spectral: that of the statistics of patches, from the patch alone.
         parameters: smooth L1 error of the parameters of simulated scenes, each of variance 1.
         regions: cross-entropy of their regions.
@@ -228,12 +229,9 @@ class CARLStatistics(nn.Module):
             self.scale.follow(target)
             self.truth.follow(truth)
         scaled = self.scale(target)
-        # What differs between two fields matters as much as what differs between a field and a
-        # section of tissue: errors count in units of what varies within the batch.
-        unit = spread_within(scaled, _LEAST_SPREAD)
-        spatial = known_error(output.spatial.float(), scaled, unit)
+        spatial = _error(output.spatial.float(), scaled)
         n = output.spectral.shape[1]
-        spectral = known_error(output.spectral.float(), scaled[:, :n], unit[:n])
+        spectral = _error(output.spectral.float(), scaled[:, :n])
         parameters, regions = self.truth.error(output.spatial_truth.float(), truth)
         parameters_alone, regions_alone = self.truth.error(output.spectral_truth.float(), truth)
         return StatisticsLoss(
@@ -241,6 +239,11 @@ class CARLStatistics(nn.Module):
             + _ALONE * (spectral + parameters_alone + _REGIONS * regions_alone),
             spatial, spectral, parameters, regions,
         )  # fmt: skip
+
+
+def _error(told: Tensor, scaled: Tensor) -> Tensor:
+    """Of the level of statistics, and of what differs within an image."""
+    return known_error(told, scaled) + contrast_error(told, scaled, _LEAST_SPREAD)
 
 
 def neighbourhood_statistics(moments: Tensor) -> Tensor:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from carl.errors import CarlError
 from carl.model import CARL, CARLConfig
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
-from carl.pretraining.scales import known_error, spread_within
+from carl.pretraining.scales import contrast_error
 from carl.pretraining.statistics import (
     N_COMPONENTS,
     CARLStatistics,
@@ -157,13 +158,18 @@ def test_a_batch_that_shows_no_known_range_teaches_nothing():
     assert all(float(each.grad.abs().sum()) == 0 for each in objective.student.parameters())
 
 
-def test_errors_count_in_units_of_what_varies_in_the_batch():
-    wide, narrow = torch.randn(2, 1, 6, 6), torch.randn(2, 1, 6, 6)
-    target = torch.cat([10 * wide, 0.1 * narrow], dim=1)
-    unit = spread_within(target, 0.05)
-    torch.testing.assert_close(unit[:, 0, 0], target.movedim(1, 0).flatten(1).std(1, correction=0))
-    assert spread_within(target, 0.5)[1] == 0.5
-    told = target + 0.3 * unit
-    torch.testing.assert_close(known_error(told, target, unit), torch.tensor(0.5 * 0.3**2))
-    target[:, 1] = torch.nan
-    torch.testing.assert_close(spread_within(target, 0.05)[1], torch.tensor([[0.05]]))
+def test_what_differs_within_an_image_counts_whatever_differs_between_images():
+    contrast = torch.randn(2, 1, 6, 6)
+    contrast /= contrast.flatten(1).std(dim=1, correction=0)[:, None, None, None]
+    target = torch.tensor([0.2, 20.0])[:, None, None, None] * contrast + 300
+    error = contrast_error(target * 1.3 - 50, target, 0.1)  # 30 % too strong, whatever the level
+    expected = F.smooth_l1_loss(1.3 * contrast, contrast)
+    torch.testing.assert_close(error, expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(contrast_error(target, target + 7, 0.1), torch.tensor(0.0))
+    faint = contrast_error(0.01 * contrast, torch.zeros_like(contrast), 0.1)
+    torch.testing.assert_close(faint, torch.tensor(0.5 * 0.1**2))
+    target[0] = torch.nan
+    known = contrast_error(torch.zeros_like(target), target, 0.1)
+    torch.testing.assert_close(
+        known, F.smooth_l1_loss(0 * contrast[1], contrast[1]), rtol=1e-3, atol=0
+    )
