@@ -47,8 +47,9 @@ def preload(progress: Progress) -> None:
         progress: called before every step.
     """
     progress(0.0, "Loading")
-    with suppress(ImportError):
-        import_module("pandas")  # napari wants it with its first Labels layer
+    for name in ("scipy.ndimage", "pandas"):  # napari wants them with its first layers
+        with suppress(ImportError):
+            import_module(name)
     load_torch(progress)
     progress(0.9, "Loading")
     import_module("carl.learning.segmenter")
