@@ -160,6 +160,7 @@ def test_a_batch_that_shows_no_known_range_teaches_nothing():
 
 def test_what_differs_within_an_image_counts_whatever_differs_between_images():
     contrast = torch.randn(2, 1, 6, 6)
+    contrast -= contrast.mean(dim=(2, 3), keepdim=True)
     contrast /= contrast.flatten(1).std(dim=1, correction=0)[:, None, None, None]
     target = torch.tensor([0.2, 20.0])[:, None, None, None] * contrast + 300
     error = contrast_error(target * 1.3 - 50, target, 0.1)  # 30 % too strong, whatever the level
