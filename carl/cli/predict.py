@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ from carl.files import atomic_folder
 def predict(
     cubes: Annotated[list[Path], typer.Argument(metavar="CUBE", help="Cubes in any format.")],
     model: Annotated[
-        Path, typer.Option("--model", metavar="NAME.carl", help="A segmenter made by 'carl fit'.")
+        Path,
+        typer.Option("--model", metavar="NAME.carl", help="Made by 'carl fit' or 'carl train'."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where the label maps go.")
@@ -33,7 +35,10 @@ def predict(
     device: Device = "auto",
     json: AsJson = False,
 ) -> None:
-    """Segment cubes: writes STEM_labels.tif and class names for each, or nothing if one fails."""
+    """Segment cubes: writes STEM_labels.tif and class names for each, or nothing if one fails.
+
+    A model that classifies whole images writes STEM_probabilities.json instead.
+    """
     import numpy as np
     import tifffile
 
@@ -44,28 +49,34 @@ def predict(
     check_folder(output)
     opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
-    from carl.learning.tasks import load_trained
+    from carl.learning.tasks import TrainedHead, load_trained
     from carl.progress import part
 
-    segmenter = load_trained(model, device)
+    trained = load_trained(model, device)
     shares: dict[str, dict[str, float]] = {}
     with atomic_folder(output) as folder, progress_line() as progress:
         for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):
             step = part(progress, done / len(cubes), (done + 1) / len(cubes))
-            prediction = segmenter.predict(cube, progress=step)
+            if isinstance(trained, TrainedHead) and trained.classifies:
+                name = f"{path.stem}_probabilities.json"
+                found = trained.classify(cube, progress=step)
+                (folder / name).write_text(dumps(found, indent=2, ensure_ascii=False), "utf-8")
+                shares[str(output / name)] = found
+                continue
+            prediction = trained.predict(cube, progress=step)
             name = f"{path.stem}_labels.tif"
-            write_labels(folder / name, prediction.labels, segmenter.classes)
+            write_labels(folder / name, prediction.labels, trained.classes)
             if probabilities:
                 tifffile.imwrite(
                     folder / f"{path.stem}_probabilities.tif",
                     np.moveaxis(prediction.probabilities, -1, 0),
                     photometric="minisblack",
                     compression="zlib",
-                    metadata={"axes": "CYX", "Labels": [each.name for each in segmenter.classes]},
+                    metadata={"axes": "CYX", "Labels": [each.name for each in trained.classes]},
                 )
             shares[str(output / name)] = {
                 each.name: float((prediction.labels == each.value).mean())
-                for each in segmenter.classes
+                for each in trained.classes
             }
     if json:
         show_json(shares)

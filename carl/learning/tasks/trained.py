@@ -58,6 +58,11 @@ class TrainedHead:
     size: int
     training: Mapping[str, Any]
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it tells the classes of whole images, not of pixels."""
+        return self.head.task != "segmentation"
+
     def predict(self, cube: SpectralCube, *, progress: Progress = no_progress) -> Prediction:
         """The map of a cube, of this camera or another.
 
@@ -67,7 +72,7 @@ class TrainedHead:
             CubeError: the cube has no usable values.
             Cancelled: by `progress`.
         """
-        if self.head.task != "segmentation":
+        if self.classifies:
             raise ModelError("The model classifies whole images and draws no maps: use 'classify'.")
         height, width, _ = cube.shape
         total = np.zeros((height, width, len(self.classes)), np.float32)
@@ -92,7 +97,7 @@ class TrainedHead:
             CubeError: the cube has no usable values.
             Cancelled: by `progress`.
         """
-        if self.head.task == "segmentation":
+        if not self.classifies:
             raise ModelError("The model draws maps and classifies no images: use 'predict'.")
         of_tiles = np.stack([each for _, _, each in self._tiles(cube, progress)])
         several = self.head.task == "multilabel"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from math import isfinite
 from typing import Any
 
@@ -19,9 +18,10 @@ from carl.learning.tasks.config import TrainConfig
 from carl.learning.tasks.samples import Batch, PairSamples, Samples
 from carl.learning.tasks.trained import TrainedHead
 from carl.learning.training import course
-from carl.model import load_model
+from carl.model import CARL, load_model
 from carl.model.heads import HEADS, build_head
 from carl.model.heads.base import Head
+from carl.model.heads.registry import Task
 from carl.progress import Progress, no_progress, part
 
 _LONGEST_GRADIENT = 1.0
@@ -82,12 +82,7 @@ def train(
     """
     carl = load_model(config.model, device)
     task = HEADS[config.head.name].task
-    samples: Samples
-    if config.geobench is None:
-        samples = PairSamples(config, carl, task, part(progress, 0.0, 0.05))
-    else:
-        geobench = import_module("carl.learning.tasks.geobench")
-        samples = geobench.GeoBenchTask(config, carl, task, part(progress, 0.0, 0.05))
+    samples = _open(config, carl, task, part(progress, 0.0, 0.05))
     with _seeded(config.seed):
         head = build_head(config.head, carl, len(samples.classes))
         head.to(next(carl.parameters()).device)
@@ -95,9 +90,17 @@ def train(
             head.freeze()
         scores, history = _fit(head, samples, config, part(progress, 0.05, 1.0), on_step)
     carl.trained = carl.trained or not config.frozen
-    facts = {"config": _plain(asdict(config)), "scores": scores}
+    facts = {"config": _plain(asdict(config)) | {"model": carl.name}, "scores": scores}
     trained = TrainedHead(head.eval(), config.head, samples.classes, samples.size, facts)
     return TrainResult(trained, scores, history)
+
+
+def _open(config: TrainConfig, carl: CARL, task: Task, progress: Progress) -> Samples:
+    if config.geobench is None:
+        return PairSamples(config, carl, task, progress)
+    from carl.learning.tasks.geobench import GeoBenchTask
+
+    return GeoBenchTask(config, carl, task, progress)
 
 
 def _fit(
