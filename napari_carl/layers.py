@@ -234,7 +234,8 @@ class ViewerLayers:
         elif layer.data is not picture.pixels:
             layer.data = picture.pixels
             for name, value in placed_like(layers.image, picture.step).items():
-                setattr(layer, name, value)
+                if not np.array_equal(getattr(layer, name), value):  # each draws the layer anew
+                    setattr(layer, name, value)
         self._on_view()
 
     def _set_picture(self, layers: CubeLayers, slot: str, layer: Image) -> None:

@@ -97,7 +97,7 @@ def describe_size(cube: SpectralCube) -> str:
     """Width, height and bands of a cube, and how many of these are good."""
     height, width, bands = cube.shape
     good = int(cube.good_bands.sum())
-    return f"{width} × {height} px · {bands} bands, {'all' if good == bands else good} good"
+    return f"{width} × {height} px · {'' if good == bands else f'{good} of '}{bands} bands"
 
 
 def describe_range(cube: SpectralCube) -> str:

@@ -33,7 +33,7 @@ class _Plot(pg.PlotWidget):
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
         self.getPlotItem().setContentsMargins(0, 4, 6, 2)
-        self.getAxis("left").setWidth(34)
+        self.getAxis("left").setWidth(42)
         self.getAxis("bottom").setHeight(38)
         for side in ("left", "bottom"):
             self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=1)
