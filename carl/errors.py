@@ -37,3 +37,22 @@ class Cancelled(CarlError):  # noqa: N818 - an outcome, not a mistake
 
 class CarlWarning(UserWarning):
     """What a user should know although the work goes on; one sentence, like an error."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any library says that memory ran out."""
+    # Few have a type of their own for it; the others are known by their words. oneDNN and the
+    # system's loader of libraries do not even name it.
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in words for phrase in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "could not create a primitive",
+    "failed to map segment",
+    "can't start new thread",
+)

@@ -29,7 +29,7 @@ from carl.cli.predict import predict
 from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate
 from carl.cli.train import train
-from carl.errors import CarlError, CarlWarning
+from carl.errors import CarlError, CarlWarning, is_out_of_memory
 
 _BAD_INPUT, _DEFECT, _INTERRUPTED = 2, 1, 130  # exit statuses
 
@@ -124,8 +124,8 @@ def _in_words(error: Exception) -> tuple[int, str]:
     if hasattr(error, "format_message"):  # an error of usage, whichever library typer stands on
         message = error.format_message().rstrip(".?")
         return _BAD_INPUT, f"{message}: see 'carl --help'." if message else ""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _BAD_INPUT, "There is not enough memory for this cube: crop it, or close programs."
+    if is_out_of_memory(error):
+        return _BAD_INPUT, "There is not enough memory for this: close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _BAD_INPUT, "The disk is full: free some space, or write to another one."
     return _DEFECT, (

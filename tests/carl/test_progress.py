@@ -34,7 +34,7 @@ def test_the_time_left_follows_the_pace_of_late():
         notes[second] = left.note(fraction)
     assert notes[1] == ""
     assert notes[40] == ", 60 s left"
-    assert notes[400] == ", 2 min left"
+    assert notes[350] == ", 3 min left"
     assert left.seconds(0.85) == pytest.approx(150, rel=0.05)
 
 

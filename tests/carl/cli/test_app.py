@@ -17,6 +17,7 @@ from carl.cli import terminal
     [
         (KeyboardInterrupt(), 130, "Interrupted"),
         (MemoryError(), 2, "memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2, "memory"),
         (OSError(28, "No space left on device"), 2, "disk is full"),
         (ValueError("two\nlines"), 1, "defect of carl (ValueError: two lines)"),
     ],
