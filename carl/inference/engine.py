@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from itertools import chain, islice
 from time import thread_time
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from carl.errors import CarlError
+from carl.errors import CarlError, is_out_of_memory
 from carl.inference.pass_size import PassSizes
 from carl.inference.precision import Precision
 from carl.inference.prepared import Prepared, prepared
@@ -113,7 +114,10 @@ class Engine:
         Yields:
             (h, w, D) for each, in order.
         """
-        yield from self._workers.map(self._spatial_pass, grids, waiting)
+        ahead = iter(grids)
+        first = list(islice(ahead, 2))
+        run = self._spatial_pass if len(first) > 1 else self._workers.together(self._spatial_pass)
+        yield from self._workers.map(run, chain(first, ahead), waiting)
 
     def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
         """Parts of (C, P, n·P) that are computed at once."""
@@ -131,7 +135,7 @@ class Engine:
         try:
             return self._run_spectral(upload, bands)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if n_patches == 1:
                 self._leave_device(error)
@@ -149,7 +153,7 @@ class Engine:
         try:
             features = network.spectral(strip, code)
         except Exception as error:
-            if not self._compiled or _is_out_of_memory(error):
+            if not self._compiled or is_out_of_memory(error):
                 raise
             self._compiled = False
             self.note = "not compiled, as this machine has no working compiler"
@@ -161,7 +165,7 @@ class Engine:
         try:
             encoded = _to_numpy(self._network.spatial(features.to(self._device)))
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._leave_device(error)
             return self._spatial_pass(grid)
@@ -227,11 +231,3 @@ def _copy_on_cpu(model: CARL) -> CARL:
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().cpu(), parameter.requires_grad)
     return deepcopy(model, memo).to("cpu")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Only CUDA has a type of its own for it, the others are known by their words.
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        phrase in words for phrase in ("out of memory", "allocate memory", "not enough memory")
-    )

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carl.inference.attention import attend
 from carl.inference.packed import PackedLinear
 from carl.model import CARL
 from carl.model.blocks import Block
@@ -156,19 +157,6 @@ class _CrossBlock:
         if len(queries) < len(seen):
             queries = queries.repeat(n_patches, 1)
         return self._feed_forward(self._proj.added_to(queries, seen))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Scaled-dot-product attention over (..., L, d); by whichever operations are fast in it.
-
-    On a CPU without tile instructions PyTorch's fused attention takes over twice as long in bf16 as
-    the products and the softmax one after the other.
-    """
-    if q.dtype != torch.bfloat16 or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)
-    flat = [each.flatten(0, 1) for each in (q, k, v)]
-    scores = torch.baddbmm(flat[0].new_empty(1), flat[0], flat[1].mT, beta=0, alpha=scale)
-    return torch.bmm(scores.softmax(-1), flat[2]).view(*q.shape[:-1], v.shape[-1])
 
 
 def _normed(x: Tensor) -> Tensor:

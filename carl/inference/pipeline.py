@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
-
-import numpy as np
 
 from carl.cube import SpectralCube
 from carl.inference.blocks import PatchReader, normalisation
@@ -14,7 +12,6 @@ from carl.inference.identity import Watch
 from carl.inference.mosaic import Chunks, FloatMap, Mosaic
 from carl.inference.plan import Plan, check_wishes, make_plan
 from carl.inference.tiling import tiles
-from carl.inference.turbo import BandGroups
 from carl.inference.workers import Workers
 from carl.model import CARL
 from carl.progress import Progress, part
@@ -103,10 +100,10 @@ class Pipeline:
         reader = PatchReader(self.cube, self.model.patch_size, mean, std)
         with Workers(next(self.model.parameters()).device) as workers:
             report(0.05, "Trying what can be left out")
-            plan = _plan(
+            plan = Plan.from_dict(
                 chunks.recall(
                     "plan",
-                    lambda: _facts(make_plan(reader, self.model, workers, precision, speed)),
+                    lambda: make_plan(reader, self.model, workers, precision, speed).to_dict(),
                 )
             )
             engine = Engine(self.model, plan.precision, workers)
@@ -114,7 +111,7 @@ class Pipeline:
             def report_note(fraction: float, message: str) -> None:
                 report(fraction, f"{message} ({engine.note})" if engine.note else message)
 
-            self._make_spectral(chunks, reader, engine, plan.groups, part(report_note, 0.1, 0.91))
+            self._make_spectral(chunks, reader, engine, plan, part(report_note, 0.1, 0.91))
             self._make_spatial(chunks, engine, part(report_note, 0.91, 1.0))
         return {
             "shape": self.cube.shape[:2],
@@ -131,10 +128,10 @@ class Pipeline:
         chunks: Chunks,
         reader: PatchReader,
         engine: Engine,
-        groups: BandGroups | None,
+        plan: Plan,
         progress: Progress,
     ) -> None:
-        wavelengths = reader.cube.require_wavelengths() if groups is None else groups.wavelengths
+        wavelengths = reader.cube.require_wavelengths()
         missing = self.spectral.missing(chunks)
         n_patches = sum(piece.size for piece in self.spectral.pieces)
         n_done = n_patches - sum(self.spectral.pieces[index].size for index in missing)
@@ -146,8 +143,7 @@ class Pipeline:
             def done(n: int, before: int = n_done) -> None:
                 progress((before + n) / n_patches, "Spectral features")
 
-            merged = strip if groups is None else groups.merge(strip)
-            features = engine.spectral(merged, wavelengths / 1000, done)
+            features = plan.spectral(engine, strip, wavelengths, done)
             n_rows = piece.rows.stop - piece.rows.start
             chunks[self.spectral.key(index)] = features.reshape(n_rows, -1, features.shape[-1])
             n_done += piece.size
@@ -169,28 +165,3 @@ class Pipeline:
             chunks[self.spatial.key(index)] = features
             n_done += 1
             waiting()
-
-
-def _facts(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON knows it."""
-    groups = plan.groups
-    return {
-        "precision": plan.precision,
-        "fidelity": plan.fidelity,
-        "groups": groups and {name: values.tolist() for name, values in asdict(groups).items()},
-    }
-
-
-def _plan(facts: dict[str, Any]) -> Plan:
-    """The inverse of `_facts`."""
-    groups = facts["groups"]
-    return Plan(
-        facts["precision"],
-        groups
-        and BandGroups(
-            np.array(groups["order"], np.intp),
-            np.array(groups["starts"], np.intp),
-            np.array(groups["wavelengths"], np.float64),
-        ),
-        facts["fidelity"],
-    )

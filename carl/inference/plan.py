@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
 from carl.inference.engine import Engine
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
-from carl.inference.turbo import BandGroups, groups_to_try
+from carl.inference.turbo import BandGroups, Correction, groups_to_try
 from carl.inference.workers import Workers
 from carl.model import CARL
 
@@ -22,6 +24,10 @@ LEAST_FIDELITY = 0.99
 """What a cheaper way to compute has to reach to be taken without being asked for by name."""
 _SAMPLED_ROWS = 8
 """Cheaper ways are tried on a lattice of this many by this many patches."""
+_FEWEST_TO_LEARN_FROM = 12
+"""Patches; from fewer, no correction is learned."""
+_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
+"""Of a correction, the strongest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +38,67 @@ class Plan:
         precision: to compute in.
         groups: of bands to merge, or None.
         fidelity: of the spectral features, see `fidelity`; None where nothing is approximated.
+        correction: of what merging changes.
     """
 
     precision: Precision
     groups: BandGroups | None
     fidelity: float | None
+    correction: Correction | None = None
+
+    def spectral(
+        self,
+        engine: Engine,
+        strip: FloatArray,
+        wavelengths: NDArray[np.float64],
+        done: Callable[[int], None] = lambda _: None,
+    ) -> FloatArray:
+        """Features (n, D) of patches, as `Engine.spectral`.
+
+        Args:
+            engine: of this precision.
+            strip: (C, P, n·P) normalised patches side by side, with all bands.
+            wavelengths: (C,) in nm.
+            done: told how many patches are done.
+        """
+        if self.groups is not None:
+            strip, wavelengths = self.groups.merge(strip), self.groups.wavelengths
+        features = engine.spectral(strip, wavelengths / 1000, done)
+        return features if self.correction is None else self.correction(features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {
+            "precision": self.precision,
+            "fidelity": self.fidelity,
+            "groups": _to_lists(self.groups),
+            "correction": _to_lists(self.correction),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gives."""
+        groups, correction = values["groups"], values["correction"]
+        return cls(
+            values["precision"],
+            groups
+            and BandGroups(
+                np.array(groups["order"], np.intp),
+                np.array(groups["starts"], np.intp),
+                np.array(groups["wavelengths"], np.float64),
+            ),
+            values["fidelity"],
+            correction
+            and Correction(
+                **{name: np.array(each, np.float32) for name, each in correction.items()}
+            ),
+        )
+
+
+def _to_lists(arrays: BandGroups | Correction | None) -> dict[str, list[Any]] | None:
+    if arrays is None:
+        return None
+    return {name: values.tolist() for name, values in vars(arrays).items()}
 
 
 def check_wishes(precision: str, speed: str) -> None:
@@ -74,33 +136,39 @@ def make_plan(
     chosen: Precision = "float32"
     reached = 1.0
     if automatic or precision == "bf16":
-        in_bf16 = trial.fidelity("bf16", None)
+        in_bf16 = trial.fidelity("bf16")
         if precision == "bf16" or in_bf16 >= LEAST_FIDELITY:
             chosen, reached = "bf16", in_bf16
     if speed == "turbo":
         for groups in groups_to_try(trial.wavelengths):
-            merged = trial.fidelity(chosen, groups)
-            if merged >= LEAST_FIDELITY:
-                return Plan(chosen, groups, merged)
+            merged = trial.merged(chosen, groups)
+            if merged.fidelity is not None and merged.fidelity >= LEAST_FIDELITY:
+                return merged
     approximated = chosen == "bf16" or speed == "turbo"
     return Plan(chosen, None, reached if approximated else None)
 
 
 def fidelity(exact: FloatArray, approximate: FloatArray) -> float:
-    """Median over patches of the cosine between exact and approximate features.
+    """How near approximate features come to exact ones, 1 for the same: the lower of two numbers.
 
-    The mean of the exact features is taken off both first: it is the same for every patch, so it
-    tells nothing, and where it is large the plain cosine is 1 whatever happens to the rest.
+    The mean over patches of their cosine, and the median over patches of the cosine after the mean
+    of the exact features is taken off both. That mean is the same for every patch, so it tells
+    nothing, and where it is large the plain cosine is 1 whatever happens to the rest.
 
     Args:
         exact: (n, D).
         approximate: (n, D).
     """
     mean = exact.mean(axis=0, dtype=np.float64)
-    a, b = exact - mean, approximate - mean
+    plain, centred = _cosines(exact, approximate), _cosines(exact - mean, approximate - mean)
+    return min(float(np.mean(plain)), float(np.median(centred)))
+
+
+def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines = np.sum(a * b, axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    return float(np.median(cosines))
+    cosines: NDArray[np.floating] = np.sum(a * b, axis=1)
+    cosines = cosines / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return cosines
 
 
 class _Trial:
@@ -115,13 +183,25 @@ class _Trial:
         )
         strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for y in rows for x in columns]
         self._strip = np.concatenate(strips, axis=2)
-        self._exact = self._features("float32", None)
+        self._exact = self._features(Plan("float32", None, None))
 
-    def fidelity(self, precision: Precision, groups: BandGroups | None) -> float:
-        return fidelity(self._exact, self._features(precision, groups))
+    def fidelity(self, precision: Precision) -> float:
+        """Of all bands in a precision."""
+        return fidelity(self._exact, self._features(Plan(precision, None, None)))
 
-    def _features(self, precision: Precision, groups: BandGroups | None) -> FloatArray:
-        engine = Engine(self._model, precision, self._workers)
-        if groups is None:
-            return engine.spectral(self._strip, self.wavelengths / 1000)
-        return engine.spectral(groups.merge(self._strip), groups.wavelengths / 1000)
+    def merged(self, precision: Precision, groups: BandGroups) -> Plan:
+        """The plan that merges bands, with the best correction; judged on patches left out."""
+        approximate = self._features(Plan(precision, groups, None))
+        best = Plan(precision, groups, fidelity(self._exact, approximate))
+        if len(approximate) < _FEWEST_TO_LEARN_FROM:
+            return best
+        for penalty in _PENALTIES:
+            correction, left_out = Correction.learn(approximate, self._exact, penalty)
+            reached = fidelity(self._exact, left_out)
+            if best.fidelity is None or reached > best.fidelity:
+                best = Plan(precision, groups, reached, correction)
+        return best
+
+    def _features(self, plan: Plan) -> FloatArray:
+        engine = Engine(self._model, plan.precision, self._workers)
+        return plan.spectral(engine, self._strip, self.wavelengths)

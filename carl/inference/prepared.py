@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from carl.inference.attention import FastAttention
 from carl.inference.folded import FoldedSpectral
 from carl.inference.packed import with_packed_linears
 from carl.inference.precision import Precision
@@ -52,10 +53,8 @@ class Prepared:
 
     def spatial(self, features: Tensor) -> Tensor:
         """(1, D, h, w) features of patches among their neighbours, on the device."""
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, self._in_bf16),
-        ):
+        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, self._in_bf16)
+        with torch.inference_mode(), in_bf16, FastAttention():
             encoded: Tensor = self._spatial(features)
         return encoded
 

@@ -1,17 +1,23 @@
-"""Fewer bands through the network: neighbours in wavelength are averaged before it."""
+"""Fewer bands through the network: neighbours in wavelength are averaged before it.
+
+A network that is given the averages answers a little differently, and much of that difference is
+the same, or linear in the features, all over a cube. It is learned from patches that were computed
+with all bands, and taken off.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-_GROUP_SIZES = (16, 12, 8, 6, 5, 4, 3, 2)
-_FEWEST_GROUPS = 3
-"""A colour picture is the least the network has learned from."""
+_GROUP_COUNTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_LEAST_SAVED = 1.5
+"""Bands over groups; with less it is not worth being inexact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +35,12 @@ class BandGroups:
     wavelengths: NDArray[np.float64]
 
     @classmethod
-    def of(cls, wavelengths: NDArray[np.float64], size: int) -> BandGroups:
-        """Groups of `size` bands, or one band fewer where the division leaves a rest."""
+    def of(cls, wavelengths: NDArray[np.float64], n_groups: int) -> Self:
+        """So many groups, of as many bands each as another or one more."""
         order = np.argsort(wavelengths, kind="stable")
-        n_groups = -(-order.size // size)
         starts = np.arange(n_groups) * order.size // n_groups
-        means = np.add.reduceat(wavelengths[order], starts) / _counts(order, starts)
-        return cls(order, starts, means)
+        counts = _counts(order, starts).astype(np.float64)
+        return cls(order, starts, np.add.reduceat(wavelengths[order], starts) / counts)
 
     def merge(self, strip: FloatArray) -> FloatArray:
         """Mean of each group: (C, P, n·P) to (G, P, n·P)."""
@@ -50,6 +55,59 @@ def _counts(order: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.flo
 
 def groups_to_try(wavelengths: NDArray[np.float64]) -> list[BandGroups]:
     """Ways to merge the bands of a camera, the fewest groups first."""
-    n_bands = wavelengths.size
-    all_groups = [BandGroups.of(wavelengths, size) for size in _GROUP_SIZES]
-    return [each for each in all_groups if _FEWEST_GROUPS <= each.starts.size < n_bands]
+    most = wavelengths.size / _LEAST_SAVED
+    return [BandGroups.of(wavelengths, count) for count in _GROUP_COUNTS if count <= most]
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """A linear map from approximate to exact features: ridge regression of their difference.
+
+    Attributes:
+        mean: (D,) of the approximate features it was learned from.
+        exact_mean: (D,) of the exact ones.
+        patches: (D, n) the approximate features, centred.
+        weights: (n, D) of these patches in the difference.
+    """
+
+    mean: FloatArray
+    exact_mean: FloatArray
+    patches: FloatArray
+    weights: FloatArray
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Corrected features (n, D) of approximate ones."""
+        centred = features - self.mean
+        corrected: FloatArray = np.linalg.multi_dot((centred, self.patches, self.weights))
+        corrected += centred
+        corrected += self.exact_mean
+        return corrected
+
+    @classmethod
+    def learn(
+        cls, approximate: FloatArray, exact: FloatArray, penalty: float
+    ) -> tuple[Self, FloatArray]:
+        """Learn from patches of which both are known.
+
+        Args:
+            approximate: (n, D).
+            exact: (n, D).
+            penalty: of the regression, over the mean squared length of the centred features.
+
+        Returns:
+            the correction, and what each patch becomes by a correction learned from all others:
+            e / (1 − h) is the residual of a patch left out, if e is its residual and h its leverage
+            (Cook & Weisberg 1982, "Residuals and influence in regression").
+        """
+        mean, exact_mean = (each.mean(axis=0, dtype=np.float64) for each in (approximate, exact))
+        centred = approximate - mean
+        difference = exact - exact_mean - centred
+        gram = centred @ centred.T
+        ridge = penalty * max(np.trace(gram) / len(gram), np.finfo(np.float64).tiny)
+        inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
+        weights = inverse @ difference
+        residual = difference - gram @ weights
+        leverage = 1 / len(gram) + np.einsum("ij,ji->i", gram, inverse)
+        left_out = exact - residual / (1 - leverage)[:, None]
+        arrays = (each.astype(np.float32) for each in (mean, exact_mean, centred.T, weights))
+        return cls(*arrays), left_out.astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carl.inference.folded import FoldedSpectral, attend
+from carl.inference.folded import FoldedSpectral
 from carl.inference.prepared import Prepared
 from carl.model import CARL, CARLConfig, load_model
 from carl.model.config import READOUTS, SpatialEncoderConfig, SpectralEncoderConfig
@@ -107,11 +107,3 @@ def test_the_size_of_a_pass_changes_no_bit(make: Make, sizes: tuple[int, int]) -
         whole = folded(strip, code)
         parts = [folded(part, code) for part in strip.split([4 * n for n in sizes], dim=2)]
     assert torch.equal(torch.cat(parts), whole)
-
-
-def test_bf16_attention_is_attention() -> None:
-    q, k, v = torch.randn(3, 5, 2, 7, 16)
-    expected = attend(q, k, v, 0.3)
-    rounded = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.3)
-    assert rounded.dtype == torch.bfloat16
-    torch.testing.assert_close(rounded.float(), expected, atol=0.03, rtol=0.03)

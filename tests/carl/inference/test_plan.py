@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
+from carl.inference.engine import Engine
 from carl.inference.plan import LEAST_FIDELITY, Plan, check_wishes, fidelity, make_plan
 from carl.inference.workers import Workers
 from carl.model import CARL
@@ -70,6 +73,21 @@ def test_turbo_merges_bands_that_say_the_same(tiny_model: CARL) -> None:
     assert chosen.groups is not None
     assert chosen.fidelity is not None
     assert LEAST_FIDELITY <= chosen.fidelity < 1
+
+
+def test_a_plan_survives_a_file(tiny_model: CARL) -> None:
+    chosen = plan(tiny_model, smooth(), "float32", "turbo")
+    read = Plan.from_dict(json.loads(json.dumps(chosen.to_dict())))
+    assert chosen.groups is not None
+    assert chosen.correction is not None
+    with Workers(torch.device("cpu")) as workers:
+        strip = np.random.default_rng(0).normal(size=(30, 4, 40)).astype(np.float32)
+        engine = Engine(tiny_model, "float32", workers)
+        features = [each.spectral(engine, strip, NM) for each in (chosen, read)]
+    np.testing.assert_array_equal(*features)
+    assert read.fidelity == chosen.fidelity
+    exact = Plan("bf16", None, 0.999)
+    assert vars(Plan.from_dict(exact.to_dict())) == vars(exact)
 
 
 def test_turbo_leaves_bands_alone_that_do_not(tiny_model: CARL) -> None:

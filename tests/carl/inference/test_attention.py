@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from carl.inference import attention
+from carl.inference.attention import FastAttention, attend
+
+
+@pytest.mark.parametrize("scores", [1, 200, 1 << 22])
+def test_bf16_attention_is_attention(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
+    monkeypatch.setattr(attention, "_SCORES", scores)
+    q, k, v = torch.randn(3, 5, 2, 7, 16)
+    expected = F.scaled_dot_product_attention(q, k, v, scale=0.3)
+    torch.testing.assert_close(attend(q, k, v, 0.3), expected)
+    rounded = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.3)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), expected, atol=0.03, rtol=0.03)
+
+
+def test_networks_of_others_use_it_where_they_ask_for_nothing_special(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[float] = []
+
+    def watched(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+        calls.append(scale)
+        return attend(q, k, v, scale)
+
+    monkeypatch.setattr(attention, "attend", watched)
+    q, k, v = torch.randn(3, 1, 2, 7, 16).bfloat16()
+    mask = torch.zeros(7, 7, dtype=torch.bfloat16)
+    plain = F.scaled_dot_product_attention(q, k, v)
+    with FastAttention():
+        fast = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=0.0)
+        F.scaled_dot_product_attention(q, k, v, scale=0.5)
+        F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    assert calls == [0.25, 0.5]
+    torch.testing.assert_close(fast, plain, atol=0.03, rtol=0.03)
