@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
 
 from carl.errors import LabelError
-from carl.learning.metrics import evaluate
+from carl.learning.metrics import evaluate, evaluate_multilabel
 
 MAPS = hnp.arrays(np.uint8, (7, 5), elements=st.integers(0, 4))
 
@@ -58,3 +58,24 @@ def test_agrees_with_scikit_learn(predicted: np.ndarray, truth: np.ndarray) -> N
 def test_maps_that_cannot_be_compared(predicted: np.ndarray, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         evaluate(predicted, np.ones((2, 2), int))
+
+
+@given(
+    hnp.arrays(np.bool_, (6, 4)),
+    hnp.arrays(np.bool_, (6, 4)).filter(lambda truth: truth.any()),
+)
+def test_several_labels_agree_with_scikit_learn(guess: np.ndarray, truth: np.ndarray) -> None:
+    scores = evaluate_multilabel(guess, truth)
+    met = (guess | truth).any(axis=0)
+    expected = reference.f1_score(truth, guess, average=None, zero_division=0)
+    assert list(scores.f1) == np.flatnonzero(met).tolist()
+    np.testing.assert_allclose(list(scores.f1.values()), expected[met])
+    assert scores.mean_f1 == pytest.approx(expected[met].mean())
+    assert scores.accuracy == pytest.approx(reference.accuracy_score(truth, guess))
+
+
+def test_several_labels_that_cannot_be_compared() -> None:
+    with pytest.raises(LabelError, match=r"\(2, 3\) and the truth \(2, 4\)"):
+        evaluate_multilabel(np.zeros((2, 3)), np.ones((2, 4)))
+    with pytest.raises(LabelError, match="no image with a class"):
+        evaluate_multilabel(np.ones((2, 3)), np.zeros((2, 3)))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from carl.errors import CarlError
 from carl.learning.tasks import TrainConfig
@@ -62,3 +64,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path):
     (tmp_path / "odd.yaml").write_text("- a\n- b\n")
     with pytest.raises(CarlError, match=r"odd\.yaml: The file is not a table"):
         TrainConfig.from_file(tmp_path / "odd.yaml")
+
+
+def test_the_recipes_of_the_documentation_are_valid():
+    page = Path(__file__).resolve().parents[4] / "docs" / "heads.md"
+    recipes = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(recipes) == 3
+    for recipe in recipes:
+        config = TrainConfig.from_dict(yaml.safe_load(recipe))
+        assert config.pairs or config.geobench

@@ -1,0 +1,66 @@
+"""``carl train``, and ``carl predict`` with what it makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carl.io import write_labels
+from carl.model import CARL, save_model
+
+
+@pytest.fixture
+def recipe_path(tmp_path: Path, tiny_model: CARL, cube_path: Path, truth) -> Path:
+    save_model(tiny_model, tmp_path / "network.safetensors")
+    write_labels(tmp_path / "truth.png", truth)
+    values = {
+        "output": "two.carl", "model": "network.safetensors", "frozen": True, "steps": 15,
+        "pairs": [{"cube": cube_path.name, "labels": "truth.png"}], "classes": ["left", "right"],
+        "crop": 16, "batch_size": 4, "learning_rate": 0.01,
+    }  # fmt: skip
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_train_and_predict(call_json, recipe_path: Path, cube_path: Path, tmp_path: Path):
+    facts = call_json("train", recipe_path, "--device", "cpu")
+    assert facts["output"] == str(tmp_path / "two.carl")
+    assert (facts["head"], facts["classes"], facts["steps"]) == ("linear", ["left", "right"], 15)
+    assert facts["scores"]["miou"] > 0.9
+    call_json("predict", cube_path, "--model", facts["output"], "-o", tmp_path / "maps")
+    maps = tmp_path / "maps" / "two_labels.tif"
+    assert call_json("evaluate", maps, tmp_path / "truth.png")["miou"] > 0.9
+
+
+def test_a_head_for_images_gives_probabilities(call, recipe_path: Path, cube_path, tmp_path: Path):
+    recipe_path.write_text(recipe_path.read_text() + "head: multilabel\n")
+    status, out, err = call("train", recipe_path, "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert "held-out f1" in out
+    model, maps = tmp_path / "two.carl", tmp_path / "maps"
+    assert call("predict", cube_path, "--model", model, "-o", maps)[0] == 0
+    assert [path.name for path in maps.iterdir()] == ["two_probabilities.json"]
+    found = json.loads((maps / "two_probabilities.json").read_text())
+    assert min(found["left"], found["right"]) > 0.5  # both are there
+
+
+def test_train_fails_in_one_line_and_writes_nothing(call, recipe_path: Path, tmp_path: Path):
+    def fails(old: str, new: str, words: str) -> None:
+        text = recipe_path.read_text()
+        assert old in text
+        recipe_path.write_text(text.replace(old, new))
+        status, out, err = call("train", recipe_path, "--device", "cpu")
+        recipe_path.write_text(text)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert words in err
+        assert not (tmp_path / "two.carl").exists()
+
+    fails("steps: 15", "stepz: 15", "recipe.yaml: There is no key 'stepz': did you mean 'steps'?")
+    fails("two.hdr", "three.hdr", "three.hdr")
+    fails("truth.png", "truth.json", "truth.json")
+    fails("output: two.carl", "output: truth.png", "give it a name that ends in .carl")
+    fails("network.safetensors", "nothing", "'nothing' is neither a file nor a known model")
