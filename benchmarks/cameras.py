@@ -77,9 +77,11 @@ def cameras(cube: SpectralCube, seed: int = 0) -> Iterator[SimulatedCamera]:
 
 def as_seen(cube: SpectralCube) -> list[SpectralCube]:
     """The cube itself, and as every camera sees it, in memory and named after the camera."""
-    seen = [replace(cube, name="itself")]
-    seen += [replace(simulate_camera(cube, each), name=each.name) for each in cameras(cube)]
-    return [replace(each, data=each.to_numpy()) for each in seen]
+    seen = [(each.name, simulate_camera(cube, each)) for each in cameras(cube)]
+    return [
+        replace(cube, name="itself"),
+        *(replace(each, data=each.to_numpy(), name=name) for name, each in seen),
+    ]
 
 
 def probes(

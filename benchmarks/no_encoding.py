@@ -13,6 +13,7 @@ that was stopped goes on.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,10 +72,10 @@ def trained(config: PretrainConfig) -> CARL:
     if not weights.is_file():
 
         def tell(fraction: float, message: str) -> None:
-            print(f"\r{config.network_name}: {fraction:4.0%} {message:60}", end="", flush=True)
+            print(f"\r{config.network_name}: {fraction:4.0%} {message:60}", end="", file=sys.stderr)
 
         pretrain(config, resume=(config.output / "last.ckpt").is_file(), progress=tell)
-        print(f"\r{'':80}", end="\r")
+        print(file=sys.stderr)
     return read_model(weights).eval()
 
 
@@ -97,8 +98,8 @@ def main() -> None:
     }
     case = CASES[options.data]()
     cubes = as_seen(case.cube)
-    print(f"{machine_line()}\n{case.name}, mIoU on {options.scored_on}", end=", ")
-    print(f"mean of all pairs and {DRAWS} draws\n{heading(cubes)}")
+    print(f"{machine_line()}\ncarl-nano, {options.steps} steps on {case.name} as random cameras")
+    print(f"mIoU on {options.scored_on}, mean of all pairs and {DRAWS} draws\n{heading(cubes)}")
     for name, model in networks.items():
         transfer = probes(name, partial(carl_features, model), case.labels)
         found = matrices(transfer, cubes, case.labels, options.scored_on, COUNTS)

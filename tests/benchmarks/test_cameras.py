@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,14 @@ def test_cameras_are_the_same_every_time_and_see_the_cube(cube):
     for camera, same in zip(listed, again, strict=True):
         np.testing.assert_array_equal(camera.wavelengths, same.wavelengths)
         assert covered(cube, camera).all()
+
+
+def test_every_camera_sees_the_same_scene_in_the_same_units(cube):
+    stored = replace(cube, data=cube.to_numpy() * 10_000, scale=1e-4)
+
+    means = [each.to_numpy().mean() for each in as_seen(stored)]
+
+    np.testing.assert_allclose(means, cube.to_numpy().mean(), rtol=0.05)
 
 
 def test_a_probe_that_needs_no_camera_loses_nothing(cube, labels, tiny_model):
