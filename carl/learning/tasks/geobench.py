@@ -82,7 +82,7 @@ class GeoBenchTask:
             if random is not None:
                 image, label = self._varied(image, label, random)
             images.append(np.ascontiguousarray(image.transpose(2, 0, 1)))
-            labels.append(np.ascontiguousarray(label))
+            labels.append(np.array(label, order="C"))
         wavelengths = samples.wavelengths[bands] / 1000
         return Batch(
             torch.from_numpy(np.stack(images)),
@@ -122,7 +122,7 @@ class GeoBenchTask:
         if self._several:
             return int(first.size)
         n_classes = len(self._config.classes)
-        for item in range(len(self._learned) if not n_classes else 0):
+        for item in range(len(self._learned)):
             n_classes = max(n_classes, int(self._learned.label(item).max()) + 1)
             progress(item / len(self._learned), "Reading labels")
         return n_classes

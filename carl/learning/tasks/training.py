@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -83,9 +82,10 @@ def train(
     carl = load_model(config.model, device)
     task = HEADS[config.head.name].task
     samples = _open(config, carl, task, part(progress, 0.0, 0.05))
-    with _seeded(config.seed):
-        head = build_head(config.head, carl, len(samples.classes))
-        head.to(next(carl.parameters()).device)
+    where = next(carl.parameters()).device
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+        torch.manual_seed(config.seed)
+        head = build_head(config.head, carl, len(samples.classes)).to(where)
         if config.frozen:
             head.freeze()
         scores, history = _fit(head, samples, config, part(progress, 0.05, 1.0), on_step)
@@ -194,14 +194,6 @@ def _optimiser(head: Head, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [each for each in learned if id(each) in network], "lr": config.network_rate},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers of PyTorch from a seed, which leave those of the caller as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _plain(value: Any) -> Any:

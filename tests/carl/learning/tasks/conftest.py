@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(folder: Path) -> Recipe:
     """Makes configurations; keys given replace those of the usual one."""
 

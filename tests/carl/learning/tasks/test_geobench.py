@@ -30,7 +30,7 @@ def write_set(folder: Path, task: str, n_samples: int = 6) -> Path:
             label = [int((~bright).any()), int(bright.any())]
         with h5py.File(folder / f"id_{number}.hdf5", "w") as file:
             for name in BANDS:
-                level = 1000 + 2000 * bright if "NIR" in name else np.full((16, 24), 900)
+                level = 300 + 2700 * bright if "NIR" in name else np.full((16, 24), 900)
                 file[name] = (level + random.normal(0, 50, (16, 24))).astype(np.int16)
             if task == "segmentation":
                 file["label"] = bright.astype(np.uint8)

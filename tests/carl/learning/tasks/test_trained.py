@@ -27,12 +27,12 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cube(folder: Path) -> SpectralCube:
     return read_cube(folder / "tissue.hdr")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(recipe) -> TrainedHead:
     return train(recipe(held_out=0), device="cpu").trained
 
