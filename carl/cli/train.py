@@ -22,7 +22,9 @@ def train(
     """Train a head on a network, for many labels; for a few strokes, `carl fit` does better.
 
     The file needs `output` (NAME.carl) and either `pairs` (a list of `cube` and `labels`) or
-    `geobench` (a folder); all else has a default. `carl predict` takes the result.
+    `geobench` (a folder); all else has a default. `head` is linear, vit-adapter-upernet,
+    vit-adapter-mask2former, swin-mask2former, classification or multilabel. `carl predict` takes
+    the result.
     """
     from carl.learning.tasks.config import SUFFIX, TrainConfig
 
