@@ -29,7 +29,7 @@ _STORE = FeatureStore()
 """Shared by all segmenters of the process, so that a new one on a known cube starts at once."""
 
 _WIDEST_FIRST = 0.55
-_CARL_BELIEF = {True: 0.1, False: 0.02}
+_CARL_BELIEF = {True: 0.5, False: 0.02}
 """Belief that a trained, and an untrained, network helps, before any paint is seen."""
 
 

@@ -55,9 +55,9 @@ def test_spatial_features_join_where_the_cube_is_large_enough(tiny_model: CARL):
         large = SpectralCube(data, wavelengths=np.linspace(450, 700, 4))
         return list(FeatureStore().fit([large], tiny_model)[0].projections)
 
-    # A patch has 4 pixels: 20 × 2.5 patches are 200 pixels.
-    assert groups(196) == ["CARL spectral"]
-    assert groups(200) == ["CARL spectral", "CARL spatial"]
+    # A patch has 4 pixels: 20 × 3 patches are 240 pixels.
+    assert groups(236) == ["CARL spectral"]
+    assert groups(240) == ["CARL spectral", "CARL spatial"]
 
 
 def test_what_does_not_fit_is_not_kept_but_given(calls):
