@@ -48,7 +48,7 @@ def clipped(dock):
 
 def assert_nothing_is_clipped(dock, qtbot):
     with suppress(QtTimeoutError):  # what was changed last is laid out when Qt finds the time
-        qtbot.waitUntil(lambda: clipped(dock) == [], timeout=2000)
+        qtbot.waitUntil(lambda: clipped(dock) == [], timeout=20_000)
     assert clipped(dock) == []
 
 
