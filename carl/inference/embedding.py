@@ -17,7 +17,7 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError, OutputError
 from carl.files import atomic_write
 from carl.inference.chunk_folder import ChunkFolder
-from carl.inference.identity import cube_key
+from carl.inference.identity import code_key, cube_key
 from carl.inference.mosaic import FloatMap, MemoryChunks
 from carl.inference.npz import write_npz
 from carl.inference.pca import colour_picture, pca_picture
@@ -187,6 +187,7 @@ def embed_to_file(
         "precision": precision,
         "speed": speed,
         "device": next(model.parameters()).device.type,
+        "version": code_key(),
     }
     with ChunkFolder(partial_folder(path), settings) as chunks:
         try:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from carl import __version__
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning, OutputError
 from carl.folders import features_folder
 from carl.inference.content import content_key
 from carl.inference.embedding import Embedding
-from carl.inference.identity import Watch
+from carl.inference.identity import Watch, code_key
 from carl.model import CARL
 from carl.progress import Progress
-
-_MAKING_FEATURES = ("inference", "model", "spectra")
-"""Packages whose code decides what features are."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +89,3 @@ class FeatureFolder:
                 warnings.warn(
                     f"Features are not kept for the next time: {error}", CarlWarning, stacklevel=2
                 )
-
-
-@cache
-def code_key() -> str:
-    """Of the code that computes features: when it changes, so may they, whatever the version."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.blake2b(__version__.encode(), digest_size=20)
-    for path in sorted(
-        each for name in _MAKING_FEATURES for each in (package / name).rglob("*.py")
-    ):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

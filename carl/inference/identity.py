@@ -1,16 +1,20 @@
-"""What tells one cube from another, and whether a file is still what it was."""
+"""What tells one cube from another, whether a file is still what it was, and the code too."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from carl import __version__
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.mapped import read_mapped
 
+_MAKING_FEATURES = ("inference", "model", "spectra")
+"""Packages whose code decides what features are."""
 _SAMPLED_ROWS = 16
 
 
@@ -50,6 +54,18 @@ def _size_and_time(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
+
+
+@cache
+def code_key() -> str:
+    """Of the code that computes features: when it changes, so may they, whatever the version."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.blake2b(__version__.encode(), digest_size=20)
+    for path in sorted(
+        each for name in _MAKING_FEATURES for each in (package / name).rglob("*.py")
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Watch:

@@ -207,17 +207,6 @@ def test_a_size_of_zero_keeps_nothing_and_reads_nothing_twice(
     assert not features_folder().path.exists()
 
 
-def test_the_code_that_makes_features_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = feature_folder.code_key.__wrapped__
-    before = key()
-    assert key() == before
-    monkeypatch.setattr(feature_folder, "__version__", "99")
-    assert key() != before
-    monkeypatch.undo()
-    monkeypatch.setattr(feature_folder, "_MAKING_FEATURES", ("inference", "model"))
-    assert key() != before
-
-
 # ---- two windows
 
 _SIDE = 64

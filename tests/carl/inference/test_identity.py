@@ -9,6 +9,7 @@ import pytest
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
+from carl.inference import identity
 from carl.inference.identity import Watch, cube_key
 from carl.io import read_cube, write_cube
 
@@ -70,3 +71,14 @@ def test_a_change_of_the_data_is_noticed(tmp_path: Path, change: str, opened: st
 
 def test_a_cube_without_a_file_cannot_change() -> None:
     Watch(cube()).check()
+
+
+def test_the_code_that_makes_features_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = identity.code_key.__wrapped__
+    before = key()
+    assert key() == before
+    monkeypatch.setattr(identity, "__version__", "99")
+    assert key() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(identity, "_MAKING_FEATURES", ("inference", "model"))
+    assert key() != before
