@@ -20,13 +20,14 @@ from functools import partial
 from itertools import product
 
 import numpy as np
-from cases import CASES, PROTOCOLS, Features, Labels, pixel_features, present
+from cases import CASES, PROTOCOLS, Labels, every_pixel, pixel_features, present
 from machine import machine_line
 from probes import LINEAR_PROBES, Method, on_pixels, standardised
 
 import carl
 from carl.cube import SpectralCube
 from carl.learning import evaluate
+from carl.learning.features import FeatureStack
 from carl.model import CARL, build_model
 from carl.model.registry import DEFAULT_MODEL
 from carl.simulation import (
@@ -45,7 +46,7 @@ _REGULAR = (5, 9, 16, 60)
 _N_RANDOM = 2
 _LEAST_BANDS, _LEAST_SPANNED = 3, 0.5
 
-Pair = tuple[Features, Features]
+Pair = tuple[FeatureStack, FeatureStack]
 """Of the cube that is learned from, and of the one that is mapped."""
 Transfer = Callable[[SpectralCube, SpectralCube], dict[str, Method]]
 """From these two cubes to methods by name."""
@@ -103,8 +104,8 @@ def probes(
 
 
 def carl_features(model: CARL, learned: SpectralCube, mapped: SpectralCube) -> Pair:
-    """CARL's features of both cubes, in the components of the first one."""
-    return pixel_features(learned, model), pixel_features(mapped, model, like=learned)
+    """CARL's features of both cubes."""
+    return pixel_features(learned, model), pixel_features(mapped, model)
 
 
 def spectra(learned: SpectralCube, mapped: SpectralCube) -> Pair:
@@ -112,7 +113,8 @@ def spectra(learned: SpectralCube, mapped: SpectralCube) -> Pair:
     both = (learned, mapped)
     grid = wavelength_grid([each.require_wavelengths() for each in both])
     first, second = (
-        each.to_numpy() @ resampling_matrix(each.require_wavelengths(), grid) for each in both
+        every_pixel(each.to_numpy() @ resampling_matrix(each.require_wavelengths(), grid))
+        for each in both
     )
     return first, second
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from sklearn.decomposition import PCA
 
 import carl
 from carl.cube import SpectralCube
 from carl.files import resource_path
-from carl.inference import Embedding, FeatureCache, upsample
+from carl.inference import FeatureCache, embed_finely
+from carl.learning.features import FeatureMap, FeatureStack
+from carl.learning.space import sees_places
 from carl.model import CARL
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -22,13 +22,10 @@ DRAWS = 5
 SENTINEL2_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
 SENTINEL2_CLASSES = (2, 3, 4, 8)
 
-_N_COMPONENTS = 24
 _EMBEDDINGS = FeatureCache()
 
 Labels = np.ndarray
 """(H, W) integers, 0 = unlabelled."""
-Features = np.ndarray
-"""(H, W, D) float32."""
 Protocol = Callable[[Labels, int, int], tuple[Labels, Labels]]
 """From labels, a number of pixels per class and a seed to painted labels and those to score on."""
 
@@ -117,29 +114,25 @@ PROTOCOLS: dict[str, Protocol] = {"other pixels": random_pixels, "other regions"
 in, which is closer to what happens between strokes."""
 
 
-def pixel_features(cube: SpectralCube, model: CARL, like: SpectralCube | None = None) -> Features:
-    """CARL's features at every pixel: leading components of the spectral and the spatial map.
+def pixel_features(cube: SpectralCube, model: CARL) -> FeatureStack:
+    """CARL's features, as the segmenter takes them up: all of them, as they are.
 
-    Args:
-        cube: with known wavelengths.
-        model: whose features.
-        like: the cube whose components to use, so that features of the same scene as another
-            camera sees it can be compared; `cube` itself by default.
-
-    Returns:
-        (H, W, D).
+    The spectral map, and the spatial one where the cube is large enough for it.
     """
-    embedding = _EMBEDDINGS.embed(cube, model)
-    reference = embedding if like is None else _EMBEDDINGS.embed(like, model)
-    maps = []
-    for pca, values in zip(_components(reference), _maps(embedding), strict=True):
-        components = pca.transform(values.reshape(-1, values.shape[-1]))
-        grid = components.reshape(*values.shape[:2], -1)
-        maps.append(upsample(grid, embedding.shape, embedding.patch_size))
-    return np.concatenate(maps, axis=2)
+    embedding = embed_finely(cube, model.patch_size, lambda seen: _EMBEDDINGS.embed(seen, model))
+    size = embedding.patch_size
+    maps = [FeatureMap("spectral", embedding.spectral, size)]
+    if not sees_places(embedding):
+        maps.append(FeatureMap("spatial", embedding.spatial, size))
+    return FeatureStack(cube.shape[:2], tuple(maps))
 
 
-def filter_bank(pixels: np.ndarray) -> Features:
+def every_pixel(values: np.ndarray) -> FeatureStack:
+    """Features (H, W, D) that are there for every pixel."""
+    return FeatureStack(values.shape[:2], (FeatureMap("pixels", values, 1),))
+
+
+def filter_bank(pixels: np.ndarray) -> np.ndarray:
     """Six principal components of optical density, and their Gaussian means and spreads."""
     white = np.percentile(pixels, 99.5)
     density = -np.log(np.maximum(pixels / white, 0.01)).reshape(-1, pixels.shape[-1])
@@ -154,7 +147,7 @@ def filter_bank(pixels: np.ndarray) -> Features:
     return np.concatenate(features, axis=2).astype(np.float32)
 
 
-def painting_features(pixels: np.ndarray) -> Features:
+def painting_features(pixels: np.ndarray) -> np.ndarray:
     """Intensity, edges and Laplacian at several scales of three bands, as pixel classifiers use."""
     picks = np.linspace(0, pixels.shape[-1] - 1, 5).astype(int)[1:4]
     features = []
@@ -166,16 +159,3 @@ def painting_features(pixels: np.ndarray) -> Features:
                 ndimage.gaussian_laplace(band, sigma),
             ]
     return np.stack(features, axis=-1)
-
-
-@lru_cache(maxsize=32)
-def _components(embedding: Embedding) -> list[PCA]:
-    """Of both feature maps."""
-    return [
-        PCA(_N_COMPONENTS, random_state=0).fit(values.reshape(-1, values.shape[-1]))
-        for values in _maps(embedding)
-    ]
-
-
-def _maps(embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-    return embedding.spectral, embedding.spatial

@@ -24,7 +24,7 @@ from cases import (
     DRAWS,
     PROTOCOLS,
     Case,
-    Features,
+    every_pixel,
     filter_bank,
     painting_features,
     pixel_features,
@@ -47,6 +47,7 @@ from sklearn.svm import SVC
 import carl
 from carl.cube import SpectralCube
 from carl.learning import evaluate
+from carl.learning.features import FeatureStack
 from carl.model import CARL, build_model
 from carl.model.registry import DEFAULT_MODEL
 
@@ -104,24 +105,28 @@ def methods(case: Case, trained: CARL, untrained: CARL) -> Iterator[tuple[str, M
     """All methods with their names, features computed when a method is asked for."""
     pixels = np.nan_to_num(case.cube.to_numpy())
 
-    def classified(make: Make, features: Features) -> Method:
+    def classified(make: Make, features: FeatureStack) -> Method:
         return on_pixels(make, case.labels, standardised(features, case.labels))
 
-    def linear(name: str, features: Features) -> Iterator[tuple[str, Method]]:
+    def linear(name: str, features: FeatureStack) -> Iterator[tuple[str, Method]]:
         for title, make in zip(probed(name), LINEAR_PROBES.values(), strict=True):
             yield title, classified(make, features)
 
-    yield from linear(RAW, pixels)
-    yield f"{RAW}, SVM", classified(SVC, pixels)
+    raw = every_pixel(pixels)
+    yield from linear(RAW, raw)
+    yield f"{RAW}, SVM", classified(SVC, raw)
     yield (
         f"{RAW}, random forest",
-        classified(partial(RandomForestClassifier, 200, random_state=0), pixels),
+        classified(partial(RandomForestClassifier, 200, random_state=0), raw),
     )
-    window = ndimage.uniform_filter(pixels, (11, 11, 0))
+    window = every_pixel(ndimage.uniform_filter(pixels, (11, 11, 0)))
     yield "11 × 11 mean, logistic regression", classified(logistic_regression, window)
     trees = partial(HistGradientBoostingClassifier, min_samples_leaf=1, random_state=0)
-    yield "Gaussian features, boosted trees", classified(trees, painting_features(pixels))
-    bank = filter_bank(pixels)
+    yield (
+        "Gaussian features, boosted trees",
+        classified(trees, every_pixel(painting_features(pixels))),
+    )
+    bank = every_pixel(filter_bank(pixels))
     yield from linear(BANK, bank)
     yield BANKS[-1], classified(ledoit_wolf_lda, bank)
     yield from linear(UNTRAINED, pixel_features(case.cube, untrained))

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from cases import Features, Labels
+from cases import Labels
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
+
+from carl.learning.features import FeatureStack
 
 
 class Classifier(Protocol):
@@ -48,7 +50,9 @@ LINEAR_PROBES: dict[str, Make] = {
 """The linear probes, the same for all features."""
 
 
-def standardised(features: Features, labels: Labels, like: Features | None = None) -> np.ndarray:
+def standardised(
+    features: FeatureStack, labels: Labels, like: FeatureStack | None = None
+) -> np.ndarray:
     """(N, D) features of the labelled pixels, with mean 0 and spread 1 over a whole cube.
 
     Standardising by the whole cube, of which a handful of painted pixels say little, helps every
@@ -59,11 +63,10 @@ def standardised(features: Features, labels: Labels, like: Features | None = Non
         labels: of its pixels.
         like: features of the cube whose means and spreads to use; of this one by default.
     """
-    reference = features if like is None else like
-    std = reference.std(axis=(0, 1))
+    maps = [each.values for each in (features if like is None else like).maps]
+    mean, std = (np.concatenate([f(each, axis=(0, 1)) for each in maps]) for f in (np.mean, np.std))
     std[std == 0] = 1
-    values = (features[labels > 0] - reference.mean(axis=(0, 1))) / std
-    return values.astype(np.float32)
+    return np.asarray((features.at(*np.nonzero(labels)) - mean) / std, np.float32)
 
 
 def on_pixels(

@@ -51,8 +51,8 @@ class FeatureSpace:
         if not embeddings:
             return cls(bank, {})
         projections = {}
-        sees_places = any(_too_small(each) for each in embeddings)
-        for i, name in enumerate(CARL_GROUPS[:1] if sees_places else CARL_GROUPS):
+        tell_places = any(sees_places(each) for each in embeddings)
+        for i, name in enumerate(CARL_GROUPS[:1] if tell_places else CARL_GROUPS):
             maps = [_carl_maps(each)[i].reshape(-1, each.spatial.shape[2]) for each in embeddings]
             pooled = np.concatenate(maps)
             sample = pooled[:: max(1, len(pooled) // _SAMPLE)]
@@ -116,7 +116,7 @@ class FeatureSpace:
         return cls(bank, projections)
 
 
-def _too_small(embedding: Embedding) -> bool:
+def sees_places(embedding: Embedding) -> bool:
     """Whether spatial features would say where a patch lies in the cube, and not what it is."""
     return min(embedding.shape) < SHORTEST_SIDE * _SPATIAL_REACH * embedding.patch_size
 

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 from cameras import as_seen, cameras, carl_features, matrices, probes, rows, spectra
-from cases import random_pixels
+from cases import every_pixel, random_pixels
 
 from carl.simulation import covered
 
@@ -45,7 +45,7 @@ def test_a_probe_that_needs_no_camera_loses_nothing(cube, labels, tiny_model):
 def test_aligned_features_do_not_know_the_units_of_a_camera(cube, labels):
     def in_other_units(first, second):
         ramp = np.linspace(0, 2, second.n_bands, dtype=np.float32)
-        return first.to_numpy(), 3 * second.to_numpy() + ramp
+        return every_pixel(first.to_numpy()), every_pixel(3 * second.to_numpy() + ramp)
 
     painted, _ = random_pixels(labels, 5, 0)
     told = probes("raw", in_other_units, labels)(cube, cube)

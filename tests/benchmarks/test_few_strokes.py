@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from cases import PROTOCOLS, Case, random_pixels
+from cases import PROTOCOLS, Case, every_pixel, random_pixels
 from few_strokes import COUNTS, Claim, methods, verdict
 from probes import LINEAR_PROBES, on_pixels, standardised
 
@@ -11,14 +11,14 @@ from carl.learning import evaluate
 def test_linear_probes_tell_what_lies_on_a_line(make, cube, labels):
     painted, truth = random_pixels(labels, 5, 0)
 
-    found = on_pixels(make, labels, standardised(cube.to_numpy(), labels))(painted)
+    found = on_pixels(make, labels, standardised(every_pixel(cube.to_numpy()), labels))(painted)
 
     assert evaluate(found, truth).miou > 0.99
 
 
 def test_probes_never_see_unpainted_labels(cube, labels):
     painted, _ = random_pixels(labels, 5, 0)
-    features = standardised(cube.to_numpy(), labels)
+    features = standardised(every_pixel(cube.to_numpy()), labels)
     wrong = np.where((labels > 0) & (painted == 0), 1, labels)
 
     first, second = (
