@@ -79,13 +79,13 @@ def train(
             the loss is not a number any more.
         Cancelled: by `progress`.
     """
-    carl = load_model(config.model, device)
-    task = HEADS[config.head.name].task
-    samples = _open(config, carl, task, part(progress, 0.0, 0.05))
-    where = next(carl.parameters()).device
-    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)
-        head = build_head(config.head, carl, len(samples.classes)).to(where)
+        carl = load_model(config.model, device)
+        task = HEADS[config.head.name].task
+        samples = _open(config, carl, task, part(progress, 0.0, 0.05))
+        head = build_head(config.head, carl, len(samples.classes))
+        head.to(next(carl.parameters()).device)
         if config.frozen:
             head.freeze()
         scores, history = _fit(head, samples, config, part(progress, 0.05, 1.0), on_step)

@@ -9,17 +9,17 @@ import pytest
 import yaml
 
 from carl.io import write_labels
-from carl.model import CARL, save_model
+from carl.model import CARL, build_model, save_model
 
 
 @pytest.fixture
 def recipe_path(tmp_path: Path, tiny_model: CARL, cube_path: Path, truth) -> Path:
-    save_model(tiny_model, tmp_path / "network.safetensors")
+    save_model(build_model(tiny_model.config), tmp_path / "network.safetensors")
     write_labels(tmp_path / "truth.png", truth)
     values = {
-        "output": "two.carl", "model": "network.safetensors", "frozen": True, "steps": 15,
+        "output": "two.carl", "model": "network.safetensors", "network_rate": 0.005, "steps": 40,
         "pairs": [{"cube": cube_path.name, "labels": "truth.png"}], "classes": ["left", "right"],
-        "crop": 16, "batch_size": 4, "learning_rate": 0.01,
+        "crop": 16, "batch_size": 4, "learning_rate": 0.005,
     }  # fmt: skip
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -29,7 +29,7 @@ def recipe_path(tmp_path: Path, tiny_model: CARL, cube_path: Path, truth) -> Pat
 def test_train_and_predict(call_json, recipe_path: Path, cube_path: Path, tmp_path: Path):
     facts = call_json("train", recipe_path, "--device", "cpu")
     assert facts["output"] == str(tmp_path / "two.carl")
-    assert (facts["head"], facts["classes"], facts["steps"]) == ("linear", ["left", "right"], 15)
+    assert (facts["head"], facts["classes"], facts["steps"]) == ("linear", ["left", "right"], 40)
     assert facts["scores"]["miou"] > 0.9
     call_json("predict", cube_path, "--model", facts["output"], "-o", tmp_path / "maps")
     maps = tmp_path / "maps" / "two_labels.tif"
@@ -59,7 +59,7 @@ def test_train_fails_in_one_line_and_writes_nothing(call, recipe_path: Path, tmp
         assert words in err
         assert not (tmp_path / "two.carl").exists()
 
-    fails("steps: 15", "stepz: 15", "recipe.yaml: There is no key 'stepz': did you mean 'steps'?")
+    fails("steps: 40", "stepz: 40", "recipe.yaml: There is no key 'stepz': did you mean 'steps'?")
     fails("two.hdr", "three.hdr", "three.hdr")
     fails("truth.png", "truth.json", "truth.json")
     fails("output: two.carl", "output: truth.png", "give it a name that ends in .carl")

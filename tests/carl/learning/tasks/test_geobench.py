@@ -51,7 +51,9 @@ def write_set(folder: Path, task: str, n_samples: int = 6) -> Path:
 )
 def test_heads_learn_sets(recipe, tmp_path: Path, task: str, head: str, judge: str):
     geobench = write_set(tmp_path / "m-set", task)
-    config = recipe(pairs=[], geobench=str(geobench), head=head, bands=None, classes=["dark"])
+    config = recipe(
+        pairs=[], geobench=str(geobench), head=head, bands=None, classes=["dark"], steps=80
+    )
     result = train(config, device="cpu")
     assert result.scores[judge] > 0.9
     assert [each.name for each in result.trained.classes] == ["dark", "class 2"]

@@ -34,7 +34,7 @@ def cube(folder: Path) -> SpectralCube:
 
 @pytest.fixture(scope="module")
 def trained(recipe) -> TrainedHead:
-    return train(recipe(held_out=0), device="cpu").trained
+    return train(recipe(held_out=0, steps=80), device="cpu").trained
 
 
 @pytest.mark.parametrize("name", HEADS)
