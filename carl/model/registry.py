@@ -80,12 +80,17 @@ _PAPER = CARLConfig(
 NAMED_MODELS = {
     "carl-nano": NamedModel(
         "small enough for a laptop without a GPU",
-        2_514_336,
+        2_476_768,
         CARLConfig(
             spec_encoder_kwargs=SpectralEncoderConfig(
                 embed_dim=96, n_queries=8, depth=6, num_heads=4, layer_scale=None
             ),
-            spat_encoder_kwargs=SpatialEncoderConfig("timm/vit_tiny_patch16_224", depth=4),
+            # Rotary positions alone: where a patch lies in an image says nothing about what it is.
+            spat_encoder_kwargs=SpatialEncoderConfig(
+                "timm/eva02_tiny_patch14_224",
+                depth=4,
+                model_kwargs={"use_abs_pos_emb": False, "ref_feat_shape": None},
+            ),
         ),
     ),
     "carl-small": NamedModel(
