@@ -15,7 +15,7 @@ from PIL import Image
 from carl.cube import SpectralCube
 from carl.io import write_cube
 
-_PATIENCE = 120
+_PATIENCE = 600
 """Seconds; only ever waited for where something is wrong."""
 
 
