@@ -12,6 +12,8 @@ Everything that does not depend on the pixels is done once:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -23,44 +25,54 @@ from carl.inference.packed import PackedLinear
 from carl.model import CARL
 from carl.model.blocks import Block
 
+Linear = Callable[[Tensor, Tensor], PackedLinear]
+"""Makes a layer of a weight and a bias."""
+
 _EPS = 1e-6
 """Of the LayerNorms of the spectral encoder."""
 
 
-class FoldedSpectral:
+class FoldedSpectral(nn.Module):
     """From patches to the features of each patch alone, as `CARL.spectral_features`.
 
     Args:
         model: on its device, in eval mode. When its weights change, this has to be made anew.
         dtype: to compute in; the readout is always done in float32.
+        packs: whether its layers pack their weights, see `PackedLinear`.
     """
 
+    _queries: Tensor
+
     @torch.no_grad()
-    def __init__(self, model: CARL, dtype: torch.dtype) -> None:
+    def __init__(self, model: CARL, dtype: torch.dtype, *, packs: bool = True) -> None:
+        super().__init__()
         encoder = model.spectral_encoder
         self.dtype = dtype
         self.patch_size = model.patch_size
         self._encoding = encoder.wavelength_encoding
         patch_weight = model.patch_embedding.weight.flatten(1)
-        self._embed = PackedLinear(patch_weight, model.patch_embedding.bias, dtype)
+        linear = partial(PackedLinear, dtype=dtype, packs=packs)
+        self._embed = linear(patch_weight, model.patch_embedding.bias)
         blocks = cast(list[Block], list(encoder.blocks))
         if len(blocks) % 2:
             del blocks[-1]
-        self._pairs = [
-            (_SelfBlock(own, dtype), _CrossBlock(cross, encoder.queries.shape[1], dtype))
-            for own, cross in zip(blocks[::2], blocks[1::2], strict=True)
-        ]
-        self._queries = (encoder.queries + encoder.queries_pos_enc)[0].detach().to(dtype)
+        n_queries = encoder.queries.shape[1]
+        self._own = nn.ModuleList(_SelfBlock(block, linear) for block in blocks[::2])
+        self._cross = nn.ModuleList(_CrossBlock(block, n_queries, linear) for block in blocks[1::2])
+        queries = (encoder.queries + encoder.queries_pos_enc)[0]
+        self.register_buffer("_queries", queries.detach().to(dtype))
         self._norm = encoder.norm
         self._readout = model.readout
-        self._connect = PackedLinear(model.connector.weight, model.connector.bias, torch.float32)
+        self._connect = PackedLinear(
+            model.connector.weight, model.connector.bias, torch.float32, packs=packs
+        )
 
     def encode(self, wavelengths_um: Tensor) -> Tensor:
         """(C,) in µm to the code (C, D) that `__call__` takes."""
         code: Tensor = self._encoding(wavelengths_um)
         return code.to(self.dtype)
 
-    def __call__(self, strip: Tensor, code: Tensor) -> Tensor:
+    def forward(self, strip: Tensor, code: Tensor) -> Tensor:
         """Features of patches.
 
         Args:
@@ -75,10 +87,10 @@ class FoldedSpectral:
         tokens = self._embed(patches.reshape(-1, size * size))
         tokens.view(-1, n_bands, tokens.shape[1]).add_(code)
         queries = self._queries  # the same for all patches until they have read
-        for own, cross in self._pairs:
+        for own, cross in zip(self._own, self._cross, strict=True):
             tokens = own(tokens, n_bands)
             queries = cross(queries, tokens, n_bands)
-        if not self._pairs:
+        if not self._own:
             queries = queries.repeat(len(patches), 1)
         read = self._norm(queries.float()).view(len(patches), -1, queries.shape[1])
         gathered = self._readout(read)
@@ -86,62 +98,69 @@ class FoldedSpectral:
         return features
 
 
-class _FeedForward:
+class _FeedForward(nn.Module):
     """Both layers of a block's MLP, with its LayerNorm and its LayerScale."""
 
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: Block, linear: Linear) -> None:
+        super().__init__()
         up, down = cast(nn.Linear, block.mlp.fc1), cast(nn.Linear, block.mlp.fc2)
-        self._up = _after_norm(block.norm2, up, dtype)
-        self._down = _scaled(down, block.ls2, dtype)
+        self._up = _after_norm(block.norm2, up, linear)
+        self._down = _scaled(down, block.ls2, linear)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self._down.added_to(x, self._up.gelu(_normed(x)))
 
 
-class _SelfBlock:
+class _SelfBlock(nn.Module):
     """Tokens among themselves."""
 
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: Block, linear: Linear) -> None:
+        super().__init__()
         attention = block.attn
         self._heads = attention.num_heads
         layers = [_folded(block.norm1, each) for each in (attention.q, attention.k, attention.v)]
         weights, biases = zip(*layers, strict=True)
-        self._qkv = PackedLinear(torch.cat(weights), torch.cat(biases), dtype)
-        self._proj = _scaled(attention.proj, block.ls1, dtype)
-        self._feed_forward = _FeedForward(block, dtype)
+        self._qkv = linear(torch.cat(weights), torch.cat(biases))
+        self._proj = _scaled(attention.proj, block.ls1, linear)
+        self._feed_forward = _FeedForward(block, linear)
 
-    def __call__(self, tokens: Tensor, n_bands: int) -> Tensor:
+    def forward(self, tokens: Tensor, n_bands: int) -> Tensor:
         """(n·C, D) to the same."""
         qkv = self._qkv(_normed(tokens)).view(-1, n_bands, 3, self._heads, self._head_dim(tokens))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = attend(q, k, v, self._head_dim(tokens) ** -0.5)
-        return self._feed_forward(
-            self._proj.added_to(tokens, mixed.transpose(1, 2).reshape(tokens.shape))
-        )
+        tokens = self._proj.added_to(tokens, mixed.transpose(1, 2).reshape(tokens.shape))
+        refined: Tensor = self._feed_forward(tokens)
+        return refined
 
     def _head_dim(self, tokens: Tensor) -> int:
         return tokens.shape[1] // self._heads
 
 
-class _CrossBlock:
+class _CrossBlock(nn.Module):
     """Queries that read the tokens: one set of keys and values, the tokens, for all heads."""
 
-    def __init__(self, block: Block, n_queries: int, dtype: torch.dtype) -> None:
+    _to_tokens: Tensor
+    _from_tokens: Tensor
+
+    def __init__(self, block: Block, n_queries: int, linear: Linear) -> None:
+        super().__init__()
         attention = block.attn
         self._n_queries = n_queries
         self._heads = heads = attention.num_heads
         self._scale = (attention.q.out_features // heads) ** -0.5
-        self._ask = _after_norm(block.norm1, attention.q, dtype)
+        self._ask = _after_norm(block.norm1, attention.q, linear)
         keys, _ = _folded(block.norm1, attention.k)
         values, values_bias = _folded(block.norm1, attention.v)
+        dtype = self._ask.dtype
         by_head = (heads, -1, attention.q.in_features)
-        self._to_tokens = keys.view(by_head).to(dtype)
-        self._from_tokens = values.view(by_head).mT.to(dtype).contiguous()
+        self.register_buffer("_to_tokens", keys.view(by_head).to(dtype))
+        self.register_buffer("_from_tokens", values.view(by_head).mT.to(dtype).contiguous())
         out, out_bias = _scaled_tensors(attention.proj, block.ls1)
-        self._proj = PackedLinear(out, out_bias + out @ values_bias, dtype)
-        self._feed_forward = _FeedForward(block, dtype)
+        self._proj = linear(out, out_bias + out @ values_bias)
+        self._feed_forward = _FeedForward(block, linear)
 
-    def __call__(self, queries: Tensor, tokens: Tensor, n_bands: int) -> Tensor:
+    def forward(self, queries: Tensor, tokens: Tensor, n_bands: int) -> Tensor:
         """Queries (n·K, D), or (K, D) for all patches, read (n·C, D): new queries (n·K, D)."""
         n_patches, dim = len(tokens) // n_bands, tokens.shape[1]
         context = _normed(tokens).view(n_patches, 1, n_bands, dim)
@@ -156,15 +175,16 @@ class _CrossBlock:
         seen = seen.transpose(0, 1).reshape(-1, dim)
         if len(queries) < len(seen):
             queries = queries.repeat(n_patches, 1)
-        return self._feed_forward(self._proj.added_to(queries, seen))
+        refined: Tensor = self._feed_forward(self._proj.added_to(queries, seen))
+        return refined
 
 
 def _normed(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=_EPS)
 
 
-def _after_norm(norm: nn.LayerNorm, layer: nn.Linear, dtype: torch.dtype) -> PackedLinear:
-    return PackedLinear(*_folded(norm, layer), dtype)
+def _after_norm(norm: nn.LayerNorm, layer: nn.Linear, linear: Linear) -> PackedLinear:
+    return linear(*_folded(norm, layer))
 
 
 def _folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -173,8 +193,8 @@ def _folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
     return layer.weight * norm.weight, shift if layer.bias is None else shift + layer.bias
 
 
-def _scaled(layer: nn.Linear, scale: nn.Module, dtype: torch.dtype) -> PackedLinear:
-    return PackedLinear(*_scaled_tensors(layer, scale), dtype)
+def _scaled(layer: nn.Linear, scale: nn.Module, linear: Linear) -> PackedLinear:
+    return linear(*_scaled_tensors(layer, scale))
 
 
 def _scaled_tensors(layer: nn.Linear, scale: nn.Module) -> tuple[Tensor, Tensor]:

@@ -23,19 +23,25 @@ class PackedLinear(nn.Module):
         weight: (out, in).
         bias: (out,), or None.
         dtype: to compute in; inputs are converted.
+        packs: whether to use packed weights where they can be. `torch.compile` packs by itself.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+    _weight: Tensor
+    _bias: Tensor | None
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, packs: bool = True
+    ) -> None:
         super().__init__()
         weight = weight.detach().to(dtype).contiguous()
-        self._dtype = dtype
-        self._bias = None if bias is None else bias.detach().to(dtype)
-        self._packs = weight.device.type == "cpu" and can_pack(dtype)
-        self._weight = _pack(weight) if self._packs else weight
+        self.dtype = dtype
+        self.register_buffer("_bias", None if bias is None else bias.detach().to(dtype))
+        self._packs = packs and weight.device.type == "cpu" and can_pack(dtype)
+        self.register_buffer("_weight", _pack(weight) if self._packs else weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        x = x.to(self._dtype)
+        x = x.to(self.dtype)
         if self._packs:
             return _linear(x, self._weight, self._bias)
         result: Tensor = F.linear(x, self._weight, self._bias)
@@ -44,13 +50,13 @@ class PackedLinear(nn.Module):
     def gelu(self, x: Tensor) -> Tensor:
         """GELU of the layer: (..., in) to (..., out)."""
         if self._packs:
-            return _linear(x.to(self._dtype), self._weight, self._bias, "gelu")
+            return _linear(x.to(self.dtype), self._weight, self._bias, "gelu")
         return F.gelu(self(x))
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """A residual (..., out) and the layer of (..., in) together."""
         if self._packs:
-            return _linear_sum(x.to(self._dtype), residual, self._weight, self._bias)
+            return _linear_sum(x.to(self.dtype), residual, self._weight, self._bias)
         total: Tensor = residual + self(x)
         return total
 

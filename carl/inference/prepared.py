@@ -26,18 +26,21 @@ class Prepared:
     Args:
         model: in eval mode.
         precision: to compute in.
+        compiled: whether to run the spectral half through `torch.compile`; on CUDA as CUDA graphs.
 
     Attributes:
         patch_size: P, pixels.
         device: to compute on.
     """
 
-    def __init__(self, model: CARL, precision: Precision) -> None:
+    def __init__(self, model: CARL, precision: Precision, *, compiled: bool = False) -> None:
         self.patch_size = model.patch_size
         self.device = next(model.parameters()).device
         self._in_bf16 = precision == "bf16"
-        self._folded = FoldedSpectral(model, _DTYPES[precision])
+        self._folded = FoldedSpectral(model, _DTYPES[precision], packs=not compiled)
         self._spectral: Callable[[Tensor, Tensor], Tensor] = self._folded
+        if compiled:
+            self._spectral = _compiled(self._folded, self.device)
         encoder = model.spatial_encoder
         self._spatial = with_packed_linears(_sharing_weights(encoder), _DTYPES[precision])
 
@@ -57,11 +60,6 @@ class Prepared:
         with torch.inference_mode(), in_bf16, FastAttention():
             encoded: Tensor = self._spatial(features)
         return encoded
-
-    def compile(self) -> None:
-        """From now on, run the spectral half through `torch.compile`; on CUDA as CUDA graphs."""
-        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self._spectral = torch.compile(self._folded, mode=mode)
 
 
 _lock = Lock()
@@ -83,9 +81,7 @@ def prepared(model: CARL, precision: Precision, compiled: bool = False) -> Prepa
             _known[model] = state, {}
         of_model = _known[model][1]
         if key not in of_model:
-            of_model[key] = Prepared(model, precision)
-            if compiled:
-                of_model[key].compile()
+            of_model[key] = Prepared(model, precision, compiled=compiled)
         return of_model[key]
 
 
@@ -93,3 +89,12 @@ def _sharing_weights(module: nn.Module) -> nn.Module:
     """A copy of the tree of modules; its tensors are the same ones."""
     tensors = (*module.parameters(), *module.buffers())
     return deepcopy(module, {id(each): each for each in tensors})
+
+
+def _compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    compiled: Callable[[Tensor, Tensor], Tensor]
+    if device.type == "cuda":
+        compiled = torch.compile(module, mode="reduce-overhead")
+    else:
+        compiled = torch.compile(module, options={"freezing": True})
+    return compiled

@@ -44,9 +44,11 @@ class BandGroups:
 
     def merge(self, strip: FloatArray) -> FloatArray:
         """Mean of each group: (C, P, n·P) to (G, P, n·P)."""
-        sums: FloatArray = np.add.reduceat(strip[self.order], self.starts, axis=0)
-        sums /= _counts(self.order, self.starts)[:, None, None]
-        return sums
+        if np.any(np.diff(self.order) != 1):  # bands are seldom out of order, and copies cost
+            strip = strip[self.order]
+        stops = (*self.starts[1:], self.order.size)
+        groups = zip(self.starts, stops, strict=True)
+        return np.stack([strip[start:stop].mean(axis=0) for start, stop in groups])
 
 
 def _counts(order: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.float32]:
