@@ -30,6 +30,9 @@ def embed(
         Speed, typer.Option(help="turbo is faster and slightly less exact.")
     ] = Speed.EXACT,
     precision: Annotated[Precision, typer.Option(help="Numbers to compute with.")] = Precision.AUTO,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="By torch.compile: for large cubes on a GPU.")
+    ] = False,
     wavelengths: Wavelengths = None,
     camera: Camera = None,
     variable: Variable = None,
@@ -58,6 +61,7 @@ def embed(
             output,
             precision=precision.value,
             speed=speed.value,
+            compiled=compiled,
             progress=progress,
             note=show_note,
         )

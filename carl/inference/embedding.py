@@ -117,6 +117,7 @@ def embed(
     *,
     precision: str = "auto",
     speed: str = "exact",
+    compiled: bool = False,
     progress: Progress = no_progress,
 ) -> Embedding:
     """Features of every patch of a cube.
@@ -131,6 +132,8 @@ def embed(
             features survive it.
         speed: "exact", or "turbo": neighbouring bands are merged before the network as far as the
             features survive it. They do if they stay the same to a cosine of 0.99 on a sample.
+        compiled: whether to compute by `torch.compile`. To compile takes a minute or more, so that
+            it pays for large cubes on a GPU if at all; without a compiler it is done without.
         progress: told many times a second; cancels by raising.
 
     Raises:
@@ -141,7 +144,7 @@ def embed(
     """
     pipeline = Pipeline.of(cube, model)
     chunks = MemoryChunks()
-    facts = pipeline.run(chunks, precision, speed, progress)
+    facts = pipeline.run(chunks, precision, speed, progress, compiled=compiled)
     spatial, spectral = (each.read(chunks) for each in (pipeline.spatial, pipeline.spectral))
     return Embedding(spatial=spatial, spectral=spectral, **facts)
 
@@ -153,6 +156,7 @@ def embed_to_file(
     *,
     precision: str = "auto",
     speed: str = "exact",
+    compiled: bool = False,
     progress: Progress = no_progress,
     note: Callable[[str], None] = lambda _: None,
 ) -> Embedding:
@@ -168,6 +172,7 @@ def embed_to_file(
         path: the file; overwritten if it is there.
         precision: as in `embed`.
         speed: as in `embed`.
+        compiled: as in `embed`.
         progress: told many times a second; cancels by raising.
         note: told in a sentence what is done about an earlier run that was interrupted.
 
@@ -193,7 +198,8 @@ def embed_to_file(
         try:
             _tell(chunks, pipeline, note)
             _check_space(chunks, pipeline)
-            facts = pipeline.run(chunks, precision, speed, part(progress, 0.0, 0.98))
+            told = part(progress, 0.0, 0.98)
+            facts = pipeline.run(chunks, precision, speed, told, compiled=compiled)
             with atomic_write(path) as temporary, temporary.open("wb") as file:
                 progress(0.98, "Writing")
                 arrays = {

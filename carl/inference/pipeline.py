@@ -71,13 +71,22 @@ class Pipeline:
         spatial = self.spatial.done(chunks)
         return (1 - _SPATIAL_SHARE) * self.spectral.done(chunks) + _SPATIAL_SHARE * spatial
 
-    def run(self, chunks: Chunks, precision: str, speed: str, progress: Progress) -> dict[str, Any]:
+    def run(
+        self,
+        chunks: Chunks,
+        precision: str,
+        speed: str,
+        progress: Progress,
+        *,
+        compiled: bool = False,
+    ) -> dict[str, Any]:
         """Make all pieces that are not among the chunks yet.
 
         Args:
             chunks: where pieces, and what was found out about the cube, are kept.
             precision: as in `carl.embed`.
             speed: as in `carl.embed`.
+            compiled: as in `carl.embed`.
             progress: told many times a second; cancels by raising.
 
         Returns:
@@ -106,7 +115,7 @@ class Pipeline:
                     lambda: make_plan(reader, self.model, workers, precision, speed).to_dict(),
                 )
             )
-            engine = Engine(self.model, plan.precision, workers)
+            engine = Engine(self.model, plan.precision, workers, compiled=compiled)
 
             def report_note(fraction: float, message: str) -> None:
                 report(fraction, f"{message} ({engine.note})" if engine.note else message)

@@ -87,6 +87,21 @@ def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
     assert changed.sum() <= 1
 
 
+def test_compiled_only_where_asked_for(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(module: torch.nn.Module, **_: object) -> torch.nn.Module:
+        seen.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", watched)
+    plain = embed(cube(), tiny_model, precision="float32")
+    assert not seen
+    compiled = embed(cube(), tiny_model, precision="float32", compiled=True)
+    assert len(seen) == 1
+    np.testing.assert_allclose(compiled.spatial, plain.spatial, atol=1e-4)
+
+
 def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carl.inference.plan.LEAST_FIDELITY", -1.0)
     seen = set()
