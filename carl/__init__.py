@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from carl.errors import CarlError
+from carl.version import __version__
 
 if TYPE_CHECKING:
     from carl.cube import SpectralCube
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from carl.io import read_cube, read_labels, write_labels
     from carl.learning import Segmenter
     from carl.model import load_model
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CarlError",

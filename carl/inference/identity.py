@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from carl import __version__
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.mapped import read_mapped
+from carl.version import __version__
 
 _MAKING_FEATURES = ("inference", "model", "spectra")
 """Packages whose code decides what features are."""
