@@ -7,7 +7,9 @@
 - turbo: merged bands, in bf16 where the processor has it; its fidelity is measured on a sample
   first, which is not in the time but shown beside it.
 
-Each way runs in a process of its own. Memory is the peak above what the process held before, the
+Each way runs in a process of its own. "core s" is the time that all cores together worked, which
+other programs disturb less than the time that passes; with `--threads 1` the ratio of both is that
+of an undisturbed machine. Memory is the peak above what the process held before, the
 network and the image. Differences are those of the spectral features to the naive ones: the largest
 of all values, and the mean and the smallest cosine over patches; "spatial" is the mean cosine of
 the spatial features.
@@ -121,11 +123,12 @@ def measure(way: str, args: argparse.Namespace, n_bands: int, folder: Path) -> d
     held = reset_peak()
     features = run()  # also warms up
     facts["memory"] = peak() - held
-    facts["seconds"] = []
+    facts["seconds"], facts["core_seconds"] = [], []
     while len(facts["seconds"]) < (1 if args.quick else 5):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         features = run()
         facts["seconds"].append(time.perf_counter() - began)
+        facts["core_seconds"].append(time.process_time() - worked)
         if sum(facts["seconds"]) > args.most_seconds:
             break
     reference = folder / "naive.npz"
@@ -175,6 +178,7 @@ def table(args: argparse.Namespace, n_bands: int) -> None:
 def _print_row(row: dict[str, Any], plain: dict[str, Any], name: str) -> None:
     seconds, base = np.array(row["seconds"]), np.median(plain["seconds"])
     middle = float(np.median(seconds))
+    worked, base_worked = (np.median(each["core_seconds"]) for each in (row, plain))
     note = ""
     if row["way"] == "turbo":
         merged = f"{row['groups']} groups" if row["groups"] else "all bands"
@@ -182,7 +186,7 @@ def _print_row(row: dict[str, Any], plain: dict[str, Any], name: str) -> None:
         note += f"planned in {row['planned_in']:.2f} s"
     print(
         f"{name:16}{row['way']:10}{middle:9.3f} [{seconds.min():.3f}–{seconds.max():.3f}]"
-        f"{base / middle:7.1f}×{row['memory'] / 1e6:9.0f}"
+        f"{base / middle:7.1f}×{worked:9.3f}{base_worked / worked:7.1f}×{row['memory'] / 1e6:9.0f}"
         f"{row['memory'] / plain['memory']:7.2f}{row['difference']:10.1e}"
         f"{row['cosine'][0]:10.5f}{row['cosine'][1]:9.4f}{row['spatial']:9.4f}  {note}",
         flush=True,
@@ -199,8 +203,11 @@ def main() -> None:
     parser.add_argument("--cube", choices=REAL_CUBES, help="one of them")
     parser.add_argument("--quick", action="store_true", help="one repeat, 12 and 100 bands")
     parser.add_argument("--most-seconds", type=float, default=60, help="of the repeats of a way")
+    parser.add_argument("--threads", type=int, help="as many as there are cores by default")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     if args.measure:
         way, folder = args.measure
         print(json.dumps(measure(way, args, args.bands[0], Path(folder))))
@@ -208,7 +215,8 @@ def main() -> None:
     print(machine_line())
     print(f"{torch.get_num_threads()} threads · fast bf16: {has_fast_bf16(CPU)} · {args.model}")
     print(
-        f"{'image, bands':16}{'way':10}{'s, median':>9} {'[least–most]':13}{'speed':>8}{'MB':>9}"
+        f"{'image, bands':16}{'way':10}{'s, median':>9} {'[least–most]':13}{'speed':>8}"
+        f"{'core s':>9}{'speed':>8}{'MB':>9}"
         f"{'share':>7}{'max diff':>10}{'cosine':>10}{'least':>9}{'spatial':>9}"
     )
     for cube in REAL_CUBES if args.real else [args.cube]:

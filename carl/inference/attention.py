@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_SCORES = 1 << 22
+_SCORES = 1 << 20
 """At a time, at least those of one head: they stay in the cache, and memory is bounded."""
 
 
@@ -21,13 +22,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """
     if not _is_slow_fused(q):
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    flat = [each.flatten(0, 1) for each in (q, k, v)]
     step = max(1, _SCORES // (q.shape[2] * k.shape[2]))
-    parts = zip(*(torch.split(each.flatten(0, 1), step) for each in (q, k, v)), strict=True)
-    attended = torch.cat([_products(a, b, c, scale) for a, b, c in parts])
+    if step >= len(flat[0]):
+        attended = _products(flat, scale)
+    else:
+        parts = zip(*(torch.split(each, step) for each in flat), strict=True)
+        attended = torch.cat([_products(part, scale) for part in parts])
     return attended.view(*q.shape[:-1], v.shape[-1])
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def _products(qkv: Sequence[Tensor], scale: float) -> Tensor:
+    q, k, v = qkv
     scores = torch.baddbmm(q.new_empty(1), q, k.mT, beta=0, alpha=scale)
     return torch.bmm(scores.softmax(-1), v)
 

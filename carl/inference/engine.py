@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from carl.errors import CarlError, is_out_of_memory
+from carl.inference.folded import Effort
 from carl.inference.pass_size import PassSizes
 from carl.inference.precision import Precision
-from carl.inference.prepared import Prepared, prepared
+from carl.inference.prepared import prepared
 from carl.inference.transfers import Upload, uploads
 from carl.inference.workers import Workers
 from carl.model import CARL
@@ -66,6 +67,7 @@ class Engine:
         self._precision = precision
         self._workers = workers
         self._compiled = compiled
+        self._network = prepared(model, precision, compiled)
         self._most_patches: int | None = None  # none known to be too many yet
 
     def spectral(
@@ -73,6 +75,8 @@ class Engine:
         strip: FloatArray,
         wavelengths_um: NDArray[np.floating],
         done: Callable[[int], None] = lambda _: None,
+        *,
+        effort: Effort | None = None,
     ) -> FloatArray:
         """Features of patches from their spectra.
 
@@ -80,18 +84,19 @@ class Engine:
             strip: (C, P, n·P) normalised patches side by side.
             wavelengths_um: (C,) in µm.
             done: told after every pass how many patches are done.
+            effort: how much of the spectral encoder to run; all by default.
 
         Returns:
             (n, D).
         """
         bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
-        sizes = PassSizes(self._model, self._precision, len(bands))
+        sizes = PassSizes(self._model, self._precision, len(bands), effort)
         pieces: list[FloatArray] = []
         n_done = 0
 
         def run(upload: Upload) -> _Features:
             began = thread_time()
-            values = self._spectral_pass(upload, bands)
+            values = self._spectral_pass(upload, bands, effort)
             return _Features(values, thread_time() - began)
 
         passes = self._passes(torch.from_numpy(strip), sizes)
@@ -116,8 +121,10 @@ class Engine:
         """
         ahead = iter(grids)
         first = list(islice(ahead, 2))
-        run = self._spatial_pass if len(first) > 1 else self._workers.together(self._spatial_pass)
-        yield from self._workers.map(run, chain(first, ahead), waiting)
+        if len(first) == 1 and self._workers.count > 1:
+            yield self._spatial_together(first[0], waiting)
+        else:
+            yield from self._workers.map(self._spatial_pass, chain(first, ahead), waiting)
 
     def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
         """Parts of (C, P, n·P) that are computed at once."""
@@ -129,35 +136,36 @@ class Engine:
             start += n_patches * size
             n_left -= n_patches
 
-    def _spectral_pass(self, upload: Upload, bands: Tensor) -> FloatArray:
+    def _spectral_pass(self, upload: Upload, bands: Tensor, effort: Effort | None) -> FloatArray:
         """(n, D) features of (C, P, n·P), in halves if all at once is too much."""
         n_patches = upload.source.shape[-1] // self._model.patch_size
         try:
-            return self._run_spectral(upload, bands)
+            return self._run_spectral(upload, bands, effort)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if n_patches == 1:
                 self._leave_device(error)
-                return self._spectral_pass(Upload(upload.source, self._device), bands)
+                return self._spectral_pass(Upload(upload.source, self._device), bands, effort)
         self._shrink(n_patches // 2)
         middle = n_patches // 2 * self._model.patch_size
         halves = upload.source[..., :middle], upload.source[..., middle:]
         return np.concatenate(
-            [self._spectral_pass(Upload(half, self._device), bands) for half in halves]
+            [self._spectral_pass(Upload(half, self._device), bands, effort) for half in halves]
         )
 
-    def _run_spectral(self, upload: Upload, bands: Tensor) -> FloatArray:
+    def _run_spectral(self, upload: Upload, bands: Tensor, effort: Effort | None) -> FloatArray:
         network = self._network
         code, strip = network.encode(bands), upload.take(network.device)
         try:
-            features = network.spectral(strip, code)
+            features = network.spectral(strip, code, effort)
         except Exception as error:
             if not self._compiled or is_out_of_memory(error):
                 raise
             self._compiled = False
             self.note = "not compiled, as this machine has no working compiler"
-            features = self._network.spectral(strip, code)
+            self._network = network = prepared(self._model, self._precision)
+            features = network.spectral(strip, code, effort)
         return _to_numpy(features)
 
     def _spatial_pass(self, grid: FloatArray) -> FloatArray:
@@ -171,13 +179,28 @@ class Engine:
             return self._spatial_pass(grid)
         return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
-    @property
-    def _network(self) -> Prepared:
-        return prepared(self._model, self._precision, self._compiled)
+    def _spatial_together(self, grid: FloatArray, waiting: Callable[[], None]) -> FloatArray:
+        """As `_spatial_pass`, by all workers at once."""
+        features = torch.from_numpy(grid).permute(2, 0, 1)[None]
+        h, w, _ = grid.shape
+        team = self._network.spatial_team((h, w), self._workers.count)
+
+        def part(member: int) -> FloatArray:
+            return _to_numpy(self._network.spatial_part(features, team, member))
+
+        try:
+            parts = list(self._workers.map(part, range(len(team.parts)), waiting))
+        except RuntimeError:  # also where there is not enough memory for all at once
+            team.leave()
+            return next(self._workers.map(self._spatial_pass, [grid], waiting))
+        except BaseException:
+            team.leave()
+            raise
+        return np.concatenate(parts).reshape(h, w, -1)
 
     @property
     def _device(self) -> torch.device:
-        return next(self._model.parameters()).device
+        return self._network.device
 
     def _patches_per_pass(self, n_left: int, sizes: PassSizes) -> int:
         if self._device.type == "cpu":
@@ -205,6 +228,7 @@ class Engine:
                 "programs or choose a smaller model."
             ) from error
         self._model = _copy_on_cpu(self._model)
+        self._network = prepared(self._model, self._precision)
         self._most_patches = None
         self.note = "on the CPU, as the memory of the graphics card is full"
 

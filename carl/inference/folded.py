@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,25 @@ from carl.inference.attention import attend
 from carl.inference.packed import PackedLinear
 from carl.model import CARL
 from carl.model.blocks import Block
+
+
+class Effort(NamedTuple):
+    """How much of a spectral encoder to run.
+
+    Attributes:
+        pairs: of self- and cross-attention.
+        queries: of them all, evenly chosen.
+    """
+
+    pairs: int
+    queries: int
+
+
+def whole_effort(model: CARL) -> Effort:
+    """All that there is to run of a network."""
+    config = model.config.spec_encoder_kwargs
+    return Effort(config.depth // 2, config.n_queries)
+
 
 Linear = Callable[[Tensor, Tensor], PackedLinear]
 """Makes a layer of a weight and a bias."""
@@ -56,9 +75,8 @@ class FoldedSpectral(nn.Module):
         blocks = cast(list[Block], list(encoder.blocks))
         if len(blocks) % 2:
             del blocks[-1]
-        n_queries = encoder.queries.shape[1]
         self._own = nn.ModuleList(_SelfBlock(block, linear) for block in blocks[::2])
-        self._cross = nn.ModuleList(_CrossBlock(block, n_queries, linear) for block in blocks[1::2])
+        self._cross = nn.ModuleList(_CrossBlock(block, linear) for block in blocks[1::2])
         queries = (encoder.queries + encoder.queries_pos_enc)[0]
         self.register_buffer("_queries", queries.detach().to(dtype))
         self._norm = encoder.norm
@@ -72,12 +90,13 @@ class FoldedSpectral(nn.Module):
         code: Tensor = self._encoding(wavelengths_um)
         return code.to(self.dtype)
 
-    def forward(self, strip: Tensor, code: Tensor) -> Tensor:
+    def forward(self, strip: Tensor, code: Tensor, effort: Effort | None = None) -> Tensor:
         """Features of patches.
 
         Args:
             strip: (C, P, n·P) patches side by side.
             code: (C, D) of its bands.
+            effort: how much to run; all by default.
 
         Returns:
             (n, D) float32.
@@ -86,10 +105,13 @@ class FoldedSpectral(nn.Module):
         patches = strip.view(n_bands, size, -1, size).permute(2, 0, 1, 3)
         tokens = self._embed(patches.reshape(-1, size * size))
         tokens.view(-1, n_bands, tokens.shape[1]).add_(code)
-        queries = self._queries  # the same for all patches until they have read
-        for own, cross in zip(self._own, self._cross, strict=True):
+        n_pairs, n_queries = effort or (len(self._cross), len(self._queries))
+        # Queries never meet each other, so that some can be left out; they are the same for all
+        # patches until they have read.
+        queries = self._queries[:: len(self._queries) // n_queries][:n_queries]
+        for own, cross in zip(self._own[:n_pairs], self._cross[:n_pairs], strict=True):
             tokens = own(tokens, n_bands)
-            queries = cross(queries, tokens, n_bands)
+            queries = cross(queries, tokens, n_bands, n_queries)
         if not self._own:
             queries = queries.repeat(len(patches), 1)
         read = self._norm(queries.float()).view(len(patches), -1, queries.shape[1])
@@ -143,10 +165,9 @@ class _CrossBlock(nn.Module):
     _to_tokens: Tensor
     _from_tokens: Tensor
 
-    def __init__(self, block: Block, n_queries: int, linear: Linear) -> None:
+    def __init__(self, block: Block, linear: Linear) -> None:
         super().__init__()
         attention = block.attn
-        self._n_queries = n_queries
         self._heads = heads = attention.num_heads
         self._scale = (attention.q.out_features // heads) ** -0.5
         self._ask = _after_norm(block.norm1, attention.q, linear)
@@ -160,13 +181,12 @@ class _CrossBlock(nn.Module):
         self._proj = linear(out, out_bias + out @ values_bias)
         self._feed_forward = _FeedForward(block, linear)
 
-    def forward(self, queries: Tensor, tokens: Tensor, n_bands: int) -> Tensor:
+    def forward(self, queries: Tensor, tokens: Tensor, n_bands: int, n_queries: int) -> Tensor:
         """Queries (n·K, D), or (K, D) for all patches, read (n·C, D): new queries (n·K, D)."""
         n_patches, dim = len(tokens) // n_bands, tokens.shape[1]
         context = _normed(tokens).view(n_patches, 1, n_bands, dim)
         asked = self._ask(_normed(queries)).view(-1, self._heads, dim // self._heads)
         asked = torch.bmm(asked.transpose(0, 1), self._to_tokens)
-        n_queries = self._n_queries
         asked = asked.view(self._heads, -1, n_queries, dim).transpose(0, 1)
         asked = asked.reshape(-1, 1, self._heads * n_queries, dim).expand(n_patches, -1, -1, -1)
         seen = attend(asked, context, context, self._scale)

@@ -86,8 +86,8 @@ def can_pack(dtype: torch.dtype) -> bool:
         return False
 
 
-def with_packed_linears(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A module whose linear layers are packed, in place; give it a copy.
+def with_packed_linears(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the linear layers of a module by packed ones.
 
     Layers whose weight their module reads itself are left as they are.
     """
@@ -97,7 +97,6 @@ def with_packed_linears(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, PackedLinear(child.weight, child.bias, dtype))
-    return module
 
 
 def _operation(name: str) -> Callable[..., Tensor]:

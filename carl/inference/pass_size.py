@@ -15,6 +15,7 @@ import torch
 from carl.errors import OutputError
 from carl.files import atomic_write
 from carl.folders import measurements_file
+from carl.inference.folded import Effort, whole_effort
 from carl.inference.precision import Precision
 from carl.model import CARL
 
@@ -38,6 +39,7 @@ class PassSizes:
         model: the network.
         precision: it is computed in.
         n_bands: C.
+        effort: how much of it is run.
 
     Attributes:
         candidates: sizes to choose from, the smallest first.
@@ -46,10 +48,15 @@ class PassSizes:
 
     _lock = Lock()
 
-    def __init__(self, model: CARL, precision: Precision, n_bands: int) -> None:
+    def __init__(
+        self, model: CARL, precision: Precision, n_bands: int, effort: Effort | None = None
+    ) -> None:
         spectral = model.config.spec_encoder_kwargs
-        dims = (spectral.embed_dim, spectral.num_heads, spectral.depth, spectral.n_queries)
-        self._key = " ".join(map(str, (_machine(), *dims, model.patch_size, precision, n_bands)))
+        dims = (spectral.embed_dim, spectral.num_heads)
+        effort = effort or whole_effort(model)
+        self._key = " ".join(
+            map(str, (_machine(), *dims, *effort, model.patch_size, precision, n_bands))
+        )
         self.token_values = n_bands * spectral.embed_dim
         most = _TOKEN_BYTES // (4 * self.token_values)
         sizes = [SMALLEST << step for step in range(10)]

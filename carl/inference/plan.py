@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
 from carl.inference.engine import Engine
+from carl.inference.folded import Effort, whole_effort
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
-from carl.inference.turbo import BandGroups, Correction, groups_to_try
+from carl.inference.turbo import BandGroups, Correction, Shortcut, shortcuts
 from carl.inference.workers import Workers
 from carl.model import CARL
 
@@ -38,13 +39,15 @@ class Plan:
         precision: to compute in.
         groups: of bands to merge, or None.
         fidelity: of the spectral features, see `fidelity`; None where nothing is approximated.
-        correction: of what merging changes.
+        correction: of what merging, and running less, changes.
+        effort: how much of the spectral encoder to run; None for all of it.
     """
 
     precision: Precision
     groups: BandGroups | None
     fidelity: float | None
     correction: Correction | None = None
+    effort: Effort | None = None
 
     def spectral(
         self,
@@ -63,7 +66,7 @@ class Plan:
         """
         if self.groups is not None:
             strip, wavelengths = self.groups.merge(strip), self.groups.wavelengths
-        features = engine.spectral(strip, wavelengths / 1000, done)
+        features = engine.spectral(strip, wavelengths / 1000, done, effort=self.effort)
         return features if self.correction is None else self.correction(features)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,25 +76,25 @@ class Plan:
             "fidelity": self.fidelity,
             "groups": _to_lists(self.groups),
             "correction": _to_lists(self.correction),
+            "effort": self.effort,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what `to_dict` gives."""
-        groups, correction = values["groups"], values["correction"]
+        groups, correction, effort = (values[key] for key in ("groups", "correction", "effort"))
         return cls(
-            values["precision"],
-            groups
+            precision=values["precision"],
+            groups=groups
             and BandGroups(
-                np.array(groups["order"], np.intp),
-                np.array(groups["starts"], np.intp),
-                np.array(groups["wavelengths"], np.float64),
+                order=np.array(groups["order"], np.intp),
+                starts=np.array(groups["starts"], np.intp),
+                wavelengths=np.array(groups["wavelengths"], np.float64),
             ),
-            values["fidelity"],
-            correction
-            and Correction(
-                **{name: np.array(each, np.float32) for name, each in correction.items()}
-            ),
+            fidelity=values["fidelity"],
+            correction=correction
+            and Correction(**{key: np.array(each, np.float32) for key, each in correction.items()}),
+            effort=effort and Effort(*effort),
         )
 
 
@@ -125,8 +128,8 @@ def make_plan(
         precision: "float32", "bf16", or "auto": bf16 where the device is fast in it and the
             features survive it. Those of a network that hardly tells patches apart do not: its
             small differences are lost in rounding.
-        speed: "exact", or "turbo": the fewest groups of neighbouring bands that the features
-            survive.
+        speed: "exact", or "turbo": the fewest groups of neighbouring bands through the least of the
+            spectral encoder that the features survive.
     """
     automatic = precision == "auto" and has_fast_bf16(next(model.parameters()).device)
     if speed == "exact" and precision != "bf16" and not automatic:
@@ -140,12 +143,18 @@ def make_plan(
         if precision == "bf16" or in_bf16 >= LEAST_FIDELITY:
             chosen, reached = "bf16", in_bf16
     if speed == "turbo":
-        for groups in groups_to_try(trial.wavelengths):
-            merged = trial.merged(chosen, groups)
-            if merged.fidelity is not None and merged.fidelity >= LEAST_FIDELITY:
-                return merged
+        for shortcut in shortcuts(trial.wavelengths, whole_effort(model), _fewest_queries(model)):
+            plan = trial.shortened(chosen, shortcut)
+            if plan.fidelity is not None and plan.fidelity >= LEAST_FIDELITY:
+                return plan
     approximated = chosen == "bf16" or speed == "turbo"
     return Plan(chosen, None, reached if approximated else None)
+
+
+def _fewest_queries(model: CARL) -> int:
+    config = model.config.spec_encoder_kwargs
+    # Side by side, none can be missing.
+    return config.n_queries if config.readout == "concat" else min(2, config.n_queries)
 
 
 def fidelity(exact: FloatArray, approximate: FloatArray) -> float:
@@ -189,17 +198,18 @@ class _Trial:
         """Of all bands in a precision."""
         return fidelity(self._exact, self._features(Plan(precision, None, None)))
 
-    def merged(self, precision: Precision, groups: BandGroups) -> Plan:
-        """The plan that merges bands, with the best correction; judged on patches left out."""
-        approximate = self._features(Plan(precision, groups, None))
-        best = Plan(precision, groups, fidelity(self._exact, approximate))
+    def shortened(self, precision: Precision, shortcut: Shortcut) -> Plan:
+        """The plan of a shortcut, with the best correction; judged on patches left out."""
+        groups, effort = shortcut
+        approximate = self._features(Plan(precision, groups, None, None, effort))
+        best = Plan(precision, groups, fidelity(self._exact, approximate), None, effort)
         if len(approximate) < _FEWEST_TO_LEARN_FROM:
             return best
         for penalty in _PENALTIES:
             correction, left_out = Correction.learn(approximate, self._exact, penalty)
             reached = fidelity(self._exact, left_out)
             if best.fidelity is None or reached > best.fidelity:
-                best = Plan(precision, groups, reached, correction)
+                best = Plan(precision, groups, reached, correction, effort)
         return best
 
     def _features(self, plan: Plan) -> FloatArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from threading import Lock
 from typing import Any
@@ -12,10 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from carl.inference.attention import FastAttention
-from carl.inference.folded import FoldedSpectral
+from carl.inference.folded import Effort, FoldedSpectral
 from carl.inference.packed import with_packed_linears
 from carl.inference.precision import Precision
+from carl.inference.rows import RowTeam
 from carl.model import CARL
+from carl.model.spatial_encoder import SpatialEncoder
+
+Spectral = Callable[[Tensor, Tensor, Effort | None], Tensor]
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -38,28 +43,56 @@ class Prepared:
         self.device = next(model.parameters()).device
         self._in_bf16 = precision == "bf16"
         self._folded = FoldedSpectral(model, _DTYPES[precision], packs=not compiled)
-        self._spectral: Callable[[Tensor, Tensor], Tensor] = self._folded
+        self._spectral: Spectral = self._folded
         if compiled:
             self._spectral = _compiled(self._folded, self.device)
         encoder = model.spatial_encoder
-        self._spatial = with_packed_linears(_sharing_weights(encoder), _DTYPES[precision])
+        self._spatial = _sharing_weights(encoder)
+        with_packed_linears(self._spatial, _DTYPES[precision])
 
     def encode(self, wavelengths_um: Tensor) -> Tensor:
         """The code of bands (C,) that `spectral` takes."""
         with torch.inference_mode():
             return self._folded.encode(wavelengths_um.to(self.device))
 
-    def spectral(self, strip: Tensor, code: Tensor) -> Tensor:
+    def spectral(self, strip: Tensor, code: Tensor, effort: Effort | None = None) -> Tensor:
         """(n, D) features of patches side by side (C, P, n·P), on the device."""
         with torch.inference_mode():
-            return self._spectral(strip, code)
+            return self._spectral(strip, code, effort)
 
     def spatial(self, features: Tensor) -> Tensor:
         """(1, D, h, w) features of patches among their neighbours, on the device."""
-        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, self._in_bf16)
-        with torch.inference_mode(), in_bf16, FastAttention():
+        with self._inference(), FastAttention():
             encoded: Tensor = self._spatial(features)
         return encoded
+
+    def spatial_team(self, grid: tuple[int, int], n_members: int) -> RowTeam:
+        """A team for `spatial_part` on a map of (h, w) patches."""
+        return RowTeam(grid[0] * grid[1], n_members, self._spatial.n_prefix)
+
+    def spatial_part(self, features: Tensor, team: RowTeam, member: int) -> Tensor:
+        """What one member of a team has to do for `spatial`: (patches of the part, D).
+
+        Raises:
+            RuntimeError: out of memory, this network cannot be shared out, or as `RowTeam.run`.
+        """
+        encoder, rows = self._spatial, team.parts[member]
+        grid = (features.shape[2], features.shape[3])
+        with self._inference():
+            tokens = encoder.tokens(features)
+            n_prefix = encoder.n_prefix
+            prefix, patches = tokens[:, :n_prefix], tokens[:, n_prefix:]
+            part = torch.cat([prefix, patches[:, rows]], dim=1)
+            encoded = team.run(
+                member, lambda: encoder.run_blocks(part, grid, rows=rows), len(encoder.blocks)
+            )
+            return encoded[0, n_prefix:]
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, self._in_bf16)
+        with torch.inference_mode(), in_bf16:
+            yield
 
 
 _lock = Lock()
@@ -85,14 +118,14 @@ def prepared(model: CARL, precision: Precision, compiled: bool = False) -> Prepa
         return of_model[key]
 
 
-def _sharing_weights(module: nn.Module) -> nn.Module:
+def _sharing_weights(module: SpatialEncoder) -> SpatialEncoder:
     """A copy of the tree of modules; its tensors are the same ones."""
     tensors = (*module.parameters(), *module.buffers())
     return deepcopy(module, {id(each): each for each in tensors})
 
 
-def _compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    compiled: Callable[[Tensor, Tensor], Tensor]
+def _compiled(module: nn.Module, device: torch.device) -> Spectral:
+    compiled: Spectral
     if device.type == "cuda":
         compiled = torch.compile(module, mode="reduce-overhead")
     else:

@@ -1,23 +1,29 @@
-"""Fewer bands through the network: neighbours in wavelength are averaged before it.
+"""Fewer bands through less of the network, and what that changes taken off again.
 
-A network that is given the averages answers a little differently, and much of that difference is
+Neighbours in wavelength are averaged before the network, and of the spectral encoder only some
+pairs of blocks and some queries are run. It answers differently then, but much of the difference is
 the same, or linear in the features, all over a cube. It is learned from patches that were computed
-with all bands, and taken off.
+in full.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from carl.inference.folded import Effort
 
 FloatArray = NDArray[np.float32]
 
 _GROUP_COUNTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _LEAST_SAVED = 1.5
-"""Bands over groups; with less it is not worth being inexact."""
+"""Of the cost of all bands; with less it is not worth being inexact."""
+_TRIED = 3.0
+"""Times the cost of all bands that trying may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +61,45 @@ def _counts(order: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.flo
     return np.diff(starts, append=order.size).astype(np.float32)
 
 
-def groups_to_try(wavelengths: NDArray[np.float64]) -> list[BandGroups]:
-    """Ways to merge the bands of a camera, the fewest groups first."""
-    most = wavelengths.size / _LEAST_SAVED
-    return [BandGroups.of(wavelengths, count) for count in _GROUP_COUNTS if count <= most]
+class Shortcut(NamedTuple):
+    """A cheaper way through the spectral encoder.
+
+    Attributes:
+        groups: of bands.
+        effort: how much of the encoder is run.
+    """
+
+    groups: BandGroups
+    effort: Effort
+
+
+def shortcuts(
+    wavelengths: NDArray[np.float64], whole: Effort, fewest_queries: int
+) -> list[Shortcut]:
+    """Shortcuts worth trying, the cheapest first; no more than it pays to try.
+
+    Args:
+        wavelengths: (C,) of the camera.
+        whole: all that there is to run.
+        fewest_queries: that can be run.
+    """
+
+    def cost(n_bands: int, effort: Effort) -> float:
+        return effort.pairs * (n_bands + effort.queries)  # tokens and queries cost the same
+
+    full_cost = cost(wavelengths.size, whole)
+    efforts = {Effort(1, fewest_queries), Effort(whole.pairs, fewest_queries), whole}
+    ways = [(cost(count, each), count, each) for each in efforts for count in _GROUP_COUNTS]
+    worthwhile = sorted(
+        way for way in ways if way[0] * _LEAST_SAVED <= full_cost and way[1] < wavelengths.size
+    )
+    spent = np.cumsum([way[0] for way in worthwhile])
+    return [
+        Shortcut(BandGroups.of(wavelengths, count), effort)
+        for _, count, effort in worthwhile[
+            : int(np.searchsorted(spent, _TRIED * full_cost, "right"))
+        ]
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +121,8 @@ class Correction:
     def __call__(self, features: FloatArray) -> FloatArray:
         """Corrected features (n, D) of approximate ones."""
         centred = features - self.mean
-        corrected: FloatArray = np.linalg.multi_dot((centred, self.patches, self.weights))
+        centred_, patches, weights = map(torch.from_numpy, (centred, self.patches, self.weights))
+        corrected: FloatArray = (centred_ @ patches @ weights).numpy()
         corrected += centred
         corrected += self.exact_mean
         return corrected

@@ -40,6 +40,9 @@ class Workers:
             does the work.
     """
 
+    count = 1
+    """Threads that compute at the same time."""
+
     _lock = Lock()
     _n_open = 0
     _n_threads = 1
@@ -52,7 +55,7 @@ class Workers:
     def __enter__(self) -> Self:
         if self._wanted:
             n_threads = self._take_threads()
-            self._count = n_threads
+            self.count = n_threads
             self._pool = ThreadPoolExecutor(
                 n_threads, "carl worker", initializer=torch.set_num_threads, initargs=(1,)
             )
@@ -88,30 +91,13 @@ class Workers:
         try:
             for item in items:
                 pending.append(self._pool.submit(self._call, function, item))
-                if len(pending) > _QUEUED_PER_WORKER * self._count:
+                if len(pending) > _QUEUED_PER_WORKER * self.count:
                     yield _result(pending.popleft(), waiting)
             while pending:
                 yield _result(pending.popleft(), waiting)
         finally:
             for future in pending:
                 future.cancel()
-
-    def together(self, function: Callable[[T], R]) -> Callable[[T], R]:
-        """A function that uses all threads in every operation, for work that cannot be shared out.
-
-        Worth it where operations take many milliseconds.
-        """
-        if self._pool is None:
-            return function
-
-        def run(item: T) -> R:
-            torch.set_num_threads(self._count)
-            try:
-                return function(item)
-            finally:
-                torch.set_num_threads(1)
-
-        return run
 
     def _call(self, function: Callable[[T], R], item: T) -> R:
         with _Interruptible(self._stop):

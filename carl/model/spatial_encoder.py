@@ -84,6 +84,7 @@ class SpatialEncoder(nn.Module):
         grid: tuple[int, int],
         blocks: slice = slice(None),
         mask: Tensor | None = None,
+        rows: slice = slice(None),
     ) -> Tensor:
         """Pass tokens through some of the blocks.
 
@@ -92,6 +93,7 @@ class SpatialEncoder(nn.Module):
             grid: (h, w).
             blocks: which; all by default.
             mask: (B, 1, 1, prefix + h·w) to add to attention scores.
+            rows: which of the h·w patches `x` holds, where it does not hold all.
 
         Returns:
             tokens of the same shape.
@@ -102,7 +104,8 @@ class SpatialEncoder(nn.Module):
             if mask is not None:
                 options["attn_mask"] = mask
             if rotary is not None:
-                options["rope"] = rotary[index] if self._rope_per_block else rotary
+                of_block = rotary[index] if self._rope_per_block else rotary
+                options["rope"] = of_block[..., rows, :]
             x = self.blocks[index](x, **options)
         return x
 

@@ -107,9 +107,9 @@ def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatc
     seen = set()
     spectral = Prepared.spectral
 
-    def watched(self: Prepared, strip: Tensor, code: Tensor) -> Tensor:
+    def watched(self: Prepared, strip: Tensor, *rest: Tensor) -> Tensor:
         seen.add(len(strip))
-        return spectral(self, strip, code)
+        return spectral(self, strip, *rest)
 
     monkeypatch.setattr(Prepared, "spectral", watched)
     turbo = embed(cube(), tiny_model, speed="turbo")

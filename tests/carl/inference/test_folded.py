@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carl.inference.folded import FoldedSpectral
+from carl.inference.folded import Effort, FoldedSpectral, whole_effort
 from carl.inference.prepared import Prepared
 from carl.model import CARL, CARLConfig, load_model
 from carl.model.config import READOUTS, SpatialEncoderConfig, SpectralEncoderConfig
@@ -95,6 +95,22 @@ def test_equals_the_original(shared, case: str, bands: int) -> None:
             spatial = network.spatial(spectral)
             assert np.abs(spectral[0].numpy() - reference["spectral"][index]).max() <= 1e-4
             assert np.abs(spatial[0].numpy() - reference["spatial"][index]).max() <= 1e-4
+
+
+def test_less_of_it_can_be_run(make: Make) -> None:
+    model, shorter = make(n_queries=4), make(n_queries=2, depth=2)
+    kept = shorter.state_dict()
+    for name, value in model.state_dict().items():
+        if name in kept:
+            half = value.shape != kept[name].shape
+            kept[name].copy_(value[:, ::2] if half else value)
+    strip, bands = torch.randn(7, 4, 20), torch.rand(7) + 0.4
+    with torch.inference_mode():
+        part, whole = (FoldedSpectral(each, torch.float32) for each in (shorter, model))
+        code = whole.encode(bands)
+        less = whole(strip, code, Effort(pairs=1, queries=2))
+        torch.testing.assert_close(less, part(strip, code), atol=1e-5, rtol=1e-5)
+        assert torch.equal(whole(strip, code, whole_effort(model)), whole(strip, code))
 
 
 @pytest.mark.parametrize("sizes", [(8, 16), (9, 31), (16, 24)])

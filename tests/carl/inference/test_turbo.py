@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carl.inference.turbo import BandGroups, Correction, groups_to_try
+from carl.inference.folded import Effort
+from carl.inference.turbo import BandGroups, Correction, shortcuts
 
 
 @given(n_bands=st.integers(2, 60), n_groups=st.integers(1, 16), seed=st.integers(0, 9))
@@ -28,12 +29,26 @@ def test_groups_are_neighbours_and_hold_every_band_once(
         assert value == pytest.approx(nm, rel=1e-6)
 
 
-@given(n_bands=st.integers(2, 600))
-def test_the_fewest_groups_are_tried_first_and_only_what_saves_work(n_bands: int) -> None:
-    counts = [each.starts.size for each in groups_to_try(np.arange(1.0, n_bands + 1))]
-    assert counts == sorted(set(counts))
-    assert all(count >= 4 and 1.5 * count <= n_bands for count in counts)
-    assert bool(counts) == (n_bands >= 6)
+@given(n_bands=st.integers(2, 600), pairs=st.integers(1, 4), queries=st.integers(1, 16))
+def test_the_cheapest_shortcuts_are_tried_first_and_only_what_saves_work(
+    n_bands: int, pairs: int, queries: int
+) -> None:
+    whole = Effort(pairs, queries)
+    found = shortcuts(np.arange(1.0, n_bands + 1), whole, min(2, queries))
+    costs = [each.effort.pairs * (each.groups.starts.size + each.effort.queries) for each in found]
+    full = pairs * (n_bands + queries)
+    assert costs == sorted(costs)
+    assert sum(costs) <= 3 * full
+    assert all(1.5 * cost <= full for cost in costs)
+    assert all(4 <= each.groups.starts.size < n_bands for each in found)
+    assert len({(each.groups.starts.size, each.effort) for each in found}) == len(found)
+
+
+def test_many_bands_are_worth_trying() -> None:
+    found = shortcuts(np.arange(400.0, 700.0, 3.0), Effort(3, 8), 2)
+    assert found[0].groups.starts.size == 4
+    assert found[0].effort == Effort(1, 2)
+    assert {each.effort for each in found} == {Effort(1, 2), Effort(3, 2), Effort(3, 8)}
 
 
 def test_a_correction_takes_off_what_is_the_same_all_over() -> None:

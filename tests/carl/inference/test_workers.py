@@ -74,13 +74,6 @@ def test_of_several_the_last_gives_the_threads_back() -> None:
     assert torch.get_num_threads() == 3
 
 
-def test_work_that_cannot_be_shared_out_uses_all_threads_itself() -> None:
-    with Workers(CPU) as workers:
-        count = workers.together(lambda _: torch.get_num_threads())
-        assert list(workers.map(count, range(2))) == [3, 3]
-        assert list(workers.map(lambda _: torch.get_num_threads(), range(9))) == [1] * 9
-
-
 def test_other_devices_are_used_from_the_calling_thread() -> None:
     with Workers(torch.device("cuda")) as workers:
         names = set(workers.map(lambda _: threading.current_thread().name, range(3)))
