@@ -22,7 +22,7 @@ from carl.model import CARL
 SMALLEST = 8
 """Patches: with fewer, overhead rules, and with none fewer, all sizes give the same bits."""
 _LARGEST = 128
-_TOKEN_BYTES = 1 << 23
+_TOKEN_BYTES = 1 << 22
 """Of the band tokens, at most: a layer holds a dozen times as much, and there are several cores."""
 _TRIALS = 2
 """Of each size; the first also warms up."""
