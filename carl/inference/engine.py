@@ -90,7 +90,7 @@ class Engine:
             (n, D).
         """
         bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
-        sizes = PassSizes(self._model, self._precision, len(bands), effort)
+        sizes = PassSizes(self._model, self._precision, len(bands), effort, self._workers.count)
         pieces: list[FloatArray] = []
         n_done = 0
 

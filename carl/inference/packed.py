@@ -87,16 +87,27 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def with_packed_linears(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace the linear layers of a module by packed ones.
-
-    Layers whose weight their module reads itself are left as they are.
-    """
+    """Replace the linear layers of a module by packed ones."""
     for parent in list(module.modules()):
-        if getattr(parent, "q_bias", None) is not None:  # EVA's fused layer has its bias apart
-            continue
+        _give_bias_to_layer(parent)
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, PackedLinear(child.weight, child.bias, dtype))
+
+
+def _give_bias_to_layer(module: nn.Module) -> None:
+    """Where EVA keeps the biases of its layer for queries, keys and values apart, join them."""
+    biases: list[Tensor | None] = [
+        getattr(module, name, None) for name in ("q_bias", "k_bias", "v_bias")
+    ]
+    present = [bias for bias in biases if bias is not None]
+    layer = getattr(module, "qkv", None)
+    if type(layer) is not nn.Linear or len(present) < len(biases):
+        return
+    joined = nn.Linear(layer.in_features, layer.out_features, device="meta")
+    joined.weight, joined.bias = layer.weight, nn.Parameter(torch.cat(present).detach())
+    module.add_module("qkv", joined)
+    module.register_parameter("q_bias", None)  # without it, it does not look at the others
 
 
 def _operation(name: str) -> Callable[..., Tensor]:

@@ -21,9 +21,10 @@ from carl.model import CARL
 
 SMALLEST = 8
 """Patches: with fewer, overhead rules, and with none fewer, all sizes give the same bits."""
-_LARGEST = 128
-_TOKEN_BYTES = 1 << 22
-"""Of the band tokens, at most: a layer holds a dozen times as much, and there are several cores."""
+_VALUES = 1 << 18
+"""Of all tokens and queries of a pass, about: in float32 they just fit the cache of a core."""
+_AROUND = (0.5, 1.0, 2.0)
+"""Times that, which are tried."""
 _TRIALS = 2
 """Of each size; the first also warms up."""
 _MOST_REMEMBERED = 500
@@ -40,6 +41,7 @@ class PassSizes:
         precision: it is computed in.
         n_bands: C.
         effort: how much of it is run.
+        n_workers: that share the passes.
 
     Attributes:
         candidates: sizes to choose from, the smallest first.
@@ -49,7 +51,12 @@ class PassSizes:
     _lock = Lock()
 
     def __init__(
-        self, model: CARL, precision: Precision, n_bands: int, effort: Effort | None = None
+        self,
+        model: CARL,
+        precision: Precision,
+        n_bands: int,
+        effort: Effort | None = None,
+        n_workers: int = 1,
     ) -> None:
         spectral = model.config.spec_encoder_kwargs
         dims = (spectral.embed_dim, spectral.num_heads)
@@ -58,21 +65,28 @@ class PassSizes:
             map(str, (_machine(), *dims, *effort, model.patch_size, precision, n_bands))
         )
         self.token_values = n_bands * spectral.embed_dim
-        most = _TOKEN_BYTES // (4 * self.token_values)
-        sizes = [SMALLEST << step for step in range(10)]
-        self.candidates = [size for size in sizes if size <= min(max(most, SMALLEST), _LARGEST)]
+        self._usual = _VALUES // ((n_bands + effort.queries) * spectral.embed_dim)
+        self.candidates = sorted({max(SMALLEST, int(self._usual * each)) for each in _AROUND})
+        self._n_workers = n_workers
         self._untried = self.candidates * _TRIALS
         self._times: dict[int, list[float]] = {size: [] for size in self.candidates}
+        self._equal: tuple[int, int] | None = None
 
     def next(self, n_left: int) -> int:
-        """Patches to take now, of so many; fewer where that makes passes of equal size."""
+        """Patches to take now, of so many that are left."""
         best = self.remembered
         if best is None and self._untried and n_left > sum(self._untried):
             return self._untried.pop()
-        if best is None:
-            best = self._best() or self.candidates[len(self.candidates) // 2]
-        n_passes = max(1, round(n_left / best))
-        return -(-n_left // n_passes)
+        best = best or self._best() or max(SMALLEST, self._usual)
+        if self._equal is None or self._equal[0] != best:
+            self._equal = best, self._equal_parts(n_left, best)
+        return self._equal[1]
+
+    def _equal_parts(self, n_patches: int, size: int) -> int:
+        """About that size, so that all workers get as many parts, and these are equal."""
+        rounds = -(-n_patches // (size * self._n_workers))
+        n_parts = min(rounds * self._n_workers, max(1, n_patches // SMALLEST))
+        return -(-n_patches // n_parts)
 
     def took(self, n_patches: int, seconds: float) -> None:
         """Learn what a pass took of a core."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.models.eva import EvaAttention
 from torch import nn
 
 from carl.inference import packed
@@ -49,17 +50,16 @@ def test_operations_that_are_missing_or_compute_something_else_are_not_used(
     can_pack.cache_clear()
 
 
-def test_layers_are_replaced_unless_their_weight_is_read_from_outside() -> None:
-    class Reader(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.q_bias = nn.Parameter(torch.zeros(4))
-            self.qkv = nn.Linear(4, 4)
-
-    module = nn.Sequential(nn.Linear(4, 4), nn.GELU(), Reader())
-    reader = module[2]
-    expected = module[0](torch.ones(1, 4))
-    with_packed_linears(module, torch.float32)
-    assert isinstance(module[0], PackedLinear)
-    assert isinstance(reader.qkv, nn.Linear)
-    torch.testing.assert_close(module[0](torch.ones(1, 4)), expected)
+@pytest.mark.parametrize("fused", [True, False])
+def test_layers_of_a_network_are_replaced_those_with_biases_apart_too(fused: bool) -> None:
+    attention = EvaAttention(16, num_heads=2, qkv_fused=fused, norm_layer=nn.LayerNorm)
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(1, 5, 16)
+    expected = attention(x)
+    with_packed_linears(attention, torch.float32)
+    kinds = {name: type(child) for name, child in attention.named_children()}
+    linear = {"qkv", "proj"} if fused else {"q_proj", "k_proj", "v_proj", "proj"}
+    assert all(kinds[name] is PackedLinear for name in linear)
+    with torch.inference_mode():
+        torch.testing.assert_close(attention(x), expected, atol=1e-4, rtol=1e-4)
