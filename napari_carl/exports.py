@@ -16,7 +16,7 @@ from carl.progress import Progress, part
 from napari_carl.tasks import Task
 
 if TYPE_CHECKING:
-    from carl.learning import Segmenter
+    from napari_carl.mapping import Trained
     from napari_carl.session import Session
 
 
@@ -36,7 +36,7 @@ class Exports:
     """
 
     changed = Signal()
-    saved = Signal(object)  # Path of a segmenter
+    saved = Signal(object)  # Path of a segmenter or a trained head
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -47,7 +47,7 @@ class Exports:
         self.files: tuple[Path, ...] = ()
 
     @property
-    def segmenter(self) -> Segmenter | None:
+    def segmenter(self) -> Trained | None:
         """What makes the map; None as long as there is none or a preview only."""
         learned = self._session.learned
         return None if learned is None or learned.is_preview else learned.segmenter
@@ -101,7 +101,7 @@ class Exports:
 def export_cube(
     folder: Path,
     cube: SpectralCube,
-    segmenter: Segmenter,
+    segmenter: Trained,
     classes: Sequence[LabelClass],
     contents: Collection[Content],
     progress: Progress,
@@ -118,7 +118,7 @@ def export_cube(
 def export_folder(
     folder: Path,
     cubes: Path,
-    segmenter: Segmenter,
+    segmenter: Trained,
     classes: Sequence[LabelClass],
     contents: Collection[Content],
     progress: Progress,

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, isfinite, sqrt
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.errors import ModelError
 from carl.progress import Progress, part
 from napari_carl.layer_data import every_nth_pixel
 from napari_carl.torch_loading import load_torch
@@ -24,7 +26,12 @@ from napari_carl.torch_loading import load_torch
 if TYPE_CHECKING:
     from carl.io import LabelClass
     from carl.learning import Segmenter
+    from carl.learning.tasks import TrainedHead
     from carl.model import CARL
+
+    Trained = Segmenter | TrainedHead
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 Labels = NDArray[np.unsignedinteger[Any]]
 Region = tuple[slice, slice]
@@ -70,21 +77,23 @@ class Learned:
     """A segmenter and its map.
 
     Attributes:
-        segmenter: fitted on the strokes, or loaded from a file.
+        segmenter: fitted on the strokes, or loaded from a file, which may hold a trained head.
         labels: (H, W) its map of the current cube, as far as it has been drawn.
         accuracy: share of the painted pixels it gets right when they are left out of the fit; None
             for one from a file.
         has_network: whether the network's features take part.
         seconds: from strokes to what is seen of the map.
         is_preview: whether it knows a reduced cube only, and the map is coarse.
+        origin: where it comes from if not from the strokes, in a few words.
     """
 
-    segmenter: Segmenter
+    segmenter: Trained
     labels: Labels
     accuracy: float | None
     has_network: bool
     seconds: float
     is_preview: bool = False
+    origin: str = ""
 
 
 def coarseness(shape: tuple[int, ...]) -> int:
@@ -173,44 +182,62 @@ def learn(
     segmenter = Segmenter(model, classes=classes)
     segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
     accuracy = _accuracy(segmenter)
-    yield from _draw(segmenter, cube, before, accuracy, sight, start, part(progress, 0.6, 1.0))
+    pieces = _pieces(segmenter, cube, before is None, sight, part(progress, 0.6, 1.0))
+
+    def learned(labels: Labels) -> Learned:
+        return Learned(segmenter, labels, accuracy, model is not None, perf_counter() - start)
+
+    yield from _draw(pieces, cube.shape[:2], before, learned)
 
 
-def load_segmenter(
+def load_trained(
     path: Path, cube: SpectralCube, device: str, sight: Look, progress: Progress
 ) -> Iterator[Learned]:
-    """Map the cube with a segmenter from a file, what is seen of it first."""
+    """Map the cube with a segmenter or a trained head from a file, what is seen of it first.
+
+    Yields:
+        the same map again and again, with more of it drawn.
+
+    Raises:
+        ModelError: the file holds neither, or a head that draws no maps.
+    """
     load_torch(progress)
     progress(0.0, f"Loading {path.name}")
-    from carl.learning import Segmenter
+    from carl.learning.tasks import TrainedHead, load_trained
 
     start = perf_counter()
-    segmenter = Segmenter.load(path, device=device)
-    yield from _draw(segmenter, cube, None, None, sight, start, part(progress, 0.2, 1.0))
+    trained = load_trained(path, device)
+    drawing = part(progress, 0.2, 1.0)
+    if isinstance(trained, TrainedHead):
+        pieces = _pieces_of_head(trained, path, cube, sight, drawing)
+        has_network, origin = True, _describe_head(trained)
+    else:
+        pieces = _pieces(trained, cube, True, sight, drawing)
+        has_network, origin = trained.model is not None, "saved model"
+
+    def learned(labels: Labels) -> Learned:
+        seconds = perf_counter() - start
+        return Learned(trained, labels, None, has_network, seconds, origin=origin)
+
+    yield from _draw(pieces, cube.shape[:2], None, learned)
 
 
 def _draw(
-    segmenter: Segmenter,
-    cube: SpectralCube,
+    pieces: Iterable[tuple[Region, Labels]],
+    shape: tuple[int, int],
     before: Labels | None,
-    accuracy: float | None,
-    sight: Look,
-    start: float,
-    progress: Progress,
+    learned_of: Callable[[Labels], Learned],
 ) -> Iterator[Learned]:
-    order = _in_order(cube.shape[:2], before is None, sight)
-    n_pieces = 2 + len(_tiles(cube.shape[:2]))
+    """One map that grows piece by piece; it is what `learned_of` makes of its labels."""
     labels = learned = None
     handed_out = 0.0
-    for done, (region, piece) in enumerate(_pieces(segmenter, cube, order, progress)):
+    for done, (region, piece) in enumerate(pieces):
         if labels is None or learned is None:
-            labels = np.zeros(cube.shape[:2], piece.dtype)
+            labels = np.zeros(shape, piece.dtype)
             if before is not None:
                 labels[:] = before
-            seconds, has_network = perf_counter() - start, segmenter.model is not None
-            learned = Learned(segmenter, labels, accuracy, has_network, seconds)
+            learned = learned_of(labels)
         _put(labels, region, piece)
-        progress(min(done / n_pieces, 1.0), "Drawing the map")
         if done < _N_URGENT or perf_counter() - handed_out > _SECONDS_BETWEEN_PIECES:
             handed_out = perf_counter()
             yield learned
@@ -219,18 +246,45 @@ def _draw(
 
 
 def _pieces(
-    segmenter: Segmenter, cube: SpectralCube, regions: Iterable[Region], progress: Progress
+    segmenter: Segmenter, cube: SpectralCube, is_first: bool, sight: Look, progress: Progress
 ) -> Iterator[tuple[Region, Labels]]:
     """Each region and its labels; a region is asked for when the one before has been used."""
+    n_pieces = 2 + len(_tiles(cube.shape[:2]))
     asked: list[Region] = []
 
     def ask() -> Iterator[Region]:
-        for region in regions:
+        for region in _in_order(cube.shape[:2], is_first, sight):
             asked.append(region)
             yield region
 
-    for prediction in segmenter.draw(cube, ask(), progress=progress):
+    for done, prediction in enumerate(segmenter.draw(cube, ask(), progress=progress), start=1):
         yield asked.pop(), prediction.labels
+        progress(min(done / n_pieces, 1.0), "Drawing the map")
+
+
+def _pieces_of_head(
+    trained: TrainedHead, path: Path, cube: SpectralCube, sight: Look, progress: Progress
+) -> Iterator[tuple[Region, Labels]]:
+    """The same of a trained head, in the tiles it looks at.
+
+    Raises:
+        ModelError: the head draws no maps.
+    """
+    if trained.classifies:
+        raise ModelError(
+            f"{path.name} tells the class of whole images "
+            f"({', '.join(each.name for each in trained.classes)}) and draws no map: use it with "
+            "'carl predict', or load a model for segmentation."
+        )
+    in_sight_first = partial(_nearest_first, sight=sight)
+    for region, prediction in trained.draw(cube, in_sight_first, progress=progress):
+        yield region, prediction.labels
+
+
+def _describe_head(trained: TrainedHead) -> str:
+    """What a head is, and how well it did when it was trained."""
+    miou = trained.training.get("scores", {}).get("miou")
+    return trained.config.name + ("" if miou is None else f", held-out mIoU {miou:.2f}")
 
 
 def _in_order(shape: tuple[int, int], is_first: bool, sight: Look) -> Iterator[Region]:
@@ -245,11 +299,16 @@ def _in_order(shape: tuple[int, int], is_first: bool, sight: Look) -> Iterator[R
     seen = sight()
     if seen is not None:
         yield seen.region
-    tiles = _tiles(shape)
-    while tiles:
-        nearest = min(tiles, key=lambda tile: _distance(tile, sight()))
-        tiles.remove(nearest)
-        yield nearest
+    yield from _nearest_first(_tiles(shape), sight)
+
+
+def _nearest_first(tiles: Sequence[T], sight: Look) -> Iterator[T]:
+    """Tiles, which begin with their rows and columns, by their distance from what is seen."""
+    left = list(tiles)
+    while left:
+        seen = sight()
+        nearest = min(range(len(left)), key=lambda index: _distance(left[index][:2], seen))
+        yield left.pop(nearest)
 
 
 def _tiles(shape: tuple[int, int]) -> list[Region]:

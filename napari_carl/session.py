@@ -372,13 +372,16 @@ class Session:
             if self.cube is not None:
                 self.network.embed(self.cube)
 
-    def load_segmenter(self, path: Path) -> None:
-        """Map the current cube with a saved segmenter; its classes replace those of the table."""
+    def load_trained(self, path: Path) -> None:
+        """Map the current cube with a saved segmenter or a trained head.
+
+        Its classes replace those of the table. Painting begins anew with them, from strokes alone.
+        """
         if (cube := self.cube) is not None:
             self._map_is_of_strokes = False
             self.tasks.stream(
                 Task.LEARNING,
-                lambda progress: mapping.load_segmenter(
+                lambda progress: mapping.load_trained(
                     path, cube, self._device, self._seen, progress
                 ),
                 self._set_loaded,

@@ -167,7 +167,9 @@ def describe_network(session: Session) -> tuple[str, str]:
 
 def _describe_learned(learned: Learned) -> str:
     """How good the map is and how long it took."""
-    facts = [] if learned.accuracy is None else [f"left-out pixels {learned.accuracy:.0%} right"]
+    facts = [learned.origin] if learned.origin else []
+    if learned.accuracy is not None:
+        facts.append(f"left-out pixels {learned.accuracy:.0%} right")
     facts.append(f"{learned.seconds:.1f} s")
     if learned.is_preview:
         return "Coarse map; the whole one follows."

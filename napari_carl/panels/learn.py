@@ -46,7 +46,7 @@ class LearnPanel(QWidget):
         self._verdict = label("", "value", wrap=True)
         self._save = button("Save …", tip="For other cubes, and for carl predict")
         self._save.clicked.connect(self._on_save)
-        self._load = button("Load …", tip="Map this cube with a saved model")
+        self._load = button("Load …", tip="Map this cube with a saved model or a trained head")
         self._load.clicked.connect(self._on_load)
         self._lay_out()
         self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.LEARNING))
@@ -123,7 +123,7 @@ class LearnPanel(QWidget):
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
         if path:
-            self._session.load_segmenter(Path(path))
+            self._session.load_trained(Path(path))
 
 
 class NetworkChoice(QWidget):

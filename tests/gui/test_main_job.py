@@ -116,6 +116,6 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
     qtbot.waitUntil(path.is_file, timeout=LEARNING_MS)
     qtbot.waitUntil(lambda: session.tasks.state(Task.LEARNING) is None, timeout=LEARNING_MS)
     before = session.learned
-    session.load_segmenter(path)
+    session.load_trained(path)
     qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
+from carl.io import LabelClass
 from carl.learning import Segmenter
+from carl.learning.tasks import TrainedHead
+from carl.model import CARLConfig, build_model
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.model.heads import HeadConfig, build_head
 from carl.progress import no_progress
 from napari_carl import mapping
 from napari_carl.mapping import Sight
@@ -126,6 +131,53 @@ def test_drawing_is_called_off_between_two_pieces(large):
     is_enough = True
     with pytest.raises(Cancelled):
         list(pieces)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A file with a head that was not trained, which looks at tiles of 16 pixels."""
+    config = CARLConfig(
+        patch_size=4,
+        spec_encoder_kwargs=SpectralEncoderConfig(
+            embed_dim=16, n_queries=2, depth=1, num_heads=2, layer_scale=None
+        ),
+        spat_encoder_kwargs=SpatialEncoderConfig(
+            "vit_tiny_patch16_224", 1, {"embed_dim": 24, "num_heads": 2, "depth": 1}
+        ),
+    )
+    classes = tuple(LabelClass(value, f"tissue {value}", (value, 2, 3)) for value in (1, 2, 5))
+    sizes = HeadConfig("linear")
+    network = build_head(sizes, build_model(config), len(classes))
+    path = tmp_path_factory.mktemp("head") / "tissues.carl"
+    TrainedHead(network.eval(), sizes, classes, 16, {"scores": {"miou": 0.876}}).save(path)
+    return path
+
+
+def test_the_map_of_a_trained_head_begins_where_one_looks(large, head):
+    cube = large[0]
+    pieces = mapping.load_trained(head, cube, "cpu", lambda: Sight((34, 50), (54, 70)), no_progress)
+
+    labels = next(pieces).labels
+    assert labels[40:, 60:].all()
+    assert not labels[:30].any()
+
+    *_, last = pieces
+    expected = TrainedHead.load(head, "cpu").predict(cube).labels
+    np.testing.assert_array_equal(last.labels, expected)
+    assert (last.origin, last.accuracy) == ("linear, held-out mIoU 0.88", None)
+    assert [each.value for each in last.segmenter.classes] == [1, 2, 5]
+
+
+def test_a_saved_segmenter_is_loaded_by_the_same_call(large, tmp_path):
+    cube, strokes, _ = large
+    fitted = Segmenter(None).fit(cube, strokes)
+    fitted.save(tmp_path / "strokes.carl")
+
+    pieces = mapping.load_trained(tmp_path / "strokes.carl", cube, "cpu", lambda: None, no_progress)
+
+    *_, last = pieces
+    np.testing.assert_array_equal(last.labels, fitted.predict(cube).labels)
+    assert (last.has_network, last.origin) == (False, "saved model")
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.booleans(), st.data())

@@ -456,9 +456,9 @@ def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
 def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkeypatch, tmp_path):
     classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
     loaded = mapping.Learned(SimpleNamespace(classes=classes), np.ones((12, 16)), None, True, 0.1)
-    monkeypatch.setattr(mapping, "load_segmenter", lambda *_: iter([loaded]))
+    monkeypatch.setattr(mapping, "load_trained", lambda *_: iter([loaded]))
 
-    ready.load_segmenter(tmp_path / "model.carl")
+    ready.load_trained(tmp_path / "model.carl")
     runner.go(Task.LEARNING)
 
     assert ready.learned is loaded
@@ -473,10 +473,10 @@ def test_a_loaded_map_is_not_replaced_when_the_network_comes(
     session, runner, make_cube, strokes, monkeypatch, tmp_path
 ):
     loaded = mapping.Learned(SimpleNamespace(classes=()), np.ones((12, 16)), None, True, 0.1)
-    monkeypatch.setattr(mapping, "load_segmenter", lambda *_: iter([loaded]))
+    monkeypatch.setattr(mapping, "load_trained", lambda *_: iter([loaded]))
     session.add_cube(make_cube())
     session.set_strokes(strokes)
-    session.load_segmenter(tmp_path / "model.carl")
+    session.load_trained(tmp_path / "model.carl")
 
     runner.go_all()
 

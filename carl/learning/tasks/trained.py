@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from carl.inference.mosaic import Piece
 from carl.inference.tiling import TileLayout, tiles
 from carl.inference.workers import Workers
 from carl.io import LabelClass
+from carl.learning.features import Region
 from carl.learning.segmenter import Prediction, Segmenter
 from carl.model.checkpoint import facts_of, fill, from_facts
 from carl.model.device import resolve_device
@@ -36,8 +37,8 @@ _VERSION = 1
 _NETWORK = "carl."
 _LEAST_PROBABILITY = 1e-6
 
-Block = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""(C, h, w) normalised values, and (h, w) where there are any."""
+Order = Callable[[Sequence[Piece]], Iterable[Piece]]
+"""Says in which order tiles are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +73,42 @@ class TrainedHead:
             CubeError: the cube has no usable values.
             Cancelled: by `progress`.
         """
+        height, width, _ = cube.shape
+        scores = np.zeros((height, width, len(self.classes)), np.float32)
+        valid = np.zeros((height, width), bool)
+        for region, drawn in self.draw(cube, progress=progress):
+            scores[region], valid[region] = drawn.scores, drawn.valid
+        return Prediction(scores, self.classes, None if valid.all() else valid)
+
+    def draw(
+        self, cube: SpectralCube, order: Order = iter, *, progress: Progress = no_progress
+    ) -> Iterator[tuple[Region, Prediction]]:
+        """The map of a cube tile by tile.
+
+        Tiles overlap: what a later one says of the same pixels takes the tiles before it into
+        account. The rim of a tile, which is context alone, is not valid until a neighbour is there.
+
+        Args:
+            cube: of this camera or another.
+            order: of the tiles; each is asked for a moment before it is looked at.
+            progress: told after every tile; cancels by raising.
+
+        Yields:
+            rows and columns, and the prediction there.
+
+        Raises:
+            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
+        """
         if self.classifies:
             raise ModelError("The model classifies whole images and draws no maps: use 'classify'.")
         height, width, _ = cube.shape
         total = np.zeros((height, width, len(self.classes)), np.float32)
-        valid = np.zeros((height, width), bool)
-        for piece, known, probabilities in self._tiles(cube, progress):
+        for piece, known, probabilities in self._tiles(cube, order, progress):
             assert piece.weights is not None
             at = piece.rows, piece.columns
             total[at] += probabilities * piece.weights[..., None]
-            valid[at] = known
-        scores = np.log(np.maximum(total, _LEAST_PROBABILITY))
-        return Prediction(scores, self.classes, None if valid.all() else valid)
+            scores = np.log(np.maximum(total[at], _LEAST_PROBABILITY))
+            yield at, Prediction(scores, self.classes, known & total[at].any(axis=2))
 
     def classify(self, cube: SpectralCube, *, progress: Progress = no_progress) -> dict[str, float]:
         """The probability of each class in a whole cube.
@@ -99,7 +124,7 @@ class TrainedHead:
         """
         if not self.classifies:
             raise ModelError("The model draws maps and classifies no images: use 'predict'.")
-        of_tiles = np.stack([each for _, _, each in self._tiles(cube, progress)])
+        of_tiles = np.stack([each for _, _, each in self._tiles(cube, iter, progress)])
         several = self.head.task == "multilabel"
         probabilities = of_tiles.max(axis=0) if several else of_tiles.mean(axis=0)
         return {
@@ -160,7 +185,7 @@ class TrainedHead:
         return cls(head.to(resolve_device(device)).eval(), config, classes, size, training)
 
     def _tiles(
-        self, cube: SpectralCube, progress: Progress
+        self, cube: SpectralCube, order: Order, progress: Progress
     ) -> Iterator[tuple[Piece, NDArray[np.bool_], NDArray[np.float32]]]:
         """Tiles of a cube, where they hold values, and the probabilities the head sees in them."""
         cube = cube.usable_bands()
@@ -171,19 +196,24 @@ class TrainedHead:
         layout = TileLayout(self.size, self.size // 4, self.size // 16)
         pieces = tiles(*cube.shape[:2], layout)
 
-        def see(piece: Piece) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        def see(piece: Piece) -> tuple[Piece, NDArray[np.bool_], NDArray[np.float32]]:
             values = cube.read(piece.rows, piece.columns)
             known = np.asarray(np.isfinite(values).any(axis=2))
             values = (values - np.float32(mean)) / np.float32(std)
             fill_missing(values, nm)
             image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
-            return known, self._probabilities(image.to(device), wavelengths_um)
+            return piece, known, self._probabilities(image.to(device), wavelengths_um)
+
+        done = 0
+
+        def tell() -> None:
+            progress(0.1 + 0.9 * done / len(pieces), "Predicting")
 
         with Workers(device) as workers:
-            seen = zip(pieces, workers.map(see, pieces), strict=True)
-            for done, (piece, (known, probabilities)) in enumerate(seen, start=1):
-                yield piece, known, probabilities
-                progress(0.1 + 0.9 * done / len(pieces), "Predicting")
+            for seen in workers.map(see, order(pieces), tell):
+                yield seen
+                done += 1
+                tell()
 
     @torch.inference_mode()
     def _probabilities(

@@ -90,6 +90,19 @@ def test_the_map_is_right_and_without_seams(trained, cube, folder: Path):
     np.testing.assert_allclose(trained.predict(small).probabilities, alone, atol=1e-4)
 
 
+def test_a_map_grows_tile_by_tile_in_any_order(trained, cube):
+    whole, grown = trained.predict(cube), np.zeros(cube.shape[:2], np.uint8)
+    drawn = trained.draw(cube, reversed)
+    for tiles, (region, prediction) in enumerate(drawn, start=1):
+        assert np.all(prediction.labels[grown[region] > 0] > 0)  # what is known stays known
+        grown[region] = prediction.labels
+        if tiles == 1:
+            assert 0 < np.count_nonzero(grown) < 16 * 16  # the rim waits for its neighbours
+            assert not grown[:60].any()
+    assert tiles > 20
+    np.testing.assert_array_equal(grown, whole.labels)
+
+
 def test_pixels_without_data_have_no_class(trained, cube):
     values = cube.to_numpy()
     values[10:20, 30:50] = np.nan

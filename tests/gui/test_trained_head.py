@@ -1,0 +1,183 @@
+"""A head of ``carl train`` in the dock: its map, its classes, and painting after it."""
+
+from __future__ import annotations
+
+from time import perf_counter, sleep
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFileDialog, QPushButton
+
+from carl.io import LabelClass, read_labels, write_cube, write_labels
+from carl.learning import tasks
+from carl.model import CARLConfig, build_model, save_model
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from napari_carl.panels.learn import LearnPanel
+from napari_carl.steps import Step
+from napari_carl.tasks import Task
+
+LONG_MS = 120_000
+CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 30, 40)))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A file with a network that learns in seconds."""
+    config = CARLConfig(
+        patch_size=4,
+        spec_encoder_kwargs=SpectralEncoderConfig(
+            embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
+        ),
+        spat_encoder_kwargs=SpatialEncoderConfig(
+            "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
+        ),
+    )
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    save_model(build_model(config), path)
+    return path
+
+
+@pytest.fixture
+def train_head(network, small_cube, tmp_path):
+    """Trains a head on the two tissues and saves it; returns its file."""
+
+    def train(head):
+        cube, truth = small_cube
+        write_cube(tmp_path / "two.hdr", cube)
+        write_labels(tmp_path / "truth.png", truth, CLASSES)
+        values = {
+            "output": "two.carl", "pairs": [{"cube": "two.hdr", "labels": "truth.png"}],
+            "model": str(network), "head": head, "held_out": 0, "steps": 60, "batch_size": 4,
+            "crop": 16, "learning_rate": 5e-3, "network_rate": 5e-3,
+        }  # fmt: skip
+        config = tasks.TrainConfig.from_dict(values, tmp_path)
+        tasks.train(config, device="cpu").trained.save(config.output)
+        return config.output
+
+    return train
+
+
+@pytest.fixture
+def session(dock, monkeypatch):
+    """A session whose network is at work for as long as it is open."""
+
+    def compute_features(cube, model, name, device, progress):
+        while True:
+            progress(0.5, "Spectral features")
+            sleep(0.01)
+        yield
+
+    monkeypatch.setattr("napari_carl.work.compute_features", compute_features)
+    return dock.session
+
+
+@pytest.fixture
+def load(dock, qtbot, monkeypatch):
+    """Clicks on *Load …* and chooses a file."""
+
+    def click(path):
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+        qtbot.mouseClick(buttons(dock, "Load …")[0], Qt.MouseButton.LeftButton)
+
+    return click
+
+
+def buttons(dock, text):
+    """Those of the panel that can be seen."""
+    panel = dock.findChild(LearnPanel)
+    found = panel.findChildren(QPushButton)
+    return [each for each in found if each.text() == text and each.isVisibleTo(panel)]
+
+
+def is_drawn(session):
+    return session.learned is not None and session.tasks.state(Task.LEARNING) is None
+
+
+def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
+    viewer, dock, session, hand, load, train_head, small_cube, qtbot, show, tmp_path
+):
+    cube, truth = small_cube
+    path = train_head("linear")
+    show(cube)
+    beats = []
+    heart = QTimer()
+    heart.timeout.connect(lambda: beats.append(perf_counter()))
+    heart.start(10)
+    load(path)
+    qtbot.waitUntil(lambda: is_drawn(session), timeout=LONG_MS)
+    heart.stop()
+
+    longest = 1000 * np.diff(beats).max()
+    print(f"longest gap of the window's heartbeat while a head is at work: {longest:.0f} ms")
+    assert longest < 500
+    expected = tasks.load_trained(path, "cpu").predict(cube).labels
+    assert (expected == truth).mean() > 0.95
+    shown = viewer.layers["two tissues map"]
+    np.testing.assert_array_equal(shown.data, expected)
+    np.testing.assert_allclose(shown.get_color(2)[:3], np.array(CLASSES[1].colour) / 255)
+    assert tuple(session.classes) == CLASSES
+
+    session.exports.write(tmp_path / "out")
+    qtbot.waitUntil(lambda: bool(session.exports.files), timeout=LONG_MS)
+    exported = read_labels(tmp_path / "out" / "two tissues_labels.tif")
+    np.testing.assert_array_equal(exported.labels, expected)
+    assert exported.classes == CLASSES
+
+    loaded = session.learned
+    hand.press(Qt.Key.Key_1)
+    hand.paint((10, 40), (20, 60))
+    hand.press(Qt.Key.Key_2)
+    hand.paint((10, 5), (20, 25))
+    qtbot.waitUntil(lambda: session.learned is not loaded and is_drawn(session), timeout=LONG_MS)
+    assert (shown.data != truth).mean() > 0.95  # it was painted the other way round
+    assert session.learned.segmenter.classes == CLASSES
+    assert tuple(session.classes) == CLASSES
+
+
+def test_the_map_of_a_head_can_be_called_off(
+    viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
+):
+    path = train_head("linear")
+    draw = tasks.TrainedHead.draw
+
+    def drawn_slowly(self, cube, order=iter, *, progress):
+        for piece in draw(self, cube, order, progress=progress):
+            yield piece
+            for _ in range(300):
+                progress(0.5, "Predicting")
+                sleep(0.01)
+
+    monkeypatch.setattr(tasks.TrainedHead, "draw", drawn_slowly)
+    show(small_cube[0])
+    load(path)
+    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    assert not viewer.layers["two tissues map"].data.all()  # more is to come
+
+    qtbot.waitUntil(lambda: bool(buttons(dock, "Cancel")), timeout=LONG_MS)
+    qtbot.mouseClick(buttons(dock, "Cancel")[0], Qt.MouseButton.LeftButton)
+    assert session.tasks.state(Task.LEARNING) is None
+    qtbot.wait(50)
+    assert not viewer.layers["two tissues map"].data.all()
+
+
+def test_a_head_that_draws_no_map_says_what_it_is(
+    viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
+):
+    told = []
+    monkeypatch.setattr("napari_carl.jobs.show_error", told.append)
+    path = train_head("classification")
+    show(small_cube[0])
+    before = tuple(session.classes)
+
+    load(path)
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG_MS)
+
+    assert told == [
+        "two.carl tells the class of whole images (fat, muscle) and draws no map: use it with "
+        "'carl predict', or load a model for segmentation."
+    ]
+    assert session.learned is None
+    assert tuple(session.classes) == before
+    assert "two tissues map" not in viewer.layers
+    assert not dock.sections[Step.EXPORT].body.isEnabled()
