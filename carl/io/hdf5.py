@@ -1,16 +1,20 @@
 """HDF5, NetCDF 4 which is HDF5, and MATLAB v7.3 which is HDF5 with its axes reversed.
 
-Blocks are read as they are asked for.
+Blocks are read as they are asked for, of compressed files as of others.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from carl.cube import LazyArray
+from carl.io.chunked import ChunkedArray, Position
 from carl.io.lazy import TransposedArray
 from carl.io.reader import FileContents, Reader
 from carl.io.variables import Variable, choose_cube, find_wavelengths
@@ -18,6 +22,8 @@ from carl.io.variables import Variable, choose_cube, find_wavelengths
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
 """HDF5 may begin after a user block; MATLAB's is 512 bytes."""
+_LARGE_CHUNK_BYTES = 1 << 16
+"""Of a chunk worth a call of its own; smaller ones HDF5 reads together more quickly."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -52,7 +58,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         axes = tuple(range(len(dataset.shape)))[:: _direction(dataset, path)]
         on_failure.pop_all()
     return FileContents(
-        data=TransposedArray(dataset, axes, path, "HDF5"),
+        data=TransposedArray(_kept_decoded(dataset), axes, path, "HDF5"),
         wavelengths=wavelengths,
         wavelength_unit=unit,
         scale=_number(dataset, "scale_factor", 1.0),
@@ -60,6 +66,24 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         nodata=_number(dataset, "_FillValue", None),
         metadata={"format": "HDF5", "variable": cube.name},
     )
+
+
+def _kept_decoded(dataset: Any) -> LazyArray:
+    """The dataset, with the chunks used last kept decoded where they are large.
+
+    HDF5 itself keeps a few megabytes of each dataset: less than the chunks that one row of pixels
+    touches in a file whose chunks are bands, so that it would decode all of them for each row.
+    """
+    lengths = dataset.chunks
+    if lengths is None or math.prod(lengths) * dataset.dtype.itemsize < _LARGE_CHUNK_BYTES:
+        return cast(LazyArray, dataset)
+
+    def load(position: Position) -> NDArray[Any]:
+        starts = [number * length for number, length in zip(position, lengths, strict=True)]
+        ends = (start + length for start, length in zip(starts, lengths, strict=True))
+        return np.asarray(dataset[tuple(map(slice, starts, ends))])
+
+    return ChunkedArray(dataset.shape, lengths, dataset.dtype, load)
 
 
 def _direction(dataset: Any, path: Path) -> int:

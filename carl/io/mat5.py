@@ -1,5 +1,8 @@
 """Arrays in MATLAB 5 files (saved as -v6 or -v7), memory-mapped where they are not compressed.
 
+A compressed array is one stream from its beginning to its end: it is loaded whole, and needs its
+size in memory. Saved as -v7.3, a compressed cube is read block by block.
+
 The format is documented by The MathWorks in "MAT-File Format".
 
 SciPy reads such files, too, but copies what could be mapped, and looks up types of a damaged file

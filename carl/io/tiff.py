@@ -1,6 +1,6 @@
 """TIFF and its families: plain stacks, GeoTIFF, ImageJ, OME, Zeiss LSM, and those tifffile writes.
 
-Uncompressed pixels are memory-mapped; compressed ones are decoded when the file is opened.
+Pixels are read as they are asked for; see `carl.io.tiff_pixels`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
 from carl.io.tiff_metadata import TiffFacts, tiff_facts
+from carl.io.tiff_pixels import read_pixels
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,7 +52,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         facts = tiff_facts(file, series)
         _check_size(path, series, facts)
         shape, band_axis = _layout(tuple(series.shape), series.axes, facts)
-        data = _pixels(file, series).reshape(shape)
+        data = read_pixels(file, series, shape)
     return FileContents(
         data=data,
         band_axis=band_axis,
@@ -112,23 +112,6 @@ def _check_size(path: Path, series: Any, facts: TiffFacts) -> None:
         raise CubeError(
             f"{path.name} says it holds {facts.size} numbers but has {series.size}: it is cut off."
         )
-
-
-def _pixels(file: tifffile.TiffFile, series: Any) -> NDArray[Any]:
-    if series.dataoffset is not None:
-        dtype = series.dtype.newbyteorder(file.byteorder)
-        return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
-    try:
-        pixels: NDArray[Any] = series.asarray()
-    except (ValueError, ImportError) as error:
-        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
-            raise
-        compression = getattr(series.keyframe.compression, "name", series.keyframe.compression)
-        raise CubeError(
-            f"{file.filename} is compressed with {compression}, which needs one more package: "
-            "pip install imagecodecs, or save the file with deflate or without compression."
-        ) from error
-    return pixels
 
 
 READER = Reader("TIFF", (".tif", ".tiff", ".lsm"), sniff, read)

@@ -1,0 +1,237 @@
+"""The pixels of a TIFF: mapped where they lie in one piece, else decoded strip by strip.
+
+tifffile decodes whole pages, or strips for its own use; reading some strips of some pages from
+several threads, and keeping a few, is what is added here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import LazyArray
+from carl.errors import CubeError
+from carl.io.chunked import ChunkedArray, Position
+from carl.io.lazy import TransposedArray
+
+if TYPE_CHECKING:
+    import tifffile
+
+_PLAIN_BYTES = 1 << 18
+"""Of rows read together from a page that is not compressed."""
+_JPEG = (6, 7, 33007, 34892)
+"""Compressions that keep their tables apart from the strips."""
+
+Decode = Callable[[bytes, int, int], NDArray[Any]]
+"""From the bytes of a strip, the number of its page and its own there, to (depth, rows, columns,
+samples)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """How pages are cut into strips or tiles.
+
+    Attributes:
+        shape: lengths of (page, separate sample, depth, rows, columns, sample).
+        chunk: the same of a strip.
+        offsets: (pages, strips) where they begin in the file.
+        sizes: (pages, strips) in bytes; 0 for those left out.
+        decode: from their bytes to their pixels.
+        fill: the number, of the type of the pixels, in strips left out.
+    """
+
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    decode: Decode
+    fill: np.generic
+
+
+def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> LazyArray:
+    """The pixels of a series of pages, read as they are asked for.
+
+    Only what tifffile puts together in a way of its own, such as images spread over several files,
+    is loaded whole.
+
+    Args:
+        file: that the series is in; it may be closed afterwards.
+        series: the cube in it.
+        shape: to give it, of as many numbers.
+
+    Raises:
+        CubeError: it is cut off, or compressed in a way that cannot be undone here.
+    """
+    if series.dataoffset is not None:
+        dtype = series.dtype.newbyteorder(file.byteorder)
+        mapped = np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
+        return mapped.reshape(shape)
+    if len(shape) != 3:  # it will be refused for that
+        return np.broadcast_to(np.zeros((), series.dtype), shape)
+    pages, keyframe = list(series.pages), series.keyframe
+    axes = _axes_of(shape, (len(pages), *keyframe.shaped))
+    alike = all(page is not None and page.keyframe.hash == keyframe.hash for page in pages)
+    try:
+        if axes is None or not alike or series.is_multifile or series.transform is not None:
+            loaded: NDArray[Any] = series.asarray()
+            return loaded.reshape(shape)
+        cut = _rows_of_plain if keyframe.is_final else _strips_of
+        strips = _StripReader(Path(file.filehandle.path), cut(file, pages, keyframe), axes)
+        strips.check()
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+            raise
+        compression = getattr(keyframe.compression, "name", keyframe.compression)
+        raise CubeError(
+            f"{file.filename} is compressed with {compression}, which needs one more package: "
+            "pip install imagecodecs, or save the file with deflate or without compression."
+        ) from error
+    dtype = np.dtype(keyframe.dtype).newbyteorder("=")
+    chunked = ChunkedArray(shape, strips.chunk_shape, dtype, strips.load)
+    return TransposedArray(chunked, (0, 1, 2), strips.path, "TIFF")
+
+
+def _axes_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] | None:
+    """For each axis of a cube the axis of `whole` that it is; None if they do not correspond."""
+    long = [axis for axis, length in enumerate(whole) if length != 1]
+    if [whole[axis] for axis in long] != [length for length in shape if length != 1]:
+        return None
+    remaining = iter(long)
+    short = iter([axis for axis, length in enumerate(whole) if length == 1])
+    return tuple(next(short if length == 1 else remaining) for length in shape)
+
+
+def _strips_of(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:
+    """The strips or tiles as the file has them.
+
+    Raises:
+        CubeError: some are missing.
+    """
+    _, _, height, width, samples = keyframe.shaped
+    strip = (
+        (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth)
+        if keyframe.is_tiled
+        else (1, min(keyframe.rowsperstrip, height), width)
+    )
+    n_strips = math.prod(keyframe.chunked)
+    if any(min(len(page.dataoffsets), len(page.databytecounts)) < n_strips for page in pages):
+        raise CubeError(f"{file.filename} is damaged: some of its strips or tiles are missing.")
+    offsets, sizes = (
+        np.array([getattr(page, name)[:n_strips] for page in pages], np.int64)
+        for name in ("dataoffsets", "databytecounts")
+    )
+    options: list[dict[str, Any]] = [{}] * len(pages)
+    if keyframe.compression in _JPEG:
+        header = keyframe.jpegheader
+        options = [{"jpegtables": page.jpegtables, "jpegheader": header} for page in pages]
+    undo = keyframe.decode
+
+    def decode(content: bytes, page: int, number: int) -> NDArray[Any]:
+        return np.asarray(undo(content, number, **options[page])[0])
+
+    shape = (len(pages), *keyframe.shaped)
+    fill = np.dtype(keyframe.dtype).type(keyframe.nodata)
+    return _Layout(shape, (1, 1, *strip, samples), offsets, sizes, decode, fill)
+
+
+def _rows_of_plain(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:
+    """Pages that hold nothing but numbers, each in one piece: cut into rows as suits reading."""
+    n_planes, depth, height, width, samples = keyframe.shaped
+    dtype = np.dtype(keyframe.dtype).newbyteorder(file.byteorder)
+    row = width * samples * dtype.itemsize
+    step = min(height, max(1, _PLAIN_BYTES // row))
+    tops = np.arange(0, height, step)
+    planes = np.arange(n_planes * depth)[:, None] * height
+    starts = np.array([[page.dataoffsets[0]] for page in pages], np.int64)
+    offsets = starts + ((planes + tops) * row).ravel()
+    sizes = np.tile(np.minimum(step, height - tops) * row, n_planes * depth)
+
+    def decode(content: bytes, page: int, number: int) -> NDArray[Any]:
+        return np.frombuffer(content, dtype).reshape(1, -1, width, samples)
+
+    shape = (len(pages), *keyframe.shaped)
+    chunk = (1, 1, 1, step, width, samples)
+    sizes = np.broadcast_to(sizes, offsets.shape)
+    return _Layout(shape, chunk, offsets, sizes, decode, dtype.type(0))
+
+
+class _StripReader:
+    """Reads strips or tiles as the chunks of a cube. Safe to share between threads.
+
+    Args:
+        path: of the file.
+        layout: of its pages.
+        axes: of those of the layout, the ones that are the cube's; all others have the length one.
+
+    Attributes:
+        path: of the file.
+        chunk_shape: lengths of a chunk along the axes of the cube.
+    """
+
+    def __init__(self, path: Path, layout: _Layout, axes: tuple[int, ...]) -> None:
+        self.path = path
+        self.chunk_shape = tuple(layout.chunk[axis] for axis in axes)
+        self._layout = layout
+        self._axes = axes
+        self._grid = [-(-n // c) for n, c in zip(layout.shape, layout.chunk, strict=True)]
+        self._file = path.open("rb", buffering=0)
+        finalize(self, self._file.close)
+        self._lock = Lock()
+
+    def check(self) -> None:
+        """Make sure that all strips are in the file, and that the first one can be decoded.
+
+        Raises:
+            CubeError: they are not in it.
+        """
+        offsets, sizes = self._layout.offsets, self._layout.sizes
+        ends = np.where(sizes > 0, offsets + sizes, 0)
+        if min(offsets.min(), sizes.min()) < 0 or ends.max() > self.path.stat().st_size:
+            raise CubeError(f"{self.path.name} is cut off or damaged: pixels of it are missing.")
+        self.load((0,) * len(self._axes))
+
+    def load(self, position: Position) -> NDArray[Any]:
+        """The chunk at a position in the grid of chunks of the cube.
+
+        Raises:
+            CubeError: the file has become shorter.
+        """
+        layout = self._layout
+        at = [0] * len(layout.shape)
+        for axis, number in zip(self._axes, position, strict=True):
+            at[axis] = number
+        page, strip = at[0], int(np.ravel_multi_index(at[1:], self._grid[1:]))
+        lengths = [
+            min(chunk, length - number * chunk)
+            for chunk, length, number in zip(layout.chunk, layout.shape, at, strict=True)
+        ]
+        of_cube = [lengths[axis] for axis in self._axes]
+        size = int(layout.sizes[page, strip])
+        if size == 0:
+            return np.full(of_cube, layout.fill)
+        content = self._read(int(layout.offsets[page, strip]), size)
+        inside = tuple(slice(length) for length in lengths[2:])
+        pixels = layout.decode(content, page, strip)[inside].reshape(of_cube)
+        return np.ascontiguousarray(pixels)  # without the rest of a tile at the border
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            self._file.seek(offset)
+            content = b""
+            while len(content) < size:
+                found = self._file.read(size - len(content))
+                if not found:
+                    raise CubeError(
+                        f"{self.path.name} became shorter while it was being read: open it again "
+                        "once it is complete."
+                    )
+                content += found
+        return content

@@ -1,0 +1,98 @@
+"""Chunks of an array: put together as NumPy would, and few of them kept."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from carl.io import chunked
+from carl.io.chunked import ChunkedArray, Position
+
+SHAPE = (7, 11, 9)
+ARRAY = np.arange(7 * 11 * 9, dtype=np.int32).reshape(SHAPE)
+
+
+class Source:
+    """Cuts chunks out of an array and notes which."""
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        self.lengths = lengths
+        self.loaded: list[Position] = []
+
+    def load(self, position: Position) -> NDArray[np.int32]:
+        self.loaded.append(position)
+        starts = [number * length for number, length in zip(position, self.lengths, strict=True)]
+        ends = (start + length for start, length in zip(starts, self.lengths, strict=True))
+        return ARRAY[tuple(map(slice, starts, ends))].copy()
+
+    def array(self) -> ChunkedArray:
+        return ChunkedArray(SHAPE, self.lengths, ARRAY.dtype, self.load)
+
+
+def forward_slices(length: int) -> st.SearchStrategy[slice]:
+    bounds = st.integers(0, length)
+    return st.builds(slice, bounds, bounds, st.integers(1, length))
+
+
+KEYS = st.tuples(*(st.integers(0, n - 1) | forward_slices(n) for n in SHAPE))
+
+
+@settings(deadline=None)
+@given(key=KEYS, lengths=st.tuples(*(st.integers(1, n + 2) for n in SHAPE)))
+def test_like_numpy(key: tuple[int | slice, ...], lengths: tuple[int, ...]) -> None:
+    source = Source(lengths)
+    assert np.array_equal(source.array()[key], ARRAY[key])
+    assert len(set(source.loaded)) == len(source.loaded)
+
+
+def test_only_what_a_block_touches_is_decoded_and_once() -> None:
+    source = Source((2, 3, 9))
+    array = source.array()
+    for _ in range(2):
+        block = array[slice(2, 4), slice(5, 7), slice(None)]
+        assert np.array_equal(block, ARRAY[2:4, 5:7])
+    assert source.loaded == [(1, 1, 0), (1, 2, 0)]
+    assert array[slice(0, 7, 6), 0, slice(0)].shape == (2, 0)
+    assert len(source.loaded) == 2
+
+
+def test_all_arrays_together_keep_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunk_bytes = 11 * 9 * 4
+    monkeypatch.setattr(chunked, "_cache", chunked._Cache())
+    monkeypatch.setattr(chunked, "_CACHE_BYTES", 5 * chunk_bytes)
+    sources = [Source((1, 11, 9)) for _ in range(2)]
+    arrays = [source.array() for source in sources]
+    everything = (slice(None),) * 3
+    for array in arrays:
+        assert np.array_equal(array[everything], ARRAY)
+        assert chunked._cache._nbytes == 5 * chunk_bytes
+    arrays[1][(slice(2, 7), slice(None), slice(None))]
+    assert len(sources[1].loaded) == 7  # the last five were kept
+    arrays[0][everything]
+    assert len(sources[0].loaded) == 14  # and nothing of the other array
+    arrays.clear()
+    del array
+    assert chunked._cache._nbytes == 0
+
+
+def test_a_chunk_beyond_the_allowance_is_given_but_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunked, "_cache", chunked._Cache())
+    monkeypatch.setattr(chunked, "_CACHE_BYTES", 100)
+    assert np.array_equal(Source(SHAPE).array()[(slice(None),) * 3], ARRAY)
+    assert chunked._cache._nbytes == 0
+
+
+def test_many_threads_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "_CACHE_BYTES", 2000)
+    array = Source((2, 4, 3)).array()
+    rows = [slice(top, top + 3) for top in range(5)] * 20
+    with ThreadPoolExecutor(8) as threads:
+        blocks = threads.map(lambda each: array[(each, slice(None), slice(None))], rows)
+        assert all(np.array_equal(b, ARRAY[r]) for b, r in zip(blocks, rows, strict=True))
