@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,9 @@ def train(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, and where to.")
     ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the training.")
+    ] = False,
     device: Device = "auto",
     json: AsJson = False,
 ) -> None:
@@ -24,7 +29,7 @@ def train(
     The file needs `output` (NAME.carl) and either `pairs` (a list of `cube` and `labels`) or
     `geobench` (a folder); all else has a default. `head` is linear, vit-adapter-upernet,
     vit-adapter-mask2former, swin-mask2former, classification or multilabel. `carl predict` takes
-    the result.
+    the result. A training that was stopped goes on with --resume.
     """
     from carl.learning.tasks.config import SUFFIX, TrainConfig
 
@@ -35,9 +40,16 @@ def train(
 
     from carl.learning import tasks
 
-    with progress_line() as progress:
-        result = tasks.train(wanted, device=device, progress=progress)
+    with progress_line() as progress, _kept(wanted.checkpoint):
+        result = tasks.train(
+            wanted,
+            device=device,
+            checkpoint=wanted.checkpoint,
+            resume=resume,
+            progress=progress,
+        )
     result.trained.save(wanted.output)
+    wanted.checkpoint.unlink(missing_ok=True)
     facts = {
         "output": str(wanted.output),
         "head": wanted.head.name,
@@ -57,3 +69,18 @@ def train(
             **{f"held-out {name}": f"{value:.3f}" for name, value in result.scores.items()},
         }
     )
+
+
+@contextmanager
+def _kept(checkpoint: Path) -> Iterator[None]:
+    """Tell who interrupts the command that it can be gone on with.
+
+    Raises:
+        Abort: interrupted, with something to go on from.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not checkpoint.is_file():
+            raise
+        raise typer.Abort("go on from the last checkpoint with --resume.") from stop

@@ -1,18 +1,14 @@
-"""Checkpoints of a run on disk: whole or not at all, and read without running any code."""
+"""Checkpoints of a run as Lightning writes and reads them; see `carl.model.run_state`."""
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import CheckpointIO
 
-from carl.errors import ModelError
-from carl.files import atomic_write
+from carl.model.run_state import read_run_state, write_run_state
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -26,12 +22,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             OutputError: it cannot be written, or the disk is full; what was there stays.
         """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        write_run_state(path, checkpoint)
 
     def load_checkpoint(
         self,
@@ -44,16 +35,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             ModelError: it is damaged, or holds more than plain data.
         """
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise ModelError(
-                f"{path} cannot be read as a checkpoint of a run: it is missing, damaged or of "
-                "another kind; start the run again without --resume, in another folder."
-            ) from error
-        if not isinstance(content, dict):
-            raise ModelError(f"{path} is not a checkpoint of a run: give another 'output'.")
-        return content
+        return read_run_state(path)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Delete a checkpoint."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from carl.parsing import parse_table
 
 SUFFIX = ".carl"
 _SMALLEST_CROP = 8
+_FREE_TO_CHANGE = ("output", "checkpoint_every")
+"""Keys that may differ when a training is resumed: they do not change what is learned."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TrainConfig:
         network_rate: of the network below.
         weight_decay: of all weights.
         check_every: steps between two scorings; the state that scores best is kept.
+        checkpoint_every: steps between two checkpoints, from which a killed training goes on.
         seed: of new weights, crops and bands.
         precision: "float32" or "bf16".
     """
@@ -87,6 +90,7 @@ class TrainConfig:
     network_rate: float = 1e-4
     weight_decay: float = 0.01
     check_every: int = 100
+    checkpoint_every: int = 100
     seed: int = 0
     precision: Literal["float32", "bf16"] = "float32"
 
@@ -95,7 +99,7 @@ class TrainConfig:
             raise CarlError("Training needs either 'pairs' or 'geobench'.")
         if self.output.suffix.lower() != SUFFIX:
             raise CarlError(f"output is {self.output}: give it a name that ends in {SUFFIX}.")
-        for name in ("samples", "steps", "check_every", "learning_rate"):
+        for name in ("samples", "steps", "check_every", "checkpoint_every", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise CarlError(f"{name} is {getattr(self, name)}: it must be positive.")
         for name in ("network_rate", "weight_decay", "seed"):
@@ -108,6 +112,16 @@ class TrainConfig:
                 raise CarlError(f"{name} is {value}: it must be {least} or more.")
         if not 0 <= self.held_out < 1:
             raise CarlError(f"held_out is {self.held_out}: it is a share, 0 or more and below 1.")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file beside the output in which `carl train` keeps where it stands."""
+        return self.output.with_suffix(".ckpt")
+
+    def facts(self) -> dict[str, str]:
+        """What decides on the course of the training, to compare it with another."""
+        names = (each.name for each in fields(self) if each.name not in _FREE_TO_CHANGE)
+        return {name: repr(getattr(self, name)) for name in names}
 
     @classmethod
     def from_file(cls, path: str | Path) -> TrainConfig:

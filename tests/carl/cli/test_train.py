@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from carl.io import write_labels
+from carl.learning.tasks import TrainReport
+from carl.learning.tasks.run import Run
 from carl.model import CARL, build_model, save_model
 
 
@@ -50,6 +52,35 @@ def test_a_head_for_images_gives_probabilities(call, recipe_path: Path, cube_pat
     assert [path.name for path in maps.iterdir()] == ["two_probabilities.json"]
     found = json.loads((maps / "two_probabilities.json").read_text())
     assert min(found["left"], found["right"]) > 0.5  # both are there
+
+
+def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, monkeypatch):
+    recipe_path.write_text(recipe_path.read_text() + "checkpoint_every: 10\n")
+    checkpoint, output = recipe_path.with_name("two.ckpt"), recipe_path.with_name("two.carl")
+    step = Run.step
+
+    def interrupted(self: Run) -> TrainReport:
+        if self.n_done == 25:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Run, "step", interrupted)
+    status, out, err = call("train", recipe_path, "--device", "cpu")
+    assert (status, out) == (130, "")
+    assert err == "carl: Interrupted: go on from the last checkpoint with --resume.\n"
+    assert checkpoint.is_file()
+    assert not output.exists()
+
+    monkeypatch.setattr(Run, "step", step)
+    status, _, err = call("train", recipe_path, "--device", "cpu")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "go on with --resume" in err
+    assert call_json("train", recipe_path, "--device", "cpu", "--resume")["steps"] == 40
+    assert output.is_file()
+    assert not checkpoint.exists()
+    status, _, err = call("train", recipe_path, "--device", "cpu", "--resume")
+    assert status == 2
+    assert "There is no training to resume in" in err
 
 
 def test_train_fails_in_one_line_and_writes_nothing(call, recipe_path: Path, tmp_path: Path):

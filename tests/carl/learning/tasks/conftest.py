@@ -62,7 +62,7 @@ def recipe(folder: Path) -> Recipe:
             "output": "trained.carl",
             "pairs": [{"cube": "tissue.hdr", "labels": "tissue_labels.png"}],
             "model": "network.safetensors",
-            "steps": 30,
+            "steps": 40,
             "batch_size": 4,
             "crop": 16,
             "bands": 6,

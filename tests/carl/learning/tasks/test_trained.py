@@ -16,6 +16,7 @@ from carl.learning import Segmenter
 from carl.learning.metrics import evaluate
 from carl.learning.tasks import TrainedHead, load_trained, train
 from carl.model.heads import HEADS
+from carl.spectra.normalise import cube_statistics
 
 SMALL = {
     "adapter": {"num_heads": 2, "channels": 8, "n_colours": 4},
@@ -83,7 +84,7 @@ def test_the_map_is_right_and_without_seams(trained, cube, folder: Path):
     assert told[-1] == 1
     small = SpectralCube(cube.read(slice(0, 13), slice(0, 9)), cube.wavelengths)
     with torch.no_grad():
-        mean, std = float(small.to_numpy().mean()), float(small.to_numpy().std())
+        mean, std = cube_statistics(small)
         image = torch.from_numpy((small.to_numpy() - mean) / std).movedim(-1, 0)[None]
         nm = torch.as_tensor(cube.wavelengths / 1000, dtype=torch.float32)
         alone = trained.head(image, nm).softmax(dim=1)[0].movedim(0, -1).numpy()

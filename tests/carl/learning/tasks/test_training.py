@@ -31,10 +31,10 @@ MASK2FORMER = {
 def test_a_head_learns_and_is_scored_on_labels_put_aside(recipe):
     told = []
     result = train(recipe(), device="cpu", on_step=told.append)
-    assert [each.step for each in result.history] == list(range(1, 31))
+    assert [each.step for each in result.history] == list(range(1, 41))
     assert told == list(result.history)
     checked = [each.scores for each in result.history if each.scores]
-    assert len(checked) == 3
+    assert len(checked) == 4
     assert result.scores == max(checked, key=lambda scores: scores["miou"])
     assert result.scores["miou"] > 0.9
     assert [each.name for each in result.trained.classes] == ["lumen", "urothelium"]
@@ -115,7 +115,7 @@ def test_one_class_is_not_enough(recipe, tmp_path: Path):
 
 def test_training_can_be_called_off(recipe):
     def stop(fraction: float, message: str) -> None:
-        if message == "Training: step 2 of 30":
+        if message == "Training: step 2 of 40":
             raise Cancelled
 
     with pytest.raises(Cancelled):
