@@ -39,11 +39,8 @@ def predict(
 
     A model that classifies whole images writes STEM_probabilities.json instead.
     """
-    import numpy as np
-    import tifffile
-
     from carl.cli.inputs import open_cube_with_wavelengths
-    from carl.io import write_labels
+    from carl.cli.label_maps import write_maps
 
     _check_names(cubes)
     check_folder(output)
@@ -63,20 +60,11 @@ def predict(
                 (folder / name).write_text(dumps(found, indent=2, ensure_ascii=False), "utf-8")
                 shares[str(output / name)] = found
                 continue
-            prediction = trained.predict(cube, progress=step)
-            name = f"{path.stem}_labels.tif"
-            write_labels(folder / name, prediction.labels, trained.classes)
-            if probabilities:
-                tifffile.imwrite(
-                    folder / f"{path.stem}_probabilities.tif",
-                    np.moveaxis(prediction.probabilities, -1, 0),
-                    photometric="minisblack",
-                    compression="zlib",
-                    metadata={"axes": "CYX", "Labels": [each.name for each in trained.classes]},
-                )
-            shares[str(output / name)] = {
-                each.name: float((prediction.labels == each.value).mean())
-                for each in trained.classes
+            labels = write_maps(
+                trained, cube, folder, path.stem, probabilities=probabilities, progress=step
+            )
+            shares[str(output / f"{path.stem}_labels.tif")] = {
+                each.name: float((labels == each.value).mean()) for each in trained.classes
             }
     if json:
         show_json(shares)

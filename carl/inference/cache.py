@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from threading import Condition
 
 from carl.cube import SpectralCube
-from carl.inference.embedding import Embedding, embed
+from carl.inference.embedding import Embedding, embed, embed_to_file
 from carl.inference.feature_folder import FeatureFolder
 from carl.inference.identity import cube_key
 from carl.model import CARL
@@ -67,6 +68,40 @@ class FeatureCache:
             with self._changed:
                 self._running.discard(key)
                 self._changed.notify_all()
+
+    def embed_to_disk(
+        self,
+        cube: SpectralCube,
+        model: CARL,
+        scratch: Path,
+        *,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> Embedding:
+        """As `embed`, for a cube of any size: features are mapped from a file, not kept in memory.
+
+        Args:
+            cube: with known wavelengths.
+            model: in eval mode.
+            scratch: a file to make where the features are not known; to be removed by the caller.
+            precision: as in `embed`.
+            speed: as in `embed`.
+            progress: told often; cancels by raising.
+        """
+        if self._folder is None or not self._folder.is_used:
+            return embed_to_file(
+                cube, model, scratch, precision=precision, speed=speed, progress=progress
+            )
+        place = self._folder.place(cube, model, precision, speed, part(progress, 0.0, _LOOKING))
+        embedding = self._folder.get(place, mapped=True)
+        if embedding is None:
+            rest = part(progress, _LOOKING, 1.0)
+            embedding = embed_to_file(
+                cube, model, scratch, precision=precision, speed=speed, progress=rest
+            )
+            self._folder.put(place, embedding)
+        return embedding
 
     def clear(self) -> None:
         """Forget everything."""

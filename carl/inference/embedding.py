@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -24,6 +24,7 @@ from carl.inference.pca import colour_picture, pca_picture
 from carl.inference.pipeline import Pipeline
 from carl.inference.plan import check_wishes
 from carl.io.numpy_files import load_entry
+from carl.mapped import read_mapped
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
@@ -76,7 +77,7 @@ class Embedding:
         """
         facts = {name: getattr(self, name) for name in _FACTS}
         arrays = {"spatial": self.spatial, "spectral": self.spectral}
-        blocks = {name: (values.shape, [values]) for name, values in arrays.items()}
+        blocks = {name: (values.shape, _strips(values)) for name, values in arrays.items()}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             write_npz(file, blocks, facts)
 
@@ -108,6 +109,14 @@ class Embedding:
             ) from error
 
 
+def _strips(values: FloatMap) -> Iterator[FloatMap]:
+    """Some rows at a time: mapped features count as memory once they are touched."""
+    step = max(1, _STRIP_BYTES // max(values[:1].nbytes, 1))
+    for top in range(0, len(values), step):
+        yield read_mapped(values[top : top + step])
+
+
+_STRIP_BYTES = 8 << 20
 _FACTS = ("shape", "patch_size", "model", "fingerprint", "precision", "speed", "fidelity")
 
 

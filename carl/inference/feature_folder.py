@@ -65,14 +65,19 @@ class FeatureFolder:
         )
         return Place(hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40], watch)
 
-    def get(self, place: Place) -> Embedding | None:
-        """The embedding, if it is there and sound; what is damaged is removed."""
+    def get(self, place: Place, *, mapped: bool = False) -> Embedding | None:
+        """The embedding, if it is there and sound; what is damaged is removed.
+
+        Args:
+            place: where it belongs.
+            mapped: leave the features on disk and read them as they are asked for.
+        """
         folder = features_folder()
         path = folder.find(place.key)
         if path is None:
             return None
         try:
-            return Embedding.load(path)
+            return Embedding.load(path, mapped=mapped)
         except Exception:  # readers of archives raise almost anything on damaged ones
             folder.drop(place.key)
             return None

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from carl.cube import SpectralCube
-from carl.learning.camera_view import CameraView, camera_view, optical_density
+from carl.learning.camera_view import camera_view, optical_density
+from carl.learning.component_reader import ComponentReader, PixelComponents
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.spectral_basis import SpectralBasis
 from carl.progress import Progress, no_progress, part
-from carl.spectra.missing import fill_missing
-from carl.spectra.normalise import row_blocks, sample_spectra, white_level
+from carl.spectra.normalise import sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
 FloatArray = NDArray[np.float32]
@@ -32,6 +32,8 @@ SHORTEST_SIDE = 20
 """A neighbourhood says where a pixel lies, not what it is, once σ passes this share of the side."""
 _FINEST = 3.0
 """Neighbourhoods wider than this σ, in cells, are computed and kept on coarser cells."""
+_TRUNCATE = 3
+"""σ beyond which a Gaussian counts as 0."""
 _LEAST_SHARE = 1e-3
 _SAMPLE = 20_000
 
@@ -93,6 +95,39 @@ class FilterBank:
         cube = cube.usable_bands()
         return self._scaled(_groups(cube, self.grid, self.spectra, self.sigmas, progress))
 
+    def reader(self, cube: SpectralCube) -> ComponentReader:
+        """What `stack_of` takes, of a cube that is looked at rectangle by rectangle.
+
+        Raises:
+            WavelengthError, CubeError: as `stack`.
+        """
+        cube = cube.usable_bands()
+        return ComponentReader(cube, camera_view(cube, self.grid, self.spectra), white_level(cube))
+
+    def stack_of(
+        self, pixels: PixelComponents, doubt: FloatArray | None, progress: Progress = no_progress
+    ) -> FeatureStack:
+        """The feature groups of a rectangle of pixels, as if nothing were around it.
+
+        Args:
+            pixels: of the rectangle.
+            doubt: of the camera's view.
+            progress: told often; cancels by raising.
+        """
+        return self._scaled(_surroundings(pixels, self.sigmas, doubt, progress))
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Pixels along a side of the cells of every neighbourhood."""
+        return tuple(_cell(sigma)[0] for sigma in self.sigmas.tolist())
+
+    @property
+    def reach(self) -> int:
+        """How far away, in pixels, the pixels are that a feature may depend on."""
+        cells = (_cell(sigma) for sigma in self.sigmas.tolist())
+        # One cell more for the interpolation between cells.
+        return max(cell * (int(_TRUNCATE * inner + 0.5) + 1) for cell, inner in cells)
+
     def _scaled(self, stack: FeatureStack) -> FeatureStack:
         """The stack centred and scaled, in place: features are large."""
         for group, columns in zip(stack.maps, stack.columns().values(), strict=True):
@@ -111,12 +146,21 @@ def _groups(
 ) -> FeatureStack:
     """The feature groups of a cube without bad bands, as they come."""
     view = camera_view(cube, grid, basis)
-    components, valid = _components(cube, view, part(progress, 0.0, 0.3))
-    groups = [FeatureMap("spectrum", components, 1, view.doubt)]
+    reader = ComponentReader(cube, view, white_level(cube))
+    pixels = reader.read(slice(None), part(progress, 0.0, 0.3))
+    return _surroundings(pixels, sigmas, view.doubt, part(progress, 0.3, 1.0))
+
+
+def _surroundings(
+    pixels: PixelComponents, sigmas: FloatArray, doubt: FloatArray | None, progress: Progress
+) -> FeatureStack:
+    """The feature groups of a rectangle of pixels, as they come."""
+    groups = [FeatureMap("spectrum", pixels.values, 1, doubt)]
     for i, sigma in enumerate(sigmas.tolist()):
-        progress(0.3 + 0.7 * i / len(sigmas), "Looking at neighbourhoods")
-        groups.append(_neighbourhood(components, valid, sigma, view.doubt))
-    return FeatureStack(cube.shape[:2], tuple(groups), valid)
+        progress(i / len(sigmas), "Looking at neighbourhoods")
+        groups.append(_neighbourhood(pixels.values, pixels.valid, sigma, doubt))
+    height, width, _ = pixels.values.shape
+    return FeatureStack((height, width), tuple(groups), pixels.valid)
 
 
 def _sampled(stack: FeatureStack, n: int) -> FloatArray:
@@ -143,24 +187,6 @@ def _scale(stack: FeatureStack, spread: FloatArray) -> FloatArray:
     return scale
 
 
-def _components(
-    cube: SpectralCube, view: CameraView, progress: Progress
-) -> tuple[FloatArray, NDArray[np.bool_] | None]:
-    """(H, W, k) components of every pixel, 0 where there is no data, and where there is."""
-    white = white_level(cube)
-    components = np.empty((*cube.shape[:2], view.basis.shape[1]), np.float32)
-    valid = np.ones(cube.shape[:2], bool)
-    blocks = row_blocks(cube)
-    for i, rows in enumerate(blocks):
-        spectra = cube.read(rows)
-        valid[rows] = np.isfinite(spectra).any(axis=2)
-        fill_missing(spectra, cube.require_wavelengths())
-        components[rows] = view.components(spectra, white)
-        progress((i + 1) / len(blocks), "Reading spectra")
-    components[~valid] = 0
-    return components, None if valid.all() else valid
-
-
 def _sample_densities(
     cube: SpectralCube, grid: NDArray[np.float64], n: int
 ) -> tuple[FloatArray, FloatArray]:
@@ -183,8 +209,7 @@ def _neighbourhood(
     At the border, too, only the pixels that are there count. Wide Gaussians are computed on cells
     of several pixels; what averaging over a cell adds to their variance is taken off their σ.
     """
-    cell = max(1, int(sigma / _FINEST))
-    inner = np.sqrt(sigma**2 - (cell**2 - 1) / 12) / cell
+    cell, inner = _cell(sigma)
     there = np.ones(components.shape[:2], bool) if valid is None else valid
     share = _sums(there[..., None].astype(np.float32), cell, inner)
     share = np.maximum(share, _LEAST_SHARE)
@@ -193,6 +218,12 @@ def _neighbourhood(
     spread = np.sqrt(np.maximum(second - first**2, 0))
     both = None if doubt is None else np.tile(doubt, 2)
     return FeatureMap(f"texture {sigma:g} px", np.concatenate([first, spread], axis=2), cell, both)
+
+
+def _cell(sigma: float) -> tuple[int, float]:
+    """Side of the cells that a Gaussian is computed on, pixels, and its σ in cells."""
+    cell = max(1, int(sigma / _FINEST))
+    return cell, float(np.sqrt(sigma**2 - (cell**2 - 1) / 12) / cell)
 
 
 def _sums(values: FloatArray, cell: int, sigma: float) -> FloatArray:
@@ -207,5 +238,5 @@ def _sums(values: FloatArray, cell: int, sigma: float) -> FloatArray:
     padded = np.pad(values, ((0, -height % cell), (0, -width % cell), (0, 0)))
     h, w = padded.shape[0] // cell, padded.shape[1] // cell
     means = padded.reshape(h, cell, w, cell, depth).mean(axis=(1, 3), dtype=np.float32)
-    smooth = ndimage.gaussian_filter(means, (sigma, sigma, 0), mode="constant", truncate=3)
+    smooth = ndimage.gaussian_filter(means, (sigma, sigma, 0), mode="constant", truncate=_TRUNCATE)
     return np.asarray(smooth)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from carl.learning.painted import painted_pixels
 from carl.learning.space import CARL_GROUPS, FeatureSpace
 from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmenter
 from carl.learning.store import FeatureStore
+from carl.learning.tiles import feature_tiles
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
@@ -176,6 +178,35 @@ class Segmenter:
         for region in regions:
             valid = None if stack.valid is None else stack.valid[region]
             yield Prediction(stack.scores(*discriminant, region), self.classes, valid)
+
+    def predict_tiles(
+        self, cube: SpectralCube, scratch: Path, *, progress: Progress = no_progress
+    ) -> Iterator[tuple[Region, Prediction]]:
+        """The map of a cube of any size, in pieces that cover it: memory holds one at a time.
+
+        Args:
+            cube: of this camera or another.
+            scratch: a file that may be made for features of a large cube; to be removed afterwards.
+            progress: told often; cancels by raising.
+
+        Yields:
+            rows and columns, and their prediction, as `predict` makes it of all pixels.
+
+        Raises:
+            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
+            OutputError: the scratch file cannot be written.
+        """
+        space, head = self._fitted()
+        embedding, mapping = None, progress
+        if self.model is not None:
+            mapping = part(progress, 0.8, 1.0)
+            embedding = _STORE.embed_to_disk(
+                cube, self.model, scratch, self.precision, self.speed, part(progress, 0.0, 0.8)
+            )
+        for tile in feature_tiles(cube, space, embedding, mapping):
+            scores = tile.stack.scores(*head.discriminant(tile.stack.doubt), tile.inside)
+            valid = None if tile.stack.valid is None else tile.stack.valid[tile.inside]
+            yield tile.region, Prediction(scores, self.classes, valid)
 
     @property
     def report(self) -> dict[str, Any]:

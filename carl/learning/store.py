@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Condition
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _MOST_BANKS = 16
+_SMALL_PIXELS = 1 << 20
+"""Of a cube whose embedding may be in memory; larger ones are not enlarged by `embed_finely`."""
 _LOOK_EVERY = 0.1
 """Seconds between two looks at `progress` while another thread computes: it may want to cancel."""
 
@@ -88,6 +91,32 @@ class FeatureStore:
             lambda seen: self._embeddings.embed(
                 seen, model, precision=precision, speed=speed, progress=progress
             ),
+        )
+
+    def embed_to_disk(
+        self,
+        cube: SpectralCube,
+        model: CARL,
+        scratch: Path,
+        precision: str = "auto",
+        speed: str = "exact",
+        progress: Progress = no_progress,
+    ) -> Embedding:
+        """As `embed`; of a large cube the features stay on disk.
+
+        Args:
+            cube: with known wavelengths.
+            model: in eval mode.
+            scratch: a file that may be made; to be removed by the caller.
+            precision: as in `embed`.
+            speed: as in `embed`.
+            progress: told often; cancels by raising.
+        """
+        height, width, _ = cube.shape
+        if height * width <= _SMALL_PIXELS:
+            return self.embed(cube, model, precision, speed, progress)
+        return self._embeddings.embed_to_disk(
+            cube, model, scratch, precision=precision, speed=speed, progress=progress
         )
 
     def _bank(self, cubes: Sequence[SpectralCube], progress: Progress) -> FilterBank:

@@ -103,14 +103,14 @@ def test_one_bad_cube_of_two_leaves_nothing(
     other.mkdir()
     write_cube(other / "wide.hdr", SpectralCube(np.ones((9, 9, 8), np.float32), NM))
     segmenter = carl.Segmenter
-    original = segmenter.predict
+    original = segmenter.predict_tiles
 
-    def predict(self, cube, **options):
+    def predict_tiles(self, cube, scratch, **options):
         if cube.name == "wide":
             raise carl.CarlError("wide cannot be segmented: give another.")
-        return original(self, cube, **options)
+        return original(self, cube, scratch, **options)
 
-    monkeypatch.setattr(segmenter, "predict", predict)
+    monkeypatch.setattr(segmenter, "predict_tiles", predict_tiles)
     out = tmp_path / "deep" / "out"
     both = (cube_path, other / "wide.hdr")
     fails(call("predict", *both, "--model", segmenter_path, "-o", out), "wide cannot")
