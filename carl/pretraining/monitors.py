@@ -17,7 +17,7 @@ from carl.io import read_cube, read_labels
 from carl.model.carl import CARL
 from carl.pretraining.config import MonitorConfig
 from carl.pretraining.datasets.geobench import GeoBenchSamples
-from carl.pretraining.datasets.images import require_folder
+from carl.pretraining.datasets.images import mean_and_spread, require_folder
 from carl.pretraining.probing import patch_labels, probe, split_in_space
 from carl.spectra.missing import fill_missing
 
@@ -123,7 +123,8 @@ class GeoBenchMonitor:
         self, network: CARL, samples: GeoBenchSamples, item: int
     ) -> tuple[FloatMap, NDArray[np.integer]]:
         window = samples.read(item, 0, np.random.default_rng(0))
-        values = (window.values - np.float32(window.mean)) / np.float32(window.std or 1.0)
+        mean, std = mean_and_spread(window.spectra, samples.wavelengths)
+        values = (window.values - np.float32(mean)) / np.float32(std or 1.0)
         fill_missing(values, samples.wavelengths)
         device = next(network.parameters()).device
         image = torch.from_numpy(values).movedim(-1, 0)[None].to(device)

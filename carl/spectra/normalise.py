@@ -24,11 +24,25 @@ def row_blocks(cube: SpectralCube, values: int = _BLOCK_VALUES) -> list[slice]:
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
+def band_weights(cube: SpectralCube) -> NDArray[np.float64]:
+    """(C,) what each band counts in the statistics of a cube: its share of the spectrum.
+
+    That is half the distance, in the logarithm of wavelength, between its neighbours. A camera with
+    many bands in one place and few in another then sees the same mean and spread as one whose bands
+    lie evenly. Bands count the same where wavelengths are unknown.
+    """
+    if cube.wavelengths is None or np.unique(cube.wavelengths).size < 2:
+        return np.ones(cube.n_bands)
+    centres, place, sharing = np.unique(cube.wavelengths, return_inverse=True, return_counts=True)
+    shares: NDArray[np.float64] = np.gradient(np.log(centres)) / sharing
+    return shares[place]
+
+
 def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tuple[float, float]:
     """Mean and standard deviation over all finite values of the good bands, in one pass.
 
-    Blocks are merged by the update of Chan, Golub and LeVeque (1983), which does not lose digits
-    where the mean is large against the spread.
+    Bands count by `band_weights`. Blocks are merged by the update of Chan, Golub and LeVeque
+    (1983), which does not lose digits where the mean is large against the spread.
 
     Returns:
         mean and standard deviation, in the cube's physical values.
@@ -37,34 +51,43 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
         CubeError: no value is finite.
     """
     cube = cube.usable_bands()
-    count, mean, squares = 0, 0.0, 0.0
+    counts, means, squares = np.zeros((3, cube.n_bands))
     blocks = row_blocks(cube, _STATISTICS_VALUES)
     for i, rows in enumerate(blocks):
-        values = cube.read(rows).ravel()
-        finite = np.isfinite(values)
-        if not finite.all():
-            values = values[finite]
-        if values.size:
-            block_mean, block_squares = _moments(values)
-            shift, total = block_mean - mean, count + values.size
-            squares += block_squares + shift**2 * count * values.size / total
-            mean += shift * values.size / total
-            count = total
+        values = cube.read(rows).reshape(-1, cube.n_bands)
+        block_counts, block_means, block_squares = _moments(values)
+        totals = np.maximum(counts + block_counts, 1)
+        shifts = block_means - means
+        squares += block_squares + shifts**2 * counts * block_counts / totals
+        means += shifts * block_counts / totals
+        counts += block_counts
         progress((i + 1) / len(blocks), "Measuring the cube")
-    if count == 0:
+    weights = band_weights(cube)
+    share = weights * counts
+    if not counts.any():
         raise CubeError(
             f"{cube.name} holds no numbers, "
             "only missing values: check the file or its no-data value."
         )
-    return mean, float(np.sqrt(squares / count))
+    share /= share.sum()
+    spread = np.divide(squares, counts, out=np.zeros_like(squares), where=counts > 0)
+    mean = float(share @ means)
+    return mean, float(np.sqrt(share @ (spread + (means - mean) ** 2)))
 
 
-def _moments(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean, and sum of squared differences from it."""
+def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
+    """Of (n, C): number of finite values, their mean and their squared differences from it."""
     differences = values.astype(np.float64)
-    mean = differences.mean()
-    differences -= mean
-    return float(mean), float(differences @ differences)
+    finite = np.isfinite(values)
+    if finite.all():
+        counts = np.full(values.shape[1], float(len(values)))
+        means = differences.mean(axis=0)
+        differences -= means
+    else:
+        counts = finite.sum(axis=0, dtype=np.float64)
+        means = np.where(finite, differences, 0).sum(axis=0) / np.maximum(counts, 1)
+        differences = np.where(finite, differences - means, 0)
+    return counts, means, np.einsum("nc,nc->c", differences, differences)
 
 
 def sample_spectra(

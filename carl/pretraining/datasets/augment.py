@@ -51,11 +51,13 @@ class OtherCamera:
     """What another camera would have seen.
 
     Attributes:
-        own: (C,) wavelengths of the images in nm.
+        own: (C',) wavelengths in nm of the bands that it is computed from.
+        indices: (C',) of these bands.
         camera: the other one.
     """
 
     own: NDArray[np.float64]
+    indices: NDArray[np.intp]
     camera: SimulatedCamera
 
     @property
@@ -65,7 +67,8 @@ class OtherCamera:
 
     def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(h, w, C') of (h, w, C) values."""
-        return simulate_camera(SpectralCube(values, self.own), self.camera).read()
+        own = SpectralCube(values[..., self.indices], self.own)
+        return simulate_camera(own, self.camera).read()
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,26 @@ class BandChoice:
             if not 0 <= getattr(self, name) <= 1:
                 raise CarlError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1.")
 
-    def draw(self, wavelengths: NDArray[np.float64], random: np.random.Generator) -> Bands:
+    def draw(
+        self,
+        wavelengths: NDArray[np.float64],
+        random: np.random.Generator,
+        among: NDArray[np.intp] | None = None,
+    ) -> Bands:
         """What one batch shows, in order of wavelength.
 
         Args:
             wavelengths: (C,) of all bands in nm, in any order.
             random: generator.
+            among: bands that there are to choose from; all by default.
         """
+        among = np.arange(wavelengths.size) if among is None else among
+        own = wavelengths[among]
         if random.random() < self.other_cameras:
-            camera = self._other_camera(wavelengths, random)
+            camera = self._other_camera(own, random)
             if camera is not None:
-                return OtherCamera(wavelengths, camera)
-        indices = self._some(np.argsort(wavelengths, kind="stable"), random)
+                return OtherCamera(own, among, camera)
+        indices = among[self._some(np.argsort(own, kind="stable"), random)]
         return SomeBands(wavelengths[indices], indices)
 
     def _other_camera(
@@ -124,7 +135,8 @@ class BandChoice:
         if self.count is None:
             return order
         most = min(self.count[1], order.size)
-        n_bands = int(random.integers(min(self.count[0], most), most + 1))
+        # Few bands are as frequent as many, for each number takes work in proportion.
+        n_bands = int(np.exp(random.uniform(np.log(min(self.count[0], most)), np.log(most + 1))))
         if random.random() < self.contiguous:
             first = int(random.integers(order.size - n_bands + 1))
             return order[first : first + n_bands]

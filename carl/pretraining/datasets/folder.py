@@ -15,9 +15,11 @@ from carl.errors import CarlError, CubeError
 from carl.io import is_readable, read_cube
 from carl.pretraining.datasets.augment import random_start
 from carl.pretraining.datasets.images import Images, OneCamera, Window, require_folder
-from carl.spectra.normalise import cube_statistics
+from carl.spectra.normalise import sample_spectra
 
 _KEPT_OPEN = 32
+_SPECTRA = 4096
+"""Of each cube, by which it is normalised."""
 _ITEM_PIXELS = 128 * 128
 """A cube counts as one item for so many pixels, so that large ones are drawn from more often."""
 
@@ -105,7 +107,7 @@ class CubeFiles(OneCamera):
         self._files = files
         self._last = np.cumsum([each.n_items for each in files])
         self._opened: OrderedDict[int, SpectralCube] = OrderedDict()
-        self._statistics: dict[int, tuple[float, float]] = {}
+        self._spectra: dict[int, NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
         return int(self._last[-1])
@@ -114,14 +116,14 @@ class CubeFiles(OneCamera):
         """A random window of the cube that the item belongs to."""
         number = int(np.searchsorted(self._last, item, side="right"))
         cube = self._open(number)
-        if number not in self._statistics:
-            self._statistics[number] = cube_statistics(cube)
+        if number not in self._spectra:
+            self._spectra[number], _ = sample_spectra(cube, _SPECTRA)
         spans = []
         for length in cube.shape[:2]:
             start = random_start(length, size, random)
             spans.append(slice(start, start + size))
         values = cube.read(*spans)
-        return Window(values, *self._statistics[number], cube.nodata is not None, cube.name)
+        return Window(values, self._spectra[number], cube.nodata is not None, cube.name)
 
     def _open(self, number: int) -> SpectralCube:
         """A cube, kept for the next time; the longest unused one is closed."""

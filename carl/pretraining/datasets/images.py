@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -10,7 +11,9 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
+from carl.spectra.normalise import cube_statistics
 
 FloatArray = NDArray[np.float32]
 
@@ -21,16 +24,14 @@ class Window:
 
     Attributes:
         values: (h, w, C) physical values; NaN where there are none.
-        mean: of the whole image, all bands together.
-        std: of the whole image, all bands together.
+        spectra: (n, C) of pixels all over the image, to normalise it by.
         gaps_declared: whether the file itself says that values are missing.
         name: of the file, for messages.
         truth: (h, w, N_TRUTHS) of `carl.pretraining.truth.scene_truth`; None if nothing is known.
     """
 
     values: FloatArray
-    mean: float
-    std: float
+    spectra: FloatArray
     gaps_declared: bool
     name: str
     truth: FloatArray | None = None
@@ -42,6 +43,10 @@ class View(Protocol):
     @property
     def wavelengths(self) -> NDArray[np.float64]:
         """(C,) band centres in nm, in the order of the values."""
+
+    @property
+    def cameras(self) -> Sequence[NDArray[np.intp]]:
+        """The bands of every camera that sees the images, where there is more than one."""
 
     def read(self, item: int, size: int, random: np.random.Generator) -> Window:
         """A window of an item, at least `size` pixels wide and high where the image is.
@@ -61,8 +66,8 @@ class Images(Protocol):
     def __len__(self) -> int:
         """Number of items to draw; each is about as much image as the others."""
 
-    def for_batch(self, random: np.random.Generator) -> View:
-        """The images as the camera of a batch sees them."""
+    def for_batch(self, random: np.random.Generator, n_cameras: int = 1) -> View:
+        """The images as the camera of a batch sees them, or several if there are as many."""
 
 
 class OneCamera(ABC):
@@ -85,7 +90,12 @@ class OneCamera(ABC):
         """Shortest and longest wavelength."""
         return float(self._wavelengths.min()), float(self._wavelengths.max())
 
-    def for_batch(self, random: np.random.Generator) -> Self:
+    @property
+    def cameras(self) -> Sequence[NDArray[np.intp]]:
+        """All bands, of the one camera."""
+        return [np.arange(self._wavelengths.size)]
+
+    def for_batch(self, random: np.random.Generator, n_cameras: int = 1) -> Self:
         """The same images."""
         return self
 
@@ -117,11 +127,7 @@ class PatchImages(OneCamera):
         """The whole patch, whatever the size asked for."""
         path = self.path_of(item, random)
         values = self.load(path)
-        known = values[np.isfinite(values)]
-        if not known.size:
-            return Window(values, 0.0, 0.0, True, path.name)
-        mean, std = float(known.mean(dtype=np.float64)), float(known.std(dtype=np.float64))
-        return Window(values, mean, std, True, path.name)
+        return Window(values, values.reshape(-1, values.shape[2]), True, path.name)
 
     @abstractmethod
     def path_of(self, item: int, random: np.random.Generator) -> Path:
@@ -134,6 +140,15 @@ class PatchImages(OneCamera):
         Raises:
             CarlError: the file cannot be read.
         """
+
+
+def mean_and_spread(
+    spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]
+) -> tuple[float, float]:
+    """As `cube_statistics` of an image with these spectra (n, C); zeros if nothing is known."""
+    if not np.isfinite(spectra).any():
+        return 0.0, 0.0
+    return cube_statistics(SpectralCube(spectra[None], wavelengths))
 
 
 def require_folder(path: Path, what: str) -> Path:

@@ -38,14 +38,20 @@ def history(config: PretrainConfig) -> list[dict[str, float]]:
     return [json.loads(line) for line in (config.output / "history.jsonl").open()]
 
 
-def assert_same_state(first: PretrainConfig, second: PretrainConfig, tolerance: float) -> None:
-    """Weights of student, teacher and predictors, optimiser, schedule and place in the run."""
+def assert_same_state(
+    first: PretrainConfig, second: PretrainConfig, tolerance: float, of_weights: float = 0.0
+) -> None:
+    """Weights of student, teacher and predictors, optimiser, schedule and place in the run.
+
+    Adam divides a gradient that is nothing but rounding by its own size, so that weights may differ
+    by more than the moments of their gradients do.
+    """
     one, other = checkpoint(first), checkpoint(second)
     assert one["global_step"] == other["global_step"] == first.steps
     assert one["lr_schedulers"] == other["lr_schedulers"]
     for name, weights in one["state_dict"].items():
         torch.testing.assert_close(
-            other["state_dict"][name], weights, atol=tolerance, rtol=0, msg=name
+            other["state_dict"][name], weights, atol=max(tolerance, of_weights), rtol=0, msg=name
         )
     moments = [each["optimizer_states"][0]["state"] for each in (one, other)]
     assert moments[0].keys() == moments[1].keys()
@@ -161,7 +167,7 @@ def test_two_processes_learn_what_one_learns(recipe: Recipe, keys: dict[str, Any
     assert [process.exitcode for process in processes] == [0, 0]
     for one, two in zip(history(alone), history(together), strict=True):
         assert two == pytest.approx(one, abs=1e-5)
-    assert_same_state(alone, together, 1e-5)
+    assert_same_state(alone, together, 1e-5, of_weights=2e-4 if "loss" in keys else 0)
 
 
 def test_a_run_in_progress_is_neither_overwritten_nor_taken_for_another(recipe: Recipe) -> None:

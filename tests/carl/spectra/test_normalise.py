@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.spectra import normalise
-from carl.spectra.normalise import cube_statistics, row_blocks, sample_spectra, white_level
+from carl.spectra.normalise import (
+    band_weights,
+    cube_statistics,
+    row_blocks,
+    sample_spectra,
+    white_level,
+)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(1, 400))
@@ -32,6 +38,21 @@ def test_streamed_statistics_equal_those_of_the_whole(seed, block):
     known = cube.to_numpy()[np.isfinite(data)].astype(np.float64)
     assert mean == pytest.approx(known.mean(), rel=1e-7)
     assert std == pytest.approx(known.std(), rel=1e-4, abs=1e-3)
+
+
+def test_bands_count_by_their_share_of_the_spectrum():
+    even = 400 * 1.1 ** np.arange(8)
+    shape = np.random.default_rng(0).uniform(1, 2, (5, 6, 8))
+    crowded = np.sort(np.concatenate([even, even[2:3] * [1.001, 0.999, 1.002]]))
+    place = np.abs(crowded[:, None] - even).argmin(axis=1)
+    mean, std = cube_statistics(SpectralCube(shape, even))
+    assert (mean, std) == pytest.approx((shape.mean(), shape.std()), rel=1e-6)
+    assert cube_statistics(SpectralCube(shape[..., place], crowded)) == pytest.approx(
+        (mean, std), rel=0.01
+    )
+    weights = band_weights(SpectralCube(shape[..., [0, 0, 1, 2]], [500.0, 500, 550, 605]))
+    assert weights[0] == weights[1] == pytest.approx(weights[2] / 2, rel=1e-6)
+    assert band_weights(SpectralCube(shape)).tolist() == [1] * 8
 
 
 def test_bad_bands_do_not_count():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
 from carl.pretraining.datasets.augment import (
     BandChoice,
@@ -24,10 +25,14 @@ from carl.pretraining.datasets.augment import (
 from carl.pretraining.datasets.crops import Batch, Crops, Source, check_batch
 from carl.pretraining.datasets.images import OneCamera, Window
 from carl.pretraining.datasets.mixing import BatchPlan
-from carl.pretraining.datasets.simulated import SimulatedOptions
+from carl.pretraining.datasets.simulated import SeenScenes, SimulatedOptions
 from carl.pretraining.truth import N_PARAMETERS, N_TRUTHS
+from carl.spectra.normalise import cube_statistics
 
+RANDOM = np.random.default_rng(0)
 NM = np.array([700.0, 500, 600, 400, 650, 550, 450, 750])
+SPECTRA = np.float32([[490.0], [510.0]]).repeat(NM.size, axis=1)
+"""Of an image with a mean of 500 and a spread of 10."""
 
 
 class Ramps(OneCamera):
@@ -46,7 +51,7 @@ class Ramps(OneCamera):
         values = (1000 * item + NM[bands] + rows / 100 + columns / 10000).astype(np.float32)
         if self.change is not None:
             self.change(values)
-        return Window(values, 500.0, 10.0, self.declared, f"file{item}")
+        return Window(values, SPECTRA, self.declared, f"file{item}")
 
 
 def source(
@@ -56,7 +61,8 @@ def source(
 
 
 def batch(*sources: Source, items: tuple[int, ...] = (0, 3), **plan: int) -> Batch:
-    crops = Crops(list(sources) or [source()], size=8, seed=0)
+    n_cameras = plan.pop("n_cameras", 1)
+    crops = Crops(list(sources) or [source()], size=8, seed=0, n_cameras=n_cameras)
     found = crops[BatchPlan(plan.get("position", 0), 0, items, plan.get("first", 0))]
     if isinstance(found, CarlError):
         raise found
@@ -81,6 +87,51 @@ def test_batches_repeat_whatever_came_before_and_whoever_shares_them() -> None:
     assert torch.equal(again.wavelengths_um, whole.wavelengths_um)
     other = batch(source(choice=choice), items=(0, 1, 2, 3), position=8)
     assert other.image.shape != whole.image.shape or not torch.equal(other.image, whole.image)
+
+
+def test_bands_are_normalised_by_what_they_show_of_the_image() -> None:
+    class Uneven(Ramps):
+        def read(self, item: int, size: int, random: np.random.Generator) -> Window:
+            window = super().read(item, size, random)
+            return replace(window, spectra=window.values.reshape(-1, NM.size))
+
+    for position in range(5):
+        found = batch(source(Uneven(), choice=BandChoice((3, 4))), position=position)
+        nm = found.wavelengths_um.numpy() * 1000
+        values = Uneven().read(0, 8, RANDOM).values
+        shown = [int(np.abs(NM - each).argmin()) for each in nm]
+        mean, std = cube_statistics(SpectralCube(values[..., shown], nm))
+        expected = (nm - mean) / std
+        np.testing.assert_allclose(found.image[0].mean(dim=(1, 2)), expected, atol=0.02)
+
+
+def test_two_cameras_see_the_same_crops() -> None:
+    for position in range(5):
+        found = batch(source(choice=BandChoice((3, 7))), n_cameras=2, position=position)
+        assert found.second is not None
+        patterns = [
+            (image * 10 + 500).mean(dim=1) - 1000 * nm.mean()  # without what differs between bands
+            for image, nm in ((found.image, found.wavelengths_um), found.second)
+        ]
+        torch.testing.assert_close(*patterns, atol=1e-3, rtol=0)
+        assert found.wavelengths_um.tolist() != found.second[1].tolist()
+    assert batch(source()).second is None
+
+
+def test_scenes_are_seen_by_two_cameras_at_once() -> None:
+    scenes = SimulatedOptions(kinds=("section",), band_count=(3, 8)).open()[0]
+    view = scenes.for_batch(np.random.default_rng(0), 2)
+    assert isinstance(view, SeenScenes)
+    for camera, bands in zip(view.seen_by, view.cameras, strict=True):
+        np.testing.assert_array_equal(view.wavelengths[bands], camera.wavelengths)
+    assert view.read(0, 8, RANDOM).values.shape[2] == view.wavelengths.size
+    found = batch(source(scenes), n_cameras=2)
+    assert found.second is not None
+    for image, nm in ((found.image, found.wavelengths_um), found.second):
+        assert image.shape[:2] == (2, nm.numel())
+        assert image.isfinite().all()
+        assert 3 <= nm.numel() <= 8
+    assert found.wavelengths_um.tolist() != found.second[1].tolist()
 
 
 def test_crops_lie_anywhere_and_are_turned_in_all_ways() -> None:

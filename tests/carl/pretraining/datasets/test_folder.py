@@ -22,8 +22,7 @@ def test_cubes_of_one_camera_come_together(cubes: Path) -> None:
     assert window.name == "many1"
     whole = few.for_batch(np.random.default_rng(0)).read(1, 64, np.random.default_rng(0))
     assert whole.values.shape == (12, 48, 6)
-    assert whole.mean == pytest.approx(float(whole.values.mean()), rel=1e-4)
-    assert whole.std == pytest.approx(float(whole.values.std()), rel=1e-4)
+    assert set(whole.spectra[:, 0]) == set(whole.values[..., 0].ravel())
 
 
 def test_large_cubes_are_drawn_from_more_often(tmp_path: Path) -> None:
@@ -85,5 +84,5 @@ def test_real_cubes(shared: Path) -> None:
     for source in sources:
         view = source.images.for_batch(np.random.default_rng(0))
         window = view.read(0, 32, np.random.default_rng(0))
-        assert window.std > 0
+        assert window.spectra.std() > 0
         assert np.isfinite(window.values).mean() > 0.5

@@ -64,7 +64,7 @@ def test_bigearthnet(tmp_path: Path, layout: str, root: str) -> None:
     window = read(first)
     assert window.values.shape == (120, 120, 12)
     np.testing.assert_allclose(window.values[60, 60], 0.01 * np.arange(1, 13), rtol=1e-5)
-    assert window.mean == pytest.approx(0.065, rel=1e-4)
+    assert window.spectra.mean() == pytest.approx(0.065, rel=1e-4)
 
 
 def test_bigearthnet_has_no_data_where_it_says_0(tmp_path: Path) -> None:
