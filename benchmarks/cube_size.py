@@ -1,14 +1,16 @@
-"""Time and peak memory of ``carl embed`` against the size of the cube.
+"""Time and peak memory of ``carl embed`` and ``carl predict`` against the size of the cube.
 
 Cubes of 224 bands and 16-bit numbers, 2048 pixels wide, are written as ENVI into a temporary folder
-and embedded by the command in a process of its own, on the CPU. Peak memory is what the system
-counts for that process: PyTorch and the network (the row without a cube loads only these), pixels,
+and given to the command in a process of its own, on the CPU. Peak memory is what the system counts
+for that process: PyTorch and the network (the row without a cube loads only these), pixels,
 features, everything. The largest cube is written last and takes its size on disk, features a few
-per cent more.
+per cent more. What predicts is fitted to strokes on a small cube of the same kind; "none" as its
+model is the filter bank alone.
 
     python benchmarks/cube_size.py                       # up to 1 GB, minutes
     python benchmarks/cube_size.py --largest 6 --speed turbo
     python benchmarks/cube_size.py --interleave bsq --model carl-small --largest 0.2
+    python benchmarks/cube_size.py --command predict --model none --largest 3
 """
 
 from __future__ import annotations
@@ -30,6 +32,14 @@ from machine import machine_line
 BANDS, WIDTH = 224, 2048
 WAVELENGTHS = np.linspace(400, 1000, BANDS)
 ROWS_AT_ONCE = 8
+FIT = """
+import sys, numpy, carl
+cube, strokes, fitted, model, speed = sys.argv[1:]
+network = None if model == "none" else carl.load_model(model, "cpu")
+segmenter = carl.Segmenter(network, speed=speed)
+segmenter.fit(carl.read_cube(cube), numpy.load(strokes)).save(fitted)
+"""
+LOAD = "from carl.model import load_model; load_model({!r}, 'cpu')"
 AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
 """Order of rows, columns and bands in the file."""
 
@@ -90,6 +100,27 @@ def run(*arguments: str) -> Run:
     return Run(seconds, used.ru_maxrss * (1024 if in_kilobytes else 1))
 
 
+def embedding(folder: Path, cube: Path, model: str, speed: str) -> list[str]:
+    """Arguments of ``carl embed``."""
+    output = str(folder / "cube.npz")
+    return ["embed", str(cube), "-o", output, "--device", "cpu", "--model", model, "--speed", speed]
+
+
+def predicting(folder: Path, cube: Path, model: str, speed: str) -> list[str]:
+    """Arguments of ``carl predict``, with a segmenter fitted to strokes."""
+    small, fitted = folder / "small.hdr", str(folder / "fitted.carl")
+    write_cube(small, 2 * BANDS * WIDTH * 64, "bil")
+    labels = np.zeros((64, WIDTH), np.uint8)
+    for value in range(1, 5):
+        labels[16 * value - 14, 40 * value : 40 * value + 80] = value
+    np.save(folder / "strokes.npy", labels)
+    run("-c", FIT, str(small), str(folder / "strokes.npy"), fitted, model, speed)
+    return ["predict", str(cube), "--model", fitted, "-o", str(folder / "maps"), "--device", "cpu"]
+
+
+PREPARED = {"embed": embedding, "predict": predicting}
+
+
 def row(n_bytes: float, runs: list[Run]) -> str:
     """One line of the table: medians, and in brackets the extremes of several runs."""
     cells = []
@@ -112,27 +143,27 @@ def main() -> None:
     parser.add_argument("--speed", default="exact", choices=["exact", "turbo"])
     parser.add_argument("--interleave", default="bil", choices=list(AXES))
     parser.add_argument("--folder", type=Path, help="for the cubes; the system's by default")
+    parser.add_argument("--command", default="embed", choices=["embed", "predict"])
     options = parser.parse_args()
 
-    load = f"from carl.model import load_model; load_model({options.model!r}, 'cpu')"
+    load = "import carl.learning" if options.model == "none" else LOAD.format(options.model)
     print(machine_line())
     print(
-        f"{options.model}, {options.speed}, {options.interleave}, {BANDS} bands, CPU; "
-        f"{options.repeats} run(s) each"
+        f"carl {options.command}, {options.model}, {options.speed}, {options.interleave}, "
+        f"{BANDS} bands, CPU; {options.repeats} run(s) each"
     )
     print(f"{'cube / GB':>9}  {'time / s':>22}  {'peak memory / MiB':>22}")
     print(row(0, [run("-c", load) for _ in range(options.repeats)]), flush=True)
     sizes, all_runs = [], []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        header, output = Path(folder, "cube.hdr"), Path(folder, "cube.npz")
-        command = ("-m", "carl", "embed", str(header), "-o", str(output), "--device", "cpu")
-        wishes = ("--model", options.model, "--speed", options.speed)
+        header = Path(folder, "cube.hdr")
+        command = PREPARED[options.command](Path(folder), header, options.model, options.speed)
         for step in reversed(range(options.sizes)):
             # Elsewhere: what this process holds when it starts another one counts for that one.
             with ProcessPoolExecutor(1, get_context("spawn")) as writer:
                 wanted = options.largest * 1e9 / 2**step
                 size = writer.submit(write_cube, header, wanted, options.interleave).result()
-            runs = [run(*command, *wishes) for _ in range(options.repeats)]
+            runs = [run("-m", "carl", *command) for _ in range(options.repeats)]
             print(row(size, runs), flush=True)
             sizes += [size / 1e9] * len(runs)
             all_runs += runs

@@ -25,6 +25,7 @@ from carl.cli.fit import fit
 from carl.cli.import_ import import_
 from carl.cli.info import info
 from carl.cli.models import models
+from carl.cli.patience import interrupt
 from carl.cli.predict import predict
 from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: as typed after ``carl``; those of the process by default.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
     status = run(arguments)
     if status == _INTERRUPTED:
         # Python takes up to a second to take PyTorch apart; who interrupts wants to be rid of it.
