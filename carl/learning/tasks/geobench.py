@@ -18,7 +18,7 @@ from carl.model import CARL
 from carl.model.heads.registry import Task
 from carl.pretraining.datasets.augment import random_start
 from carl.pretraining.datasets.geobench import GeoBenchSamples
-from carl.pretraining.datasets.images import require_folder
+from carl.pretraining.datasets.images import mean_and_spread, require_folder
 from carl.progress import Progress, no_progress
 from carl.spectra.missing import fill_missing
 
@@ -95,11 +95,13 @@ class GeoBenchTask:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(h, w, C) values, normalised, and their label as heads take it."""
         window = samples.read(item, 0, np.random.default_rng(0))
-        mean, std = self._normalisation or (window.mean, window.std)
-        values = (window.values - np.float32(mean)) / np.float32(std or 1.0)
-        fill_missing(values, samples.wavelengths)
+        wavelengths = samples.wavelengths[bands]
+        scale = self._normalisation or mean_and_spread(window.spectra[:, bands], wavelengths)
+        values = window.values[..., bands]
+        values = (values - np.float32(scale[0])) / np.float32(scale[1] or 1.0)
+        fill_missing(values, wavelengths)
         label = samples.label(item)
-        return values[..., bands], label if self._several else label + 1
+        return values, label if self._several else label + 1
 
     def _varied(
         self, image: NDArray[np.float32], label: NDArray[np.int64], random: np.random.Generator
