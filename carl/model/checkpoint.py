@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,8 @@ def read_checkpoint(
             configuration.
     """
     path = Path(path)
-    model = CARL(_as_config(config), name=path.stem, trained=True)
+    with unseen_random_numbers():
+        model = CARL(_as_config(config), name=path.stem, trained=True)
     weights = weights_of(part, read_state_dict(path), path)
     weights = {name: tensor for name, tensor in weights.items() if not _BESIDE.match(name)}
     fill(model, weights, path, {name: original_name(name) for name in model.state_dict()})
@@ -112,13 +114,14 @@ def from_facts(facts: Mapping[str, Any], weights: Mapping[str, Tensor], path: Pa
     try:
         limits = facts["wavelength_range_um"]
         normalisation = facts["normalisation"]
-        model = CARL(
-            CARLConfig.from_dict(facts["config"]),
-            name=str(facts["name"]),
-            trained=bool(facts["trained"]),
-            normalisation=None if normalisation is None else _pair(normalisation),
-            wavelength_range_um=None if limits is None else _pair(limits),
-        )
+        with unseen_random_numbers():
+            model = CARL(
+                CARLConfig.from_dict(facts["config"]),
+                name=str(facts["name"]),
+                trained=bool(facts["trained"]),
+                normalisation=None if normalisation is None else _pair(normalisation),
+                wavelength_range_um=None if limits is None else _pair(limits),
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(_damaged(path)) from error
     fill(model, weights, path)
@@ -250,6 +253,15 @@ def fill(
         )
         raise ModelError(f"{path} does not fit the configuration of the network ({complaints}).")
     module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
+
+
+def unseen_random_numbers() -> AbstractContextManager[None]:
+    """A context for making a module whose weights are about to come from a file.
+
+    The random ones that it has until then are not drawn from the caller's random numbers.
+    """
+    context: AbstractContextManager[None] = torch.random.fork_rng(devices=[])
+    return context
 
 
 def original_name(name: str) -> str:

@@ -25,7 +25,7 @@ from carl.inference.workers import Workers
 from carl.io import LabelClass
 from carl.learning.features import Region
 from carl.learning.segmenter import Prediction, Segmenter
-from carl.model.checkpoint import facts_of, fill, from_facts
+from carl.model.checkpoint import facts_of, fill, from_facts, unseen_random_numbers
 from carl.model.device import resolve_device
 from carl.model.heads import HeadConfig, build_head
 from carl.model.heads.base import Head
@@ -174,7 +174,9 @@ class TrainedHead:
                 for name, tensor in weights.items()
                 if name.startswith(_NETWORK)
             }
-            head = build_head(config, from_facts(header["network"], network, path), len(classes))
+            carl = from_facts(header["network"], network, path)
+            with unseen_random_numbers():
+                head = build_head(config, carl, len(classes))
             fill(head, weights, path)
             size, training = int(header["size"]), dict(header["training"])
         except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:

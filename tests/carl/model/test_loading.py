@@ -59,6 +59,19 @@ def test_installed_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert loaded.fingerprint == trained.fingerprint
 
 
+def test_the_state_of_the_callers_random_numbers_is_left_alone(
+    small_model: Callable[..., CARL], shared: Path, tmp_path: Path
+) -> None:
+    save_model(small_model(), tmp_path / "m.safetensors")
+    reference = shared / "fixtures/carl_reference/vit_small_case"
+    before = torch.random.get_rng_state()
+    load_model("carl-nano", "cpu")
+    load_model(tmp_path / "m.safetensors", "cpu")
+    load_model(reference / "checkpoint.ckpt", "cpu", reference / "config.json")
+    build_model("carl-nano")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_a_file_of_ours_needs_no_configuration(
     small_model: Callable[..., CARL], tmp_path: Path
 ) -> None:

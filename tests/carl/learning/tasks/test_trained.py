@@ -42,7 +42,9 @@ def trained(recipe) -> TrainedHead:
 def test_a_saved_head_says_the_same(recipe, cube, tmp_path: Path, name: str):
     head = train(recipe(head={"name": name, **SMALL}, steps=2, held_out=0), device="cpu").trained
     head.save(tmp_path / "head.carl")
+    random_numbers = torch.random.get_rng_state()
     loaded = load_trained(tmp_path / "head.carl", "cpu")
+    assert torch.equal(torch.random.get_rng_state(), random_numbers)
     assert isinstance(loaded, TrainedHead)
     assert (loaded.config, loaded.classes, loaded.size) == (head.config, head.classes, 16)
     assert loaded.head.carl.fingerprint == head.head.carl.fingerprint
