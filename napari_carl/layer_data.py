@@ -9,8 +9,9 @@ What other modules may rely on, under the key "carl" of a layer's metadata:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, sqrt
+from math import ceil, log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "carl"
 
+_LARGE = 1 << 20
+"""Pixels, above which napari is handed a cube's layers at several resolutions. It reads and draws
+what the screen can tell apart of them, in milliseconds, and never the whole."""
+_COARSEST = 1 << 18
 _PREVIEW_VALUES = 1 << 25
 """What is read of a cube for its first picture while the window waits."""
 _CONTRAST_PERCENTILES = (0.5, 99.5)
@@ -45,9 +50,10 @@ def cube_layer(cube: SpectralCube) -> LayerData:
         "rgb": False,  # three or four bands are bands, too
         "contrast_limits": _contrast_limits(cube),
         "colormap": "gray",
+        "multiscale": is_large(cube),
         "metadata": {METADATA_KEY: {"cube": cube}},
     }
-    return band_stack(cube), arguments, "image"
+    return band_levels(cube) if is_large(cube) else band_stack(cube), arguments, "image"
 
 
 def preview_layers(cube: SpectralCube) -> list[LayerData]:
@@ -73,11 +79,41 @@ def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerDat
     arguments = {
         "name": f"{cube.name} {colours}",
         "rgb": True,
+        "multiscale": is_large(cube),
         "metadata": {METADATA_KEY: {"picture_of": cube}},
     }
     if step > 1:
         arguments |= {"scale": (step, step), "translate": (centre_of(step), centre_of(step))}
-    return true_colour(every_nth_pixel(cube, step)), arguments, "image"
+    return levelled(true_colour(every_nth_pixel(cube, step)), cube), arguments, "image"
+
+
+def is_large(cube: SpectralCube) -> bool:
+    """Whether a cube is shown at several resolutions."""
+    return cube.shape[0] * cube.shape[1] > _LARGE
+
+
+def levelled(pixels: NDArray[Any], cube: SpectralCube) -> Any:
+    """A picture or a map of a cube as napari is to be given it.
+
+    Args:
+        pixels: (H, W) or (H, W, 3).
+        cube: that they show.
+
+    Returns:
+        of a large cube views of the pixels, a list from fine to coarse; else the pixels.
+    """
+    return [pixels[::n, ::n] for n in _steps(pixels.shape[:2])] if is_large(cube) else pixels
+
+
+def finest(data: Any) -> Any:
+    """The pixels of what `levelled` made."""
+    return data[0] if isinstance(data, Sequence) else data
+
+
+def _steps(shape: tuple[int, ...]) -> list[int]:
+    """Every how many pixels each level takes one."""
+    n_halvings = ceil(log2(max(1.0, shape[0] * shape[1] / _COARSEST)) / 2)
+    return [2**i for i in range(n_halvings + 1)]
 
 
 def centre_of(step: int) -> float:
@@ -112,17 +148,31 @@ def band_stack(cube: SpectralCube) -> Any:
     return BandStack(cube)
 
 
-class BandStack:
-    """A cube as a (bands, height, width) array of float32 physical values, read as asked for."""
+def band_levels(cube: SpectralCube) -> list[Any]:
+    """The same from fine to coarse: nothing is read here either."""
+    steps, stack = _steps(cube.shape[:2]), band_stack(cube)
+    if isinstance(stack, BandStack):
+        return [BandStack(cube, n) for n in steps]
+    return [stack[:, ::n, ::n] for n in steps]
 
-    def __init__(self, cube: SpectralCube) -> None:
+
+class BandStack:
+    """A cube as a (bands, height, width) array of float32 physical values, read as asked for.
+
+    Args:
+        cube: any.
+        step: every how many pixels one is taken, along height and width.
+    """
+
+    def __init__(self, cube: SpectralCube, step: int = 1) -> None:
         self._cube = cube
+        self._step = step
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(bands, height, width)."""
         height, width, bands = self._cube.shape
-        return bands, height, width
+        return bands, ceil(height / self._step), ceil(width / self._step)
 
     @property
     def ndim(self) -> int:
@@ -145,11 +195,24 @@ class BandStack:
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         parts = full_key(key, self.shape)
         bands, rows, columns = (slice(i, i + 1) if isinstance(i, int) else i for i in parts)
+        rows, columns = (
+            _spread(span, length, self._step)
+            for span, length in zip((rows, columns), self.shape[1:], strict=True)
+        )
         block = np.moveaxis(self._cube.read(rows, columns, bands), -1, 0)
         return block[tuple(0 if isinstance(part, int) else slice(None) for part in parts)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
+
+
+def _spread(span: slice, length: int, step: int) -> slice:
+    """The positions of a slice of an axis of that length, each times the step."""
+    chosen = range(*span.indices(length))
+    if not chosen:
+        return slice(0, 0)
+    stop = step * chosen[-1] + (1 if chosen.step > 0 else -1)
+    return slice(step * chosen[0], None if stop < 0 else stop, step * chosen.step)
 
 
 def _contrast_limits(cube: SpectralCube) -> tuple[float, float]:

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from napari_carl.layer_data import METADATA_KEY, LayerData, centre_of
+from napari_carl.layer_data import (
+    METADATA_KEY,
+    LayerData,
+    centre_of,
+    finest,
+    is_large,
+    levelled,
+)
 from napari_carl.session import Session
 from napari_carl.state import View
 from napari_carl.work import Picture
@@ -129,7 +136,7 @@ class ViewerLayers:
             self._stack(pictured)
             complete = layer.data.shape[:2] == pictured.cube.shape[:2]
             if complete and pictured is self.current and self._session.view is View.TRUE_COLOUR:
-                self._session.set_picture(Picture(layer.name, layer.data))
+                self._session.set_picture(Picture(layer.name, finest(layer.data)))
         elif "classes" in entry and not self._session.counts:
             layer.colormap = class_colormap(entry["classes"])
             self._session.classes.replace(entry["classes"])
@@ -186,9 +193,7 @@ class ViewerLayers:
                     labels.colormap = class_colormap(self._session.classes)
                     labels.metadata = self._class_metadata()
 
-    def _new_labels(
-        self, layers: CubeLayers, what: str, data: NDArray[Any], opacity: float
-    ) -> Labels:
+    def _new_labels(self, layers: CubeLayers, what: str, data: Any, opacity: float) -> Labels:
         return Labels(
             data,
             name=f"{layers.cube.name} {what}",
@@ -224,15 +229,16 @@ class ViewerLayers:
         if layer is None:
             name = "embedding" if slot == "embedding" else "colour"
             layer = Image(
-                picture.pixels,
+                levelled(picture.pixels, layers.cube),
                 rgb=True,
+                multiscale=is_large(layers.cube),
                 name=f"{layers.cube.name} {name}",
                 **placed_like(layers.image, picture.step),
             )
             self._set_picture(layers, slot, layer)
             self._place(layers, layer)
-        elif layer.data is not picture.pixels:
-            layer.data = picture.pixels
+        elif finest(layer.data) is not picture.pixels:
+            layer.data = levelled(picture.pixels, layers.cube)
             for name, value in placed_like(layers.image, picture.step).items():
                 if not np.array_equal(getattr(layer, name), value):  # each draws the layer anew
                     setattr(layer, name, value)
@@ -251,14 +257,16 @@ class ViewerLayers:
             return
         labels, shown = learned.labels, layers.map
         if shown is None:
-            layers.map = self._new_labels(layers, "map", labels.copy(), MAP_OPACITY)
+            data = levelled(labels.copy(), layers.cube)
+            layers.map = self._new_labels(layers, "map", data, MAP_OPACITY)
             layers.map.editable = False
             self._place(layers, layers.map)
         elif (shown.data.shape, shown.data.dtype) == (labels.shape, labels.dtype):
-            np.copyto(shown.data, labels)  # in place: nothing flickers, and it is much quicker
+            # In place: nothing flickers, and it is much quicker.
+            np.copyto(finest(shown.data), labels)
             shown.refresh(extent=False)
         else:
-            shown.data = labels.copy()
+            shown.data = levelled(labels.copy(), layers.cube)
 
     def _place(self, layers: CubeLayers, layer: Layer) -> None:
         """Add a layer above those of its cube that belong below it; the selection stays."""

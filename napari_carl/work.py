@@ -25,7 +25,7 @@ from carl.spectra.colour import (
     spread_bands,
     true_colour,
 )
-from napari_carl.layer_data import cube_layer, every_nth_pixel, preview_step
+from napari_carl.layer_data import cube_layer, every_nth_pixel, is_large, preview_step
 from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ def open_cube(path: Path, progress: Progress) -> LayerData:
     progress(0.0, f"Opening {path.name}")
     cube = read_cube(path)
     check_pixels(cube)
-    return cube_layer(cube)
+    data, arguments, kind = cube_layer(cube)
+    if is_large(cube):
+        for coarser in data[1:]:  # that the window finds them in memory, and need not wait for them
+            np.array(coarser[0])
+    return data, arguments, kind
 
 
 def first_composition(cube: SpectralCube) -> tuple[int, int, int]:

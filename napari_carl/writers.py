@@ -8,7 +8,7 @@ import numpy as np
 
 from carl.io import LabelClass
 from carl.io import write_labels as write_label_map
-from napari_carl.layer_data import METADATA_KEY
+from napari_carl.layer_data import METADATA_KEY, finest
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -16,7 +16,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
     Args:
         path: where to; the suffix chooses the format.
-        data: (H, W) labels.
+        data: (H, W) labels, or a list of them from fine to coarse.
         attributes: of the layer; ``metadata["carl"]["classes"]`` are its classes.
 
     Returns:
@@ -27,5 +27,5 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     entry = attributes.get("metadata", {}).get(METADATA_KEY, {})
     classes: tuple[LabelClass, ...] = tuple(entry.get("classes", ()))
-    written = write_label_map(path, np.asarray(data), classes)
+    written = write_label_map(path, np.asarray(finest(data)), classes)
     return [str(written)]

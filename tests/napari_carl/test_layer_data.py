@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from napari.layers import Image
 
 from carl.cube import SpectralCube
-from napari_carl.layer_data import band_stack, colour_layer, cube_layer, cube_layers
+from napari_carl.layer_data import (
+    BandStack,
+    band_stack,
+    colour_layer,
+    cube_layer,
+    cube_layers,
+    finest,
+    levelled,
+)
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
 
@@ -53,3 +61,32 @@ def test_the_picture_of_a_large_cube_can_be_coarse_but_lies_where_the_cube_lies(
         coarse.extent.world + outwards * coarse.scale, fine.extent.world + outwards
     )
     assert colour_layer(cube, most_values=30 * 44 * 5)[0].shape == (30, 44, 3)
+
+
+@given(data=st.data(), step=st.integers(1, 4))
+def test_a_coarser_stack_takes_every_nth_pixel(data: st.DataObject, step: int) -> None:
+    pixels = np.arange(9 * 11 * 2, dtype=np.uint16).reshape(9, 11, 2)
+    cube = SpectralCube(pixels, scale=0.5)
+    stack = BandStack(cube, step)
+    expected = np.moveaxis(cube.to_numpy(), -1, 0)[:, ::step, ::step]
+    assert stack.shape == expected.shape
+    key = tuple(
+        data.draw(st.integers(-length, length - 1) | st.slices(length)) for length in stack.shape
+    )
+    np.testing.assert_array_equal(stack[key], expected[key])
+
+
+def test_a_large_cube_is_handed_over_at_several_resolutions() -> None:
+    small = SpectralCube(np.zeros((1024, 1024, 2), np.uint8))
+    assert not cube_layer(small)[1]["multiscale"]
+    pixels = np.random.default_rng(0).integers(1, 9, (1025, 1300, 2), np.uint8)
+    for cube in (SpectralCube(pixels), SpectralCube(pixels, scale=2.0)):
+        data, arguments, _ = cube_layer(cube)
+        layer = Image(data, **arguments)
+        assert layer.data.shapes == ((2, 1025, 1300), (2, 513, 650), (2, 257, 325))
+        np.testing.assert_array_equal(data[1][1], 2.0 ** (cube.scale == 2) * pixels[::2, ::2, 1])
+    labels = pixels[..., 0]
+    assert finest(levelled(labels, small)) is labels
+    levels = levelled(labels, SpectralCube(pixels))
+    assert all(np.shares_memory(level, labels) for level in levels)
+    assert finest(levels).shape == labels.shape

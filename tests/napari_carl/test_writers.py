@@ -27,6 +27,14 @@ def test_a_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
     assert back.classes == CLASSES
 
 
+@pytest.mark.usefixtures("plugin")
+def test_a_map_at_several_resolutions_is_saved_at_the_finest(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (8, 6), np.uint8)
+    layer = Labels([labels, labels[::2, ::2]], multiscale=True)
+    layer.save(str(tmp_path / "map.tif"), plugin="napari-carl")
+    assert np.array_equal(read_labels(tmp_path / "map.tif").labels, labels)
+
+
 def test_a_foreign_layer_is_saved_without(tmp_path: Path) -> None:
     path = str(tmp_path / "map.tif")
     assert write_labels(path, np.ones((3, 4), int), {"metadata": {}}) == [path]
