@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 N_KEYS = 9
 _FONT_SIZE = 11
+_LETTERS = "true colo false band embedding nm 0123456789 / ·"
+"""What `describe_shown` writes with."""
 
 
 class CanvasText:
@@ -29,6 +31,7 @@ class CanvasText:
         self._session = session
         self._layers = layers
         self._has_canvas = True
+        self._unknown_letters = sorted(set(_LETTERS) - {" "})
         viewer.dims.events.current_step.connect(self._on_slider)
         session.cube_changed.connect(self._on_cube)
         session.band_changed.connect(self._on_band)
@@ -44,6 +47,21 @@ class CanvasText:
     def forget_canvas(self) -> None:
         """There is nothing to write on any more."""
         self._has_canvas = False
+
+    def learn_letter(self) -> bool:
+        """Have one more letter drawn, unseen; to be called now and then as long as it is true.
+
+        A letter takes 0.02 s when it is drawn for the first time, and a line of them too long for
+        somebody who paints.
+        """
+        if self._session.cube is not None or not self._unknown_letters:
+            self._write()
+            return False
+        overlay = self._overlay
+        overlay.color = (0, 0, 0, 0)
+        overlay.text = self._unknown_letters.pop()
+        overlay.visible = True
+        return True
 
     @property
     def _overlay(self) -> Any:
@@ -76,6 +94,7 @@ class CanvasText:
 
     def _write(self) -> None:
         overlay = self._overlay
+        overlay.color = None  # as suits the background
         overlay.visible = self._session.cube is not None
         overlay.text = describe_shown(self._session, self._layers.shown)
         overlay.position = "top_left"

@@ -34,6 +34,7 @@ _PAUSE_MS = 250
 """Without a stroke for so long, the map follows."""
 _MIN_WIDTH = 330
 _CURSOR_MS = 40
+_LETTER_MS = 50
 
 
 class Assembly:
@@ -49,7 +50,7 @@ class Assembly:
         self.autosave.found.connect(self.tools.restore)
         self.pointer = Pointer(viewer, self.layers)
         self._sight = SightFollower(viewer, self.session, self.layers)
-        self._text = CanvasText(viewer, self.session, self.layers)
+        self.text = CanvasText(viewer, self.session, self.layers)
         self._keys = Keys(viewer, self.session, self.layers, self.tools)
         self._is_closed = False
         self.session.failed.connect(notify)
@@ -63,7 +64,7 @@ class Assembly:
         self.tools.report()
         self.runner.close()
         self.autosave.close()
-        for part in (self._keys, self._text, self._sight, self.pointer, self.tools, self.layers):
+        for part in (self._keys, self.text, self._sight, self.pointer, self.tools, self.layers):
             part.close()
         session = self.session
         for emitter in (
@@ -78,7 +79,7 @@ class Assembly:
 
     def abandon(self, *_: Any) -> None:
         """The same when the window is gone already and its canvas must not be drawn on."""
-        self._text.forget_canvas()
+        self.text.forget_canvas()
         self.close()
 
 
@@ -124,6 +125,7 @@ class CarlDock(QWidget):
         """Call off all work and let go of the viewer. The dock is of no use afterwards."""
         self._pause.stop()
         self._rest.stop()
+        self._letters.stop()
         self._viewer.events.theme.disconnect(self._on_theme)
         self._assembly.close()
 
@@ -164,6 +166,10 @@ class CarlDock(QWidget):
         self._rest.setInterval(_CURSOR_MS)
         self._rest.timeout.connect(self._point)
         self._pixel = (0, 0)
+        self._letters = QTimer(self)
+        self._letters.setInterval(_LETTER_MS)
+        self._letters.timeout.connect(self._learn_letter)
+        self._letters.start()
 
     def _listen(self) -> None:
         session, assembly = self.session, self._assembly
@@ -203,6 +209,10 @@ class CarlDock(QWidget):
 
     def _on_touched(self) -> None:
         self._pause.start()
+
+    def _learn_letter(self) -> None:
+        if not self._assembly.text.learn_letter():
+            self._letters.stop()
 
     def _on_pointer(self, row: int, column: int) -> None:
         self._pixel = (row, column)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Event, Thread
+from threading import Event, Thread, get_native_id
 from time import monotonic
 from typing import Any
 
@@ -22,6 +25,8 @@ _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 0.1
 _LONGEST_STANDSTILL = 3.0
 """Seconds the embedding stands still for a map to be learned: bounded, so that nothing can lock."""
+_NICENESS = 5
+"""Of work, so that the window comes first where cores are few: it waited half as long for one."""
 
 
 @dataclass(eq=False)
@@ -111,6 +116,7 @@ class ThreadRunner(QObject):
 
     def _work(self, job: _Job) -> None:
         """In the worker's thread."""
+        _step_back()
         try:
             result = job.run(self._progress_of(job), partial(self._given.emit, job))
         except BaseException as error:
@@ -155,6 +161,18 @@ class ThreadRunner(QObject):
             job.failed(error)
         else:
             job.finished(result)
+
+
+def _step_back() -> None:
+    """Let the window be served before this thread and those that it starts.
+
+    Linux alone gives threads priorities of their own in this way.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # work is done all the same
+            thread = get_native_id()
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def explain(error: BaseException) -> str:

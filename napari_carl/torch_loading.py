@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
 
 from carl.progress import Progress
@@ -32,6 +36,9 @@ def load_torch(progress: Progress) -> None:
             # torch for the CPU alone comes without it
             with _own_symbols_first(), suppress(ImportError):
                 import_module("triton")
+        if "torch" not in sys.modules:
+            progress(0.0, _MESSAGE)
+            _bind_torch()
         for name in ("torch", "timm"):
             if name not in sys.modules:
                 progress(0.0, _MESSAGE)
@@ -47,12 +54,45 @@ def preload(progress: Progress) -> None:
         progress: called before every step.
     """
     progress(0.0, "Loading")
-    for name in ("scipy.ndimage", "pandas"):  # napari wants them with its first layers
-        with suppress(ImportError):
-            import_module(name)
-    load_torch(progress)
-    progress(0.9, "Loading")
-    import_module("carl.learning.segmenter")
+    with _no_garbage_collection():
+        for name in ("scipy.ndimage", "pandas"):  # napari wants them with its first layers
+            with suppress(ImportError):
+                import_module(name)
+        load_torch(progress)
+        progress(0.9, "Loading")
+        import_module("carl.learning.segmenter")
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Loading makes hundreds of thousands of objects, none of them garbage.
+
+    To look through all of them takes up to 0.3 s each time, in which no thread can run.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _bind_torch() -> None:
+    """Have the system bind torch's libraries while other threads run, as far as it can.
+
+    Importing them binds them, too, but Python stands still meanwhile: 0.3 s. A call by ctypes lets
+    it go on, and the import finds them bound.
+    """
+    found = find_spec("torch")
+    if sys.platform != "linux" or found is None or found.origin is None:
+        return
+    bind = ctypes.CDLL(None).dlopen
+    bind.argtypes, bind.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+    folder = Path(found.origin).parent / "lib"
+    # In torch's own order and with its own flags; what cannot be bound is left to the import.
+    bind(os.fsencode(folder / "libtorch_global_deps.so"), os.RTLD_NOW | os.RTLD_GLOBAL)
+    bind(os.fsencode(folder / "libtorch_python.so"), os.RTLD_NOW)
 
 
 @contextmanager

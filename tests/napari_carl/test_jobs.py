@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import sys
 import threading
 import weakref
 from time import monotonic, sleep
@@ -71,6 +73,20 @@ def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
     assert ran_in[0].name == "carl learning"
     assert outcome.threads == {threading.main_thread()}
     assert not carl_threads()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own here")
+def test_the_window_comes_before_jobs(runner, qtbot):
+    outcome, here = Outcome(), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def job(progress, give):
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    runner.start(Task.LEARNING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: bool(outcome.results), timeout=LONG_MS)
+
+    assert outcome.results[0] > here
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
 
 
 def test_what_a_job_gives_arrives_here_before_its_end(runner, qtbot):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -23,6 +24,14 @@ def test_what_would_keep_the_window_waiting_is_loaded_early():
     preload(no_progress)
 
     assert {"pandas", "torch", "carl.learning.segmenter"} <= set(sys.modules)
+
+
+def test_garbage_is_looked_for_afterwards_as_before():
+    assert gc.isenabled()
+
+    preload(no_progress)
+
+    assert gc.isenabled()
 
 
 def test_what_is_loaded_is_not_loaded_again():
