@@ -28,6 +28,7 @@ _REFLECTANCE = (0.5, 1.6)  # bright parts of a reference-corrected cube have a l
 _STRETCH_PERCENTILES = (1.0, 99.0)
 _SAMPLED_PIXELS = 60_000
 _BLOCK_VALUES = 4_000_000
+_NEARLY_ALL = 0.8
 
 # Lobes (height, centre, σ below the centre, σ above it), nm: Wyman et al. 2013, table 1.
 _LOBES = (
@@ -186,8 +187,14 @@ def _visible_bands(cube: SpectralCube) -> tuple[NDArray[np.intp], NDArray[np.flo
 def _read_bands(
     cube: SpectralCube, rows: slice, columns: slice, bands: NDArray[np.intp]
 ) -> FloatArray:
-    """Some bands of a block, read as the one range that covers them."""
+    """Some bands of a block, read as the one range that covers them.
+
+    If that is nearly all, all of them are read: in many files those of a pixel lie together, and so
+    whole rows come in one piece.
+    """
     first, last = int(bands.min()), int(bands.max())
+    if last + 1 - first > _NEARLY_ALL * cube.n_bands:
+        first, last = 0, cube.n_bands - 1
     block = cube.read(rows, columns, slice(first, last + 1))
     return block if np.array_equal(bands, np.arange(first, last + 1)) else block[..., bands - first]
 
