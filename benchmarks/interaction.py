@@ -3,7 +3,8 @@
 Each run is a program of its own in a virtual display: the CARL dock opens a cube from a file and
 looks at it, and strokes are painted with the mouse, the first of them as soon as the cube is seen.
 Times are counted from the end of the last stroke, the pause of the dock included. Heartbeat is the
-longest time that a timer of 10 ms had to wait for its turn.
+longest time that a timer of 10 ms in the window had to wait for its turn; beside it, the same of a
+program that only sleeps, which tells what the machine adds.
 
     python benchmarks/interaction.py                    # the sample, and 2000² pixels × 150 bands
     python benchmarks/interaction.py --cube scan.hdr    # a cube of one's own
@@ -36,6 +37,17 @@ _TUNED_PIXELS = 1 << 20
 """Larger cubes are not fine-tuned here: their features take minutes."""
 
 
+_SLEEPER = """
+import time
+before, longest = time.perf_counter(), 0.0
+while True:
+    time.sleep(0.01)
+    now = time.perf_counter()
+    before, longest = now, max(longest, now - before)
+    print(longest, flush=True)
+"""
+
+
 @dataclass
 class Heart:
     """A timer of 10 ms in the window, and how long it had to wait for its turn."""
@@ -45,7 +57,14 @@ class Heart:
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
-        """Note the longest gap, in ms, until the end of the block."""
+        """Note the longest gaps, in ms, of the window and of a sleeper until the block ends."""
+        with sleeper() as longest_sleep, self._beating(what):
+            yield
+        beside = f"{what} (sleeper)"
+        self.gaps[beside] = max(self.gaps.get(beside, 0.0), 1000 * longest_sleep[0])
+
+    @contextmanager
+    def _beating(self, what: str) -> Iterator[None]:
         from qtpy.QtCore import QTimer
 
         timer = QTimer()
@@ -58,6 +77,21 @@ class Heart:
             timer.stop()
             beats.append(perf_counter())
             self.gaps[what] = max(self.gaps.get(what, 0.0), 1000 * float(np.diff(beats).max()))
+
+
+@contextmanager
+def sleeper() -> Iterator[list[float]]:
+    """A program that sleeps 10 ms at a time; at the end the list holds its longest, in s."""
+    longest: list[float] = []
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=told)
+        try:
+            yield longest
+        finally:
+            process.terminate()
+            process.wait()
+            told.seek(0)
+            longest.append(float((told.read().split() or ["0"])[-1]))
 
 
 def run_once(path: Path) -> dict[str, float]:
