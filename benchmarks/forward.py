@@ -89,7 +89,7 @@ def by_engine(model: CARL, plan: Plan, strip: np.ndarray, nm: np.ndarray, **how:
     """By the engine, with the threads that `carl.embed` uses."""
     h = w = SIDE // model.patch_size
     with Workers(CPU) as workers:
-        engine = Engine(model, plan.precision, workers, **how)
+        engine = Engine(model, plan.precision, workers, plan.spatial_precision, **how)
         spectral = plan.spectral(engine, strip, nm)
         spatial = next(engine.spatial([spectral.reshape(h, w, -1)]))
         if engine.note:
@@ -114,7 +114,7 @@ def measure(way: str, args: argparse.Namespace, n_bands: int, folder: Path) -> d
         facts["planned_in"] = time.perf_counter() - began
         facts["groups"] = None if plan.groups is None else plan.groups.starts.size
         facts["fidelity"] = plan.fidelity
-        facts["precision"] = plan.precision
+        facts["precision"] = f"{plan.precision} and {plan.spatial_precision or plan.precision}"
     run: Callable[[], Features]
     if way == "naive":
         run = lambda: naive(model, strip, nm)  # noqa: E731

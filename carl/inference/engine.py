@@ -17,7 +17,7 @@ from carl.errors import CarlError, is_out_of_memory
 from carl.inference.folded import Effort
 from carl.inference.pass_size import PassSizes
 from carl.inference.precision import Precision
-from carl.inference.prepared import prepared
+from carl.inference.prepared import Prepared, prepared
 from carl.inference.transfers import Upload, uploads
 from carl.inference.workers import Workers
 from carl.model import CARL
@@ -49,8 +49,9 @@ class Engine:
 
     Args:
         model: in eval mode, on the device to compute on.
-        precision: to compute in; results are float32.
+        precision: to compute the spectral half in; results are float32.
         workers: to share the passes among.
+        spatial_precision: to compute the spatial half in; the same by default.
         compiled: whether to run the spectral half through `torch.compile`. The first passes then
             take up to a minute, so that this pays for large cubes; without a compiler on this
             machine it is done without.
@@ -60,14 +61,21 @@ class Engine:
     """
 
     def __init__(
-        self, model: CARL, precision: Precision, workers: Workers, *, compiled: bool = False
+        self,
+        model: CARL,
+        precision: Precision,
+        workers: Workers,
+        spatial_precision: Precision | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.note = ""
         self._model = model
         self._precision = precision
+        self._spatial_precision = spatial_precision
         self._workers = workers
         self._compiled = compiled
-        self._network = prepared(model, precision, compiled)
+        self._network = self._prepared(compiled=compiled)
         self._most_patches: int | None = None  # none known to be too many yet
 
     def spectral(
@@ -164,7 +172,7 @@ class Engine:
                 raise
             self._compiled = False
             self.note = "not compiled, as this machine has no working compiler"
-            self._network = network = prepared(self._model, self._precision)
+            self._network = network = self._prepared()
             features = network.spectral(strip, code, effort)
         return _to_numpy(features)
 
@@ -198,6 +206,9 @@ class Engine:
             raise
         return np.concatenate(parts).reshape(h, w, -1)
 
+    def _prepared(self, *, compiled: bool = False) -> Prepared:
+        return prepared(self._model, self._precision, self._spatial_precision, compiled=compiled)
+
     @property
     def _device(self) -> torch.device:
         return self._network.device
@@ -228,7 +239,7 @@ class Engine:
                 "programs or choose a smaller model."
             ) from error
         self._model = _copy_on_cpu(self._model)
-        self._network = prepared(self._model, self._precision)
+        self._network = self._prepared()
         self._most_patches = None
         self.note = "on the CPU, as the memory of the graphics card is full"
 

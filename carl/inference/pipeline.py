@@ -115,7 +115,9 @@ class Pipeline:
                     lambda: make_plan(reader, self.model, workers, precision, speed).to_dict(),
                 )
             )
-            engine = Engine(self.model, plan.precision, workers, compiled=compiled)
+            engine = Engine(
+                self.model, plan.precision, workers, plan.spatial_precision, compiled=compiled
+            )
 
             def report_note(fraction: float, message: str) -> None:
                 report(fraction, f"{message} ({engine.note})" if engine.note else message)

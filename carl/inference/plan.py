@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from carl.errors import CarlError
@@ -36,11 +37,13 @@ class Plan:
     """How to compute the features of a cube.
 
     Attributes:
-        precision: to compute in.
+        precision: to compute the spectral half in.
         groups: of bands to merge, or None.
-        fidelity: of the spectral features, see `fidelity`; None where nothing is approximated.
+        fidelity: of the features of the worse half, see `fidelity`; None where nothing is
+            approximated.
         correction: of what merging, and running less, changes.
         effort: how much of the spectral encoder to run; None for all of it.
+        spatial_precision: to compute the spatial half in; None for the same.
     """
 
     precision: Precision
@@ -48,6 +51,7 @@ class Plan:
     fidelity: float | None
     correction: Correction | None = None
     effort: Effort | None = None
+    spatial_precision: Precision | None = None
 
     def spectral(
         self,
@@ -77,6 +81,7 @@ class Plan:
             "groups": _to_lists(self.groups),
             "correction": _to_lists(self.correction),
             "effort": self.effort,
+            "spatial_precision": self.spatial_precision,
         }
 
     @classmethod
@@ -95,6 +100,7 @@ class Plan:
             correction=correction
             and Correction(**{key: np.array(each, np.float32) for key, each in correction.items()}),
             effort=effort and Effort(*effort),
+            spatial_precision=values["spatial_precision"],
         )
 
 
@@ -126,8 +132,8 @@ def make_plan(
         model: in eval mode.
         workers: to share the trial among.
         precision: "float32", "bf16", or "auto": bf16 where the device is fast in it and the
-            features survive it. Those of a network that hardly tells patches apart do not: its
-            small differences are lost in rounding.
+            features survive it, for each half of the network by itself. Those of a network that
+            hardly tells patches apart do not: its small differences are lost in rounding.
         speed: "exact", or "turbo": the fewest groups of neighbouring bands through the least of the
             spectral encoder that the features survive.
     """
@@ -135,20 +141,22 @@ def make_plan(
     if speed == "exact" and precision != "bf16" and not automatic:
         return Plan("float32", None, None)
 
-    trial = _Trial(reader, model, workers)
-    chosen: Precision = "float32"
-    reached = 1.0
+    trial = _Trial(reader, model, workers, "bf16" if automatic else None)
+    halves: list[Precision] = ["float32", "float32"]
+    reached = [1.0, 1.0]
     if automatic or precision == "bf16":
-        in_bf16 = trial.fidelity("bf16")
-        if precision == "bf16" or in_bf16 >= LEAST_FIDELITY:
-            chosen, reached = "bf16", in_bf16
+        for half, in_bf16 in enumerate((trial.fidelity("bf16"), trial.spatial_fidelity("bf16"))):
+            if precision == "bf16" or in_bf16 >= LEAST_FIDELITY:
+                halves[half], reached[half] = "bf16", in_bf16
+    chosen, spatial = halves
     if speed == "turbo":
         for shortcut in shortcuts(trial.wavelengths, whole_effort(model), _fewest_queries(model)):
             plan = trial.shortened(chosen, shortcut)
             if plan.fidelity is not None and plan.fidelity >= LEAST_FIDELITY:
-                return plan
-    approximated = chosen == "bf16" or speed == "turbo"
-    return Plan(chosen, None, reached if approximated else None)
+                lower = min(plan.fidelity, reached[1])
+                return replace(plan, fidelity=lower, spatial_precision=spatial)
+    approximated = "bf16" in halves or speed == "turbo"
+    return Plan(chosen, None, min(reached) if approximated else None, spatial_precision=spatial)
 
 
 def _fewest_queries(model: CARL) -> int:
@@ -181,22 +189,49 @@ def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
 
 
 class _Trial:
-    """Patches spread over a cube, their exact features, and how near cheaper ones come."""
+    """Patches spread over a cube, their exact features, and how near cheaper ones come.
 
-    def __init__(self, reader: PatchReader, model: CARL, workers: Workers) -> None:
+    Args:
+        reader: of the cube.
+        model: in eval mode.
+        workers: to share the trial among.
+        spatial_precision: that will probably be chosen, for which the network is made ready.
+    """
+
+    def __init__(
+        self,
+        reader: PatchReader,
+        model: CARL,
+        workers: Workers,
+        spatial_precision: Precision | None,
+    ) -> None:
         self.wavelengths = reader.cube.require_wavelengths()
         self._model = model
         self._workers = workers
+        self._spatial_precision = spatial_precision
         rows, columns = (
             np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).round().astype(int)) for n in reader.grid
         )
         strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for y in rows for x in columns]
         self._strip = np.concatenate(strips, axis=2)
+        self._shape = rows.size, columns.size
         self._exact = self._features(Plan("float32", None, None))
 
     def fidelity(self, precision: Precision) -> float:
         """Of all bands in a precision."""
         return fidelity(self._exact, self._features(Plan(precision, None, None)))
+
+    def spatial_fidelity(self, precision: Precision) -> float:
+        """Of the spatial half in a precision, on the patches as if they lay side by side."""
+        grid = self._exact.reshape(*self._shape, -1)
+        image = torch.from_numpy(grid).movedim(-1, 0)[None]
+        with torch.inference_mode():
+            device = next(self._model.parameters()).device
+            exact = self._model.spatial_features(image.to(device))[0].movedim(0, -1).cpu().numpy()
+        engine = Engine(self._model, precision, self._workers, self._spatial_precision)
+        (approximate,) = engine.spatial([grid])
+        n = len(self._exact)
+        return fidelity(exact.reshape(n, -1), approximate.reshape(n, -1))
 
     def shortened(self, precision: Precision, shortcut: Shortcut) -> Plan:
         """The plan of a shortcut, with the best correction; judged on patches left out."""
@@ -213,5 +248,5 @@ class _Trial:
         return best
 
     def _features(self, plan: Plan) -> FloatArray:
-        engine = Engine(self._model, plan.precision, self._workers)
+        engine = Engine(self._model, plan.precision, self._workers, self._spatial_precision)
         return plan.spectral(engine, self._strip, self.wavelengths)

@@ -30,7 +30,8 @@ class Prepared:
 
     Args:
         model: in eval mode.
-        precision: to compute in.
+        precision: to compute the spectral half in.
+        spatial_precision: to compute the spatial half in; the same by default.
         compiled: whether to run the spectral half through `torch.compile`; on CUDA as CUDA graphs.
 
     Attributes:
@@ -38,17 +39,25 @@ class Prepared:
         device: to compute on.
     """
 
-    def __init__(self, model: CARL, precision: Precision, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        model: CARL,
+        precision: Precision,
+        spatial_precision: Precision | None = None,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        spatial_precision = spatial_precision or precision
         self.patch_size = model.patch_size
         self.device = next(model.parameters()).device
-        self._in_bf16 = precision == "bf16"
+        self._in_bf16 = spatial_precision == "bf16"
         self._folded = FoldedSpectral(model, _DTYPES[precision], packs=not compiled)
         self._spectral: Spectral = self._folded
         if compiled:
             self._spectral = _compiled(self._folded, self.device)
         encoder = model.spatial_encoder
         self._spatial = _sharing_weights(encoder)
-        with_packed_linears(self._spatial, _DTYPES[precision])
+        with_packed_linears(self._spatial, _DTYPES[spatial_precision])
 
     def encode(self, wavelengths_um: Tensor) -> Tensor:
         """The code of bands (C,) that `spectral` takes."""
@@ -99,22 +108,29 @@ _lock = Lock()
 _known: WeakKeyDictionary[CARL, tuple[object, dict[Any, Prepared]]] = WeakKeyDictionary()
 
 
-def prepared(model: CARL, precision: Precision, compiled: bool = False) -> Prepared:
+def prepared(
+    model: CARL,
+    precision: Precision,
+    spatial_precision: Precision | None = None,
+    *,
+    compiled: bool = False,
+) -> Prepared:
     """A network made ready; the same one again until its weights change or move.
 
     Args:
         model: in eval mode, on the device to compute on.
-        precision: to compute in.
+        precision: to compute the spectral half in.
+        spatial_precision: to compute the spatial half in; the same by default.
         compiled: whether through `torch.compile`.
     """
     state = model.fingerprint, next(model.parameters()).device
-    key = precision, compiled
+    key = precision, spatial_precision or precision, compiled
     with _lock:
         if model not in _known or _known[model][0] != state:
             _known[model] = state, {}
         of_model = _known[model][1]
         if key not in of_model:
-            of_model[key] = Prepared(model, precision, compiled=compiled)
+            of_model[key] = Prepared(model, precision, spatial_precision, compiled=compiled)
         return of_model[key]
 
 

@@ -14,6 +14,7 @@ from carl.errors import Cancelled, CarlError, CubeError, WavelengthError
 from carl.inference import Embedding, embed
 from carl.inference.prepared import Prepared
 from carl.model import CARL
+from carl.spectra.normalise import cube_statistics
 
 NM = np.linspace(400, 790, 7)
 
@@ -26,7 +27,8 @@ def cube(height: int = 37, width: int = 29) -> SpectralCube:
 def as_the_model_sees_it(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.ndarray]:
     """Spatial and spectral features by one plain forward pass over a padded, normalised cube."""
     pad = [(0, -n % model.patch_size) for n in data.shape[:2]]
-    normalised = np.pad((data - data.mean()) / data.std(), [*pad, (0, 0)], mode="reflect")
+    mean, std = cube_statistics(SpectralCube(data, NM))
+    normalised = np.pad((data - mean) / std, [*pad, (0, 0)], mode="reflect")
     image = torch.from_numpy(normalised.astype(np.float32)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         output = model(image, torch.tensor(NM / 1000, dtype=torch.float32)[None])

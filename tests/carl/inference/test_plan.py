@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_bf16_is_left_where_it_would_round_the_differences_away(tiny_model: CARL
     assert asked_for.precision == "bf16"
     assert asked_for.fidelity is not None
     assert asked_for.fidelity < LEAST_FIDELITY
+
+
+def test_each_half_is_rounded_only_if_it_survives(
+    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hardly_telling_patches_apart(tiny_model)
+    chosen = plan(model, rough(), "auto", "exact")
+    assert (chosen.precision, chosen.spatial_precision) == ("float32", "bf16")
+    assert chosen.fidelity is not None
+    assert LEAST_FIDELITY <= chosen.fidelity < 1
+
+    def rounded(self: Engine, grids: list[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from (np.round(grid) for grid in grids)
+
+    monkeypatch.setattr(Engine, "spatial", rounded)
+    assert plan(model, rough(), "auto", "exact").spatial_precision == "float32"
 
 
 def test_turbo_merges_bands_that_say_the_same(tiny_model: CARL) -> None:
