@@ -72,13 +72,18 @@ class UperNetOptions:
 
     Attributes:
         hidden_size: channels; 512 in the paper.
+        auxiliary_weight: of the loss of an auxiliary head, which has half the channels and is there
+            in training only; 0 for none, 0.4 is usual.
     """
 
     hidden_size: int = 256
+    auxiliary_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1:
             raise ModelError("hidden_size of UperNet must be 1 or more.")
+        if self.auxiliary_weight < 0:
+            raise ModelError("auxiliary_weight of UperNet must be 0 or more.")
 
 
 @dataclass(frozen=True)

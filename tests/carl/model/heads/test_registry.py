@@ -99,6 +99,7 @@ def test_what_needs_transformers_says_so(monkeypatch, network, name: str):
         ({"name": "linear", "adaptor": {}}, "no key 'head.adaptor': did you mean 'adapter'?"),
         ({"upernet": {"hidden": 3}}, "no key 'head.upernet.hidden': did you mean 'hidden_size'?"),
         ({"upernet": {"hidden_size": 0}}, "hidden_size of UperNet must be 1 or more"),
+        ({"upernet": {"auxiliary_weight": -1}}, "auxiliary_weight of UperNet must be 0 or more"),
         ({"mask2former": {"hidden_size": 96}}, "96: it must be a multiple of 64"),
         ({"mask2former": {"queries": 0}}, "queries and points must be 1 or more"),
         ({"swin": {"embed_dim": 10}}, "Stage 1 of Swin has 10 channels"),
