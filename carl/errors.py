@@ -44,7 +44,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     # Few have a type of their own for it; the others are known by their words. oneDNN and the
     # system's loader of libraries do not even name it.
     words = str(error).lower()
-    return isinstance(error, MemoryError) or any(phrase in words for phrase in _OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or any(phrase in words for phrase in _OUT_OF_MEMORY):
+        return True
+    # SciPy says of itself that it is broken, and of what happened in what it was raised from.
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
 _OUT_OF_MEMORY = (

@@ -2,7 +2,8 @@
 
 Headers are parsed here and not by the library `spectral`, which refuses real files: those without
 ``byte order`` (little-endian is right), with letters outside UTF-8, with a remark after a list. The
-table of data types, the memory map and the writing are the library's.
+table of data types and the writing are the library's. Its memory maps are not used: where there is
+no memory for one, it says nothing and goes on without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carl.cube import LazyArray, SpectralCube
 from carl.errors import CubeError
@@ -25,6 +27,8 @@ DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspe
 
 Header = Mapping[str, str | list[str]]
 
+_FILE_AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
+"""Order of lines, samples and bands in the data."""
 _NEEDED = ("samples", "lines", "bands", "data type", "interleave")
 _MAX_HEADER_BYTES = 16 * 2**20
 _ROWS_AT_ONCE_BYTES = 64 * 2**20
@@ -224,14 +228,15 @@ def _dtype(header: Header, path: Path) -> np.dtype[Any]:
 
 def _memory_map(header: Header, header_path: Path, data_path: Path) -> LazyArray:
     """The data as a memory map of (lines, samples, bands)."""
-    from spectral.io import bilfile, bipfile, bsqfile, envi
-
-    layouts = {"bil": bilfile.BilFile, "bip": bipfile.BipFile, "bsq": bsqfile.BsqFile}
-    parameters = envi.gen_params({"byte order": "0", **header})
-    parameters.filename = str(data_path)
-    layout = layouts[str(header["interleave"]).lower()]
-    mapped: LazyArray = layout(parameters, dict(header)).open_memmap(interleave="bip")
-    return mapped
+    dtype = _dtype(header, header_path).newbyteorder(
+        ">" if _number(header.get("byte order")) else "<"
+    )
+    shape = [_count(header, name, header_path, least=1) for name in ("lines", "samples", "bands")]
+    axes = _FILE_AXES[str(header["interleave"]).lower()]
+    offset = _count(header, "header offset", header_path, least=0)
+    in_file = tuple(shape[axis] for axis in axes)
+    mapped: NDArray[Any] = np.memmap(data_path, dtype, "r", offset, in_file)
+    return mapped.transpose(np.argsort(axes))
 
 
 def _unit(header: Header) -> str | None:

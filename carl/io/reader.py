@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from carl.cube import LazyArray
-from carl.errors import CarlError, CubeError
+from carl.errors import CarlError, CubeError, is_out_of_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,11 @@ def reading(path: Path, what: str, kind: type[CarlError] = CubeError) -> Iterato
     except CarlError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise kind(
+                f"{path.name} needs more memory than there is to be read as {what}: close other "
+                "programs, or copy it again if it should not be so large."
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise kind(
             f"{path.name} cannot be read as {what} ({reason}): "

@@ -278,3 +278,13 @@ def test_real_headers_with_wrong_wavelengths(
 def test_real_header_with_an_impossible_interleave(shared: Path) -> None:
     with pytest.raises(CubeError, match=r"darkReference4\.hdr says interleave = bup"):
         read_cube(shared / "data" / "plantcv_envi" / "darkReference4.hdr")
+
+
+def test_a_lack_of_memory_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    write_cube(tmp_path / "a.hdr", SpectralCube(np.ones((4, 5, 6), np.float32)))
+    monkeypatch.setattr(np, "memmap", refused)
+    with pytest.raises(CubeError, match=r"a\.hdr needs more memory than there is"):
+        read_cube(tmp_path / "a.hdr")

@@ -1,0 +1,28 @@
+"""A lack of memory, in the words of many libraries."""
+
+from __future__ import annotations
+
+import pytest
+
+from carl.errors import is_out_of_memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_known(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    wrapped = ImportError("the installation seems to be broken")
+    assert not is_out_of_memory(wrapped)
+    wrapped.__cause__ = error
+    assert is_out_of_memory(wrapped)
+
+
+def test_other_errors_are_others() -> None:
+    assert not is_out_of_memory(ValueError("a row is missing"))
