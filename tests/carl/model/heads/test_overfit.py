@@ -9,9 +9,9 @@ from carl.learning.metrics import evaluate
 from carl.model.heads.base import Head
 
 
-def train(head: Head, image, wavelengths_um, labels, steps: int) -> list[float]:
+def train(head: Head, image, wavelengths_um, labels, steps: int, rate: float = 5e-3) -> list[float]:
     """Losses of some steps, each on all of the images."""
-    optimiser = torch.optim.AdamW(head.parameters(), lr=5e-3)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
     losses = []
     head.train()
@@ -27,23 +27,23 @@ def train(head: Head, image, wavelengths_um, labels, steps: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"),
+    ("name", "steps", "rate"),
     [
-        ("linear", 50),
-        ("vit-adapter-upernet", 40),
-        ("vit-adapter-mask2former", 40),
-        ("swin-mask2former", 40),
+        ("linear", 100, 1e-2),
+        ("vit-adapter-upernet", 50, 5e-3),
+        ("vit-adapter-mask2former", 80, 2e-3),
+        ("swin-mask2former", 100, 2e-3),
     ],
 )
-def test_segmentation(head, crops, name: str, steps: int):
-    image, nm, labels = crops("lumen and urothelium", "urothelium and stroma")
+def test_segmentation(head, crops, name: str, steps: int, rate: float):
+    image, nm, labels = crops("lumen and urothelium", "urothelium and stroma", "blood")
     network = head(name)
-    losses = train(network, image, nm, labels, steps)
+    losses = train(network, image, nm, labels, steps, rate)
     with torch.no_grad():
         predicted = network(image, nm).argmax(dim=1) + 1
     scores = evaluate(predicted.numpy(), labels.numpy())
-    assert sorted(scores.iou) == [1, 2, 3]
-    assert scores.miou > 0.95
+    assert sorted(scores.iou) == [1, 2, 3, 4]
+    assert min(scores.iou.values()) > 0.95
     assert losses[-1] < 0.2 * losses[0]
 
 
