@@ -175,7 +175,8 @@ def _describe_learned(learned: Learned) -> str:
         return "Coarse map; the whole one follows."
     if not learned.has_network:
         facts.append("network to follow")
-    return " · ".join(facts)
+    line = " · ".join(facts)
+    return line[0].upper() + line[1:]
 
 
 def describe_fine_tuning(session: Session) -> str:
