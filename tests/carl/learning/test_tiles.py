@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,31 @@ def test_a_mapped_embedding_is_cropped_without_a_copy_of_the_whole(
     assert np.array_equal(part.spatial, embedding.spatial[8:12, 4:])
     assert part.shape == (4 * size, 64 - 4 * size)
     assert not isinstance(part.spatial, np.memmap)
+
+
+def test_memory_does_not_grow_with_the_cube(tmp_path: Path) -> None:
+    cube = mixture()
+    segmenter = Segmenter().fit(cube, strokes(cube))
+
+    def peak(n_times: int) -> int:
+        rows = np.tile(np.arange(450), n_times)
+        long = SpectralCube(_Repeated(np.asarray(cube.data), rows), wavelengths=NM)
+        tracemalloc.start()
+        for _ in segmenter.predict_tiles(long, tmp_path / "scratch.npz"):
+            pass
+        _, at_most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return at_most
+
+    assert peak(4) < 1.1 * peak(1)
+
+
+class _Repeated:
+    """Rows of an array, many times over."""
+
+    def __init__(self, values: np.ndarray, rows: np.ndarray) -> None:
+        self.values, self.rows = values, rows
+        self.shape, self.dtype = (len(rows), *values.shape[1:]), values.dtype
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
+        return self.values[self.rows[key[0]]][:, key[1], key[2]]
