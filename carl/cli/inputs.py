@@ -34,6 +34,10 @@ def open_cube_with_wavelengths(
         CubeError: the file cannot be read as a cube, or holds no finite value.
         WavelengthError: the wavelengths are unknown, or do not fit the cube.
     """
+    # Where memory is short, SciPy's BLAS asks for its own for ever, and nothing can end that: so it
+    # comes before PyTorch, which gives up with an error.
+    import scipy.linalg  # noqa: F401
+
     cube = open_cube(path, wavelengths, camera, variable)
     cube.require_wavelengths()
     return cube

@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float32]
 SPEEDS = ("exact", "turbo")
 LEAST_FIDELITY = 0.99
 """What a cheaper way to compute has to reach to be taken without being asked for by name."""
-_SAMPLED_ROWS = 8
+_SAMPLED_ROWS = 10
 """Cheaper ways are tried on a lattice of this many by this many patches."""
 _FEWEST_TO_LEARN_FROM = 12
 """Patches; from fewer, no correction is learned."""
