@@ -21,8 +21,8 @@ from carl.model import CARL
 
 SMALLEST = 8
 """Patches: with fewer, overhead rules, and with none fewer, all sizes give the same bits."""
-_VALUES = 1 << 18
-"""Of all tokens and queries of a pass, about: in float32 they just fit the cache of a core."""
+_BYTES = 1 << 20
+"""Of all tokens and queries of a pass, about: they just fit the cache of a core."""
 _AROUND = (0.5, 1.0, 2.0)
 """Times that, which are tried."""
 _TRIALS = 2
@@ -65,7 +65,8 @@ class PassSizes:
             map(str, (_machine(), *dims, *effort, model.patch_size, precision, n_bands))
         )
         self.token_values = n_bands * spectral.embed_dim
-        self._usual = _VALUES // ((n_bands + effort.queries) * spectral.embed_dim)
+        size = 2 if precision == "bf16" else 4
+        self._usual = _BYTES // (size * (n_bands + effort.queries) * spectral.embed_dim)
         self.candidates = sorted({max(SMALLEST, int(self._usual * each)) for each in _AROUND})
         self._n_workers = n_workers
         self._untried = self.candidates * _TRIALS

@@ -45,7 +45,7 @@ def test_items_are_taken_as_workers_become_free() -> None:
         assert len(taken) < 20
 
 
-def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_thread() -> None:
+def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_work() -> None:
     def fail(item: int) -> int:
         if item == 5:
             raise ValueError("five")
@@ -56,11 +56,24 @@ def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_thread() -> No
             for _ in workers.map(fail, range(100)):
                 pass
 
+    for _ in range(3):
+        with pytest.raises(ValueError, match="five"):
+            work()
+        assert torch.get_num_threads() == 3
+
+
+def test_threads_wait_for_the_next_context_and_are_never_shared() -> None:
+    def names(workers: Workers) -> set[int]:
+        return set(workers.map(lambda _: threading.get_ident(), range(30)))
+
+    with Workers(CPU) as first:
+        used = names(first)
+        with Workers(CPU) as second:
+            assert not used & names(second)
     before = threading.active_count()
-    with pytest.raises(ValueError, match="five"):
-        work()
+    with Workers(CPU) as third:
+        assert names(third)
     assert threading.active_count() == before
-    assert torch.get_num_threads() == 3
 
 
 def test_of_several_the_last_gives_the_threads_back() -> None:
