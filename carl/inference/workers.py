@@ -138,7 +138,7 @@ def _borrow_pool(n_threads: int) -> ThreadPoolExecutor:
     with _pools_lock:
         pool = _idle_pools.pop((os.getpid(), n_threads), None)
     return pool or ThreadPoolExecutor(
-        n_threads, "carl worker", initializer=torch.set_num_threads, initargs=(1,)
+        n_threads, "inference worker", initializer=torch.set_num_threads, initargs=(1,)
     )
 
 

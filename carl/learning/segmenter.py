@@ -31,8 +31,10 @@ _STORE = FeatureStore()
 """Shared by all segmenters of the process, so that a new one on a known cube starts at once."""
 
 _WIDEST_FIRST = 0.55
-_CARL_BELIEF = {True: 0.5, False: 0.02}
+_CARL_BELIEF = {True: 0.6, False: 0.02}
 """Belief that a trained, and an untrained, network helps, before any paint is seen."""
+_CARL_ALONE = 1 / 3
+"""Share of it that the network needs no filter bank beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,7 +325,7 @@ def _named(values: Sequence[int], known: Sequence[LabelClass]) -> tuple[LabelCla
 def _experts(
     columns: dict[str, slice], trained: bool
 ) -> tuple[tuple[str, ...], NDArray[np.bool_], list[float]]:
-    """What each expert sees: neighbourhoods up to every scale, with and without CARL.
+    """What each expert sees: neighbourhoods up to a scale, with and without CARL; or CARL alone.
 
     Returns:
         names, (E, p) features seen, and prior beliefs.
@@ -344,6 +346,13 @@ def _experts(
             seen.append(mask)
             prior.append(
                 (_WIDEST_FIRST if i == len(bank) - 1 else narrower)
-                * (helps / (len(additions) - 1) if extra else 1 - helps)
+                * (helps * (1 - _CARL_ALONE) / (len(additions) - 1) if extra else 1 - helps)
             )
+    if present:
+        mask = np.zeros(n_features, bool)
+        for name in present:
+            mask[columns[name]] = True
+        names.append("CARL")
+        seen.append(mask)
+        prior.append(helps * _CARL_ALONE)
     return tuple(names), np.array(seen), prior

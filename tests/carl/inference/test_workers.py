@@ -27,7 +27,7 @@ def test_results_come_in_order_from_threads_that_compute_alone() -> None:
         results = list(workers.map(look, range(50)))
         assert torch.get_num_threads() == 1
     assert [item for item, _, _ in results] == list(range(50))
-    assert all(name.startswith("carl worker") and n == 1 for _, name, n in results)
+    assert all(name.startswith("inference worker") and n == 1 for _, name, n in results)
     assert torch.get_num_threads() == 3
 
 

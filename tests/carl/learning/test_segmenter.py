@@ -14,6 +14,7 @@ from carl.errors import Cancelled, CarlError, LabelError, ModelError, Wavelength
 from carl.files import resource_path
 from carl.io import LabelClass
 from carl.learning import Segmenter, evaluate
+from carl.learning.segmenter import _experts
 from carl.model import CARL
 
 NM = np.linspace(450, 700, 16)
@@ -48,6 +49,22 @@ def test_a_few_strokes_make_the_map(with_model, tiny_model):
     report = segmenter.report
     assert sum(report["experts"].values()) == pytest.approx(1)
     assert (report["carl_share"] > 0) == with_model
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_experts_see_the_bank_with_and_without_the_network_and_that_alone(trained):
+    columns = {
+        "spectrum": slice(0, 2), "texture": slice(2, 6),
+        "CARL spectral": slice(6, 8), "CARL spatial": slice(8, 9),
+    }  # fmt: skip
+    names, seen, prior = _experts(columns, trained)
+    assert sum(prior) == pytest.approx(1)
+    assert len(names) == len(seen) == len(prior) == 9
+    alone = seen[names.index("CARL")]
+    assert alone.tolist() == [False] * 6 + [True] * 3
+    with_network = seen[:, 6:].any(axis=1)
+    assert (np.sum(prior, where=with_network) > 0.5) == trained
+    assert _experts({"spectrum": slice(0, 2)}, trained)[0] == ("spectrum",)
 
 
 def test_class_values_names_and_colours_survive():
