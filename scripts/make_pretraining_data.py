@@ -1,7 +1,8 @@
-"""Lay out the data of the recipe of carl-nano that no reader of cubes reads as it lies.
+"""Lay out the data of the recipes of carl-nano that no reader of cubes reads as it lies.
 
     python scripts/make_pretraining_data.py
     carl pretrain resources/recipes/carl-nano.yaml
+    carl pretrain resources/recipes/carl-nano-cameras.yaml
 
 The Sentinel-2 series of eo-learn (MIT licence, contains Copernicus Sentinel data) is one array with
 a time axis; each of its dates becomes an ENVI cube under ``build/pretraining``.
