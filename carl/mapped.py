@@ -60,7 +60,7 @@ def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
         indices = product(*(range(block.shape[axis]) for axis in outer))
         for number, index in enumerate(indices):
             steps = (i * block.strides[axis] for i, axis in zip(index, outer, strict=True))
-            _fill(runs[number * run : (number + 1) * run], file, start + sum(steps), path)
+            fill(runs[number * run : (number + 1) * run], file, start + sum(steps), path)
     return values.transpose(np.argsort(axes))
 
 
@@ -85,7 +85,18 @@ def _position(block: NDArray[Any], mapped: np.memmap[Any, Any]) -> int:
     return int(mapped_from + block.ctypes.data - first.ctypes.data)
 
 
-def _fill(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
+def fill(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
+    """Read a part of a file into memory.
+
+    Args:
+        run: to be filled.
+        file: unbuffered.
+        position: of the first byte.
+        path: of the file, for messages.
+
+    Raises:
+        CubeError: the file has become shorter, or cannot be read.
+    """
     try:
         file.seek(position)
         while run:

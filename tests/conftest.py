@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from carl.model import CARLConfig
 
 # Examples take as long as the machine takes; in CI they are the same in every run.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
@@ -30,6 +34,22 @@ def carl_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("CARL_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> CARLConfig:
+    """Of a network that learns in seconds."""
+    from carl.model.config import CARLConfig, SpatialEncoderConfig, SpectralEncoderConfig
+
+    return CARLConfig(
+        patch_size=4,
+        spec_encoder_kwargs=SpectralEncoderConfig(
+            embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
+        ),
+        spat_encoder_kwargs=SpatialEncoderConfig(
+            "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
+        ),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from carl.cli.options import AsJson, Camera, Device, Precision, Speed, Variable, Wavelengths
 from carl.cli.outputs import check_output
-from carl.cli.terminal import progress_line, show_facts, show_json, show_note
+from carl.cli.terminal import kept, progress_line, show_facts, show_json, show_note
 
 
 def embed(
@@ -54,7 +52,9 @@ def embed(
     from carl.model import load_model
 
     network = load_model(model, device=device)
-    with progress_line() as progress, _kept(inference.partial_folder(output)):
+    folder = inference.partial_folder(output)
+    going_on = f"what is finished is kept in {folder}, and the same command goes on from there."
+    with progress_line() as progress, kept(folder, going_on):
         embedding = inference.embed_to_file(
             opened,
             network,
@@ -80,20 +80,3 @@ def embed(
         "fidelity": embedding.fidelity,
     }
     show_json(facts) if json else show_facts(facts)
-
-
-@contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """Tell who interrupts the command where it goes on.
-
-    Raises:
-        Abort: interrupted, with something to go on from.
-    """
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if not folder.exists():
-            raise
-        raise typer.Abort(
-            f"what is finished is kept in {folder}, and the same command goes on from there."
-        ) from stop

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -49,6 +50,25 @@ def show_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None
             for i in _range(row)
         )
         typer.echo("  ".join(line).rstrip())
+
+
+@contextmanager
+def kept(path: Path, how: str) -> Iterator[None]:
+    """Tell who interrupts a command how to go on with it.
+
+    Args:
+        path: where what is finished is kept, once anything is.
+        how: what to tell.
+
+    Raises:
+        Abort: interrupted, with something to go on from.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not path.exists():
+            raise
+        raise typer.Abort(how) from stop
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from carl.cli.options import AsJson, Device
 from carl.cli.outputs import check_output
-from carl.cli.terminal import progress_line, show_facts, show_json
+from carl.cli.terminal import kept, progress_line, show_facts, show_json
 
 
 def train(
@@ -40,7 +38,8 @@ def train(
 
     from carl.learning import tasks
 
-    with progress_line() as progress, _kept(wanted.checkpoint):
+    going_on = "go on from the last checkpoint with --resume."
+    with progress_line() as progress, kept(wanted.checkpoint, going_on):
         result = tasks.train(
             wanted,
             device=device,
@@ -69,18 +68,3 @@ def train(
             **{f"held-out {name}": f"{value:.3f}" for name, value in result.scores.items()},
         }
     )
-
-
-@contextmanager
-def _kept(checkpoint: Path) -> Iterator[None]:
-    """Tell who interrupts the command that it can be gone on with.
-
-    Raises:
-        Abort: interrupted, with something to go on from.
-    """
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if not checkpoint.is_file():
-            raise
-        raise typer.Abort("go on from the last checkpoint with --resume.") from stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from threading import Condition
 
@@ -60,8 +61,12 @@ class FeatureCache:
                     break
                 self._changed.wait(_LOOK_EVERY)
             progress(0.0, "Waiting for the same features, being computed already")
+
+        def compute(progress: Progress) -> Embedding:
+            return embed(cube, model, precision=precision, speed=speed, progress=progress)
+
         try:
-            embedding = self._find_or_embed(cube, model, precision, speed, progress)
+            embedding = self._find_or(compute, cube, model, precision, speed, progress)
             self._keep(key, embedding)
             return embedding
         finally:
@@ -89,19 +94,13 @@ class FeatureCache:
             speed: as in `embed`.
             progress: told often; cancels by raising.
         """
-        if self._folder is None or not self._folder.is_used:
+
+        def compute(progress: Progress) -> Embedding:
             return embed_to_file(
                 cube, model, scratch, precision=precision, speed=speed, progress=progress
             )
-        place = self._folder.place(cube, model, precision, speed, part(progress, 0.0, _LOOKING))
-        embedding = self._folder.get(place, mapped=True)
-        if embedding is None:
-            rest = part(progress, _LOOKING, 1.0)
-            embedding = embed_to_file(
-                cube, model, scratch, precision=precision, speed=speed, progress=rest
-            )
-            self._folder.put(place, embedding)
-        return embedding
+
+        return self._find_or(compute, cube, model, precision, speed, progress, mapped=True)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -114,16 +113,24 @@ class FeatureCache:
         with self._changed:
             return sum(embedding.nbytes for embedding in self._kept.values())
 
-    def _find_or_embed(
-        self, cube: SpectralCube, model: CARL, precision: str, speed: str, progress: Progress
+    def _find_or(
+        self,
+        compute: Callable[[Progress], Embedding],
+        cube: SpectralCube,
+        model: CARL,
+        precision: str,
+        speed: str,
+        progress: Progress,
+        *,
+        mapped: bool = False,
     ) -> Embedding:
+        """What the folder holds, or else what is computed, which is put there."""
         if self._folder is None or not self._folder.is_used:
-            return embed(cube, model, precision=precision, speed=speed, progress=progress)
+            return compute(progress)
         place = self._folder.place(cube, model, precision, speed, part(progress, 0.0, _LOOKING))
-        embedding = self._folder.get(place)
+        embedding = self._folder.get(place, mapped=mapped)
         if embedding is None:
-            rest = part(progress, _LOOKING, 1.0)
-            embedding = embed(cube, model, precision=precision, speed=speed, progress=rest)
+            embedding = compute(part(progress, _LOOKING, 1.0))
             self._folder.put(place, embedding)
         return embedding
 

@@ -21,6 +21,7 @@ from carl.cube import LazyArray
 from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
 from carl.io.lazy import TransposedArray
+from carl.mapped import fill
 
 if TYPE_CHECKING:
     import tifffile
@@ -223,15 +224,7 @@ class _StripReader:
         return np.ascontiguousarray(pixels)  # without the rest of a tile at the border
 
     def _read(self, offset: int, size: int) -> bytes:
+        content = bytearray(size)
         with self._lock:
-            self._file.seek(offset)
-            content = b""
-            while len(content) < size:
-                found = self._file.read(size - len(content))
-                if not found:
-                    raise CubeError(
-                        f"{self.path.name} became shorter while it was being read: open it again "
-                        "once it is complete."
-                    )
-                content += found
-        return content
+            fill(memoryview(content), self._file, offset, self.path)
+        return bytes(content)

@@ -101,8 +101,7 @@ class FilterBank:
         Raises:
             WavelengthError, CubeError: as `stack`.
         """
-        cube = cube.usable_bands()
-        return ComponentReader(cube, camera_view(cube, self.grid, self.spectra), white_level(cube))
+        return _reader(cube.usable_bands(), self.grid, self.spectra)
 
     def stack_of(
         self, pixels: PixelComponents, doubt: FloatArray | None, progress: Progress = no_progress
@@ -145,10 +144,14 @@ def _groups(
     progress: Progress,
 ) -> FeatureStack:
     """The feature groups of a cube without bad bands, as they come."""
-    view = camera_view(cube, grid, basis)
-    reader = ComponentReader(cube, view, white_level(cube))
+    reader = _reader(cube, grid, basis)
     pixels = reader.read(slice(None), part(progress, 0.0, 0.3))
-    return _surroundings(pixels, sigmas, view.doubt, part(progress, 0.3, 1.0))
+    return _surroundings(pixels, sigmas, reader.view.doubt, part(progress, 0.3, 1.0))
+
+
+def _reader(cube: SpectralCube, grid: NDArray[np.float64], basis: SpectralBasis) -> ComponentReader:
+    """Reads a cube without bad bands as its camera sees it."""
+    return ComponentReader(cube, camera_view(cube, grid, basis), white_level(cube))
 
 
 def _surroundings(

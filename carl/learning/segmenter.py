@@ -337,22 +337,23 @@ def _experts(
     helps = _CARL_BELIEF[trained] if present else 0.0
     names, seen, prior = [], [], []
     n_features = max(where.stop for where in columns.values())
+
+    def features_of(groups: Sequence[str]) -> NDArray[np.bool_]:
+        mask = np.zeros(n_features, bool)
+        for name in groups:
+            mask[columns[name]] = True
+        return mask
+
     for i, widest in enumerate(bank):
         for extra in additions:
-            mask = np.zeros(n_features, bool)
-            for name in [*bank[: i + 1], *extra]:
-                mask[columns[name]] = True
             names.append(" + ".join([widest, *extra]))
-            seen.append(mask)
+            seen.append(features_of([*bank[: i + 1], *extra]))
             prior.append(
                 (_WIDEST_FIRST if i == len(bank) - 1 else narrower)
                 * (helps * (1 - _CARL_ALONE) / (len(additions) - 1) if extra else 1 - helps)
             )
     if present:
-        mask = np.zeros(n_features, bool)
-        for name in present:
-            mask[columns[name]] = True
         names.append("CARL")
-        seen.append(mask)
+        seen.append(features_of(present))
         prior.append(helps * _CARL_ALONE)
     return tuple(names), np.array(seen), prior

@@ -107,7 +107,8 @@ class StatisticsOutput(NamedTuple):
 
     Attributes:
         features: (B, V, 2·D, h, w) spectral and spatial features, one above the other; those by the
-            camera with the most bands are followed, and have no gradient.
+            camera with the most bands are followed, and have no gradient. A zero for each image
+            where one camera has nobody to agree with.
         spatial: (B·V, T, h, w) statistics of all neighbourhoods, from the spatial features.
         spectral: (B·V, 2·N_COMPONENTS, h, w) those of the patch alone, from the spectral features.
         target: (B·V, T, h, w), the first 2·N_COMPONENTS those of the patch; NaN where unknown.
@@ -233,13 +234,8 @@ class CARLStatistics(nn.Module):
         )
         among_others = self.student.spatial_features(features, visible)
         spatial_truth, spectral_truth = self.truth(among_others, features)
-        n_bands = [seen.shape[1] for seen, _ in views]
-        both = torch.cat([features, among_others], dim=1).view(len(image), len(views), -1, *grid)
-        by_camera = list(both.unbind(1))
-        richest = n_bands.index(max(n_bands))
-        by_camera[richest] = by_camera[richest].detach()
         return StatisticsOutput(
-            torch.stack(by_camera, dim=1),
+            _by_camera(features, among_others, [seen.shape[1] for seen, _ in views]),
             self.from_spatial(among_others.movedim(1, -1)).movedim(-1, 1),
             self.from_spectral(features.movedim(1, -1)).movedim(-1, 1),
             neighbourhood_statistics(moments),
@@ -272,6 +268,18 @@ class CARLStatistics(nn.Module):
 def _error(told: Tensor, scaled: Tensor) -> Tensor:
     """Of the level of statistics, and of what differs within an image."""
     return known_error(told, scaled) + contrast_error(told, scaled, _LEAST_SPREAD)
+
+
+def _by_camera(features: Tensor, among_others: Tensor, n_bands: list[int]) -> Tensor:
+    """Spectral and spatial features (B·V, D, h, w) as `StatisticsOutput.features`."""
+    n_cameras = len(n_bands)
+    if n_cameras == 1:
+        return features.new_zeros(len(features), 1, 1, 1, 1)
+    both = torch.cat([features, among_others], dim=1)
+    by_camera = list(both.view(-1, n_cameras, *both.shape[1:]).unbind(1))
+    richest = n_bands.index(max(n_bands))
+    by_camera[richest] = by_camera[richest].detach()
+    return torch.stack(by_camera, dim=1)
 
 
 def camera_share(features: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from carl.io import LabelClass, read_labels, write_cube, write_labels
 from carl.learning import tasks
-from carl.model import CARLConfig, build_model, save_model
-from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.model import build_model, save_model
 from napari_carl.panels.learn import LearnPanel
 from napari_carl.steps import Step
 from napari_carl.tasks import Task
@@ -22,19 +21,10 @@ CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 3
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
+def network(tmp_path_factory, quick_config):
     """A file with a network that learns in seconds."""
-    config = CARLConfig(
-        patch_size=4,
-        spec_encoder_kwargs=SpectralEncoderConfig(
-            embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
-        ),
-        spat_encoder_kwargs=SpatialEncoderConfig(
-            "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
-        ),
-    )
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
-    save_model(build_model(config), path)
+    save_model(build_model(quick_config), path)
     return path
 
 

@@ -14,7 +14,6 @@ from carl.files import resource_path
 from carl.io import LabelClass, read_cube, read_labels, write_cube, write_labels
 from carl.learning.tasks import TrainConfig
 from carl.model import CARLConfig, build_model, save_model
-from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
 Recipe = Callable[..., TrainConfig]
 
@@ -28,19 +27,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, quick_config: CARLConfig) -> Path:
     """``network.safetensors``, ``tissue.hdr`` (80 × 120 pixels) and ``tissue_labels.png``."""
     folder = tmp_path_factory.mktemp("tasks")
-    config = CARLConfig(
-        patch_size=4,
-        spec_encoder_kwargs=SpectralEncoderConfig(
-            embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
-        ),
-        spat_encoder_kwargs=SpatialEncoderConfig(
-            "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
-        ),
-    )
-    network = build_model(config)
+    network = build_model(quick_config)
     network.name = "tiny"
     save_model(network, folder / "network.safetensors")
     sample = read_cube(resource_path("sample", "bladder.tif"))

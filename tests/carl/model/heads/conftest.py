@@ -13,7 +13,6 @@ from torch import Tensor
 
 from carl.io import read_cube, read_labels
 from carl.model import CARL, CARLConfig, build_model
-from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 from carl.model.heads import HeadConfig, build_head
 from carl.model.heads.base import Head
 
@@ -52,20 +51,11 @@ def _repeatable() -> None:
 
 
 @pytest.fixture
-def network() -> Callable[[], CARL]:
+def network(quick_config: CARLConfig) -> Callable[[], CARL]:
     """Makes networks that learn quickly."""
 
     def make() -> CARL:
-        config = CARLConfig(
-            patch_size=4,
-            spec_encoder_kwargs=SpectralEncoderConfig(
-                embed_dim=16, n_queries=2, depth=2, num_heads=2, layer_scale=None
-            ),
-            spat_encoder_kwargs=SpatialEncoderConfig(
-                "vit_tiny_patch16_224", 2, {"embed_dim": 24, "num_heads": 2, "depth": 2}
-            ),
-        )
-        return build_model(config)
+        return build_model(quick_config)
 
     return make
 
