@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from time import thread_time
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class Engine:
             machine it is done without.
 
     Attributes:
+        workers: as given.
         note: what is done otherwise than asked for, in words for the user; empty if nothing is.
     """
 
@@ -73,7 +74,7 @@ class Engine:
         self._model = model
         self._precision = precision
         self._spatial_precision = spatial_precision
-        self._workers = workers
+        self.workers = workers
         self._compiled = compiled
         self._network = self._prepared(compiled=compiled)
         self._most_patches: int | None = None  # none known to be too many yet
@@ -98,7 +99,7 @@ class Engine:
             (n, D).
         """
         bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
-        sizes = PassSizes(self._model, self._precision, len(bands), effort, self._workers.count)
+        sizes = PassSizes(self._model, self._precision, len(bands), effort, self.workers.count)
         pieces: list[FloatArray] = []
         n_done = 0
 
@@ -108,7 +109,7 @@ class Engine:
             return _Features(values, thread_time() - began)
 
         passes = self._passes(torch.from_numpy(strip), sizes)
-        for features, seconds in self._workers.map(run, uploads(passes, self._device)):
+        for features, seconds in self.workers.map(run, uploads(passes, self._device)):
             sizes.took(len(features), seconds)
             pieces.append(features)
             n_done += len(features)
@@ -129,10 +130,18 @@ class Engine:
         """
         ahead = iter(grids)
         first = list(islice(ahead, 2))
-        if len(first) == 1 and self._workers.count > 1:
+        if len(first) == 1 and self.workers.count > 1:
             yield self._spatial_together(first[0], waiting)
         else:
-            yield from self._workers.map(self._spatial_pass, chain(first, ahead), waiting)
+            yield from self.workers.map(self._spatial_pass, chain(first, ahead), waiting)
+
+    def parts(self, strip: FloatArray) -> list[FloatArray]:
+        """Strips of patches (C, P, n·P) for one worker each, side by side the whole one."""
+        size = self._model.patch_size
+        n_patches = strip.shape[-1] // size
+        n_parts = min(self.workers.count, n_patches)
+        edges = [n_patches * number // n_parts * size for number in range(n_parts + 1)]
+        return [strip[..., start:stop] for start, stop in pairwise(edges)]
 
     def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
         """Parts of (C, P, n·P) that are computed at once."""
@@ -191,16 +200,16 @@ class Engine:
         """As `_spatial_pass`, by all workers at once."""
         features = torch.from_numpy(grid).permute(2, 0, 1)[None]
         h, w, _ = grid.shape
-        team = self._network.spatial_team((h, w), self._workers.count)
+        team = self._network.spatial_team((h, w), self.workers.count)
 
         def part(member: int) -> FloatArray:
             return _to_numpy(self._network.spatial_part(features, team, member))
 
         try:
-            parts = list(self._workers.map(part, range(len(team.parts)), waiting))
+            parts = list(self.workers.map(part, range(len(team.parts)), waiting))
         except RuntimeError:  # also where there is not enough memory for all at once
             team.leave()
-            return next(self._workers.map(self._spatial_pass, [grid], waiting))
+            return next(self.workers.map(self._spatial_pass, [grid], waiting))
         except BaseException:
             team.leave()
             raise

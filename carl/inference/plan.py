@@ -15,7 +15,7 @@ from carl.inference.blocks import PatchReader
 from carl.inference.engine import Engine
 from carl.inference.folded import Effort, whole_effort
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
-from carl.inference.turbo import BandGroups, Correction, Shortcut, shortcuts
+from carl.inference.turbo import BandGroups, Correction, Shortcut, band_statistics, shortcuts
 from carl.inference.workers import Workers
 from carl.model import CARL
 
@@ -24,8 +24,8 @@ FloatArray = NDArray[np.float32]
 SPEEDS = ("exact", "turbo")
 LEAST_FIDELITY = 0.99
 """What a cheaper way to compute has to reach to be taken without being asked for by name."""
-_SAMPLED_ROWS = 10
-"""Cheaper ways are tried on a lattice of this many by this many patches."""
+_SAMPLED_ROWS = 14
+"""Cheaper ways are tried on patches of this many rows, as many of each."""
 _FEWEST_TO_LEARN_FROM = 12
 """Patches; from fewer, no correction is learned."""
 _PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -68,10 +68,21 @@ class Plan:
             wavelengths: (C,) in nm.
             done: told how many patches are done.
         """
-        if self.groups is not None:
-            strip, wavelengths = self.groups.merge(strip), self.groups.wavelengths
-        features = engine.spectral(strip, wavelengths / 1000, done, effort=self.effort)
-        return features if self.correction is None else self.correction(features)
+        if self.groups is None:
+            return engine.spectral(strip, wavelengths / 1000, done, effort=self.effort)
+        parts = engine.parts(strip)
+        merged = np.concatenate(list(engine.workers.map(self.groups.merge, parts)), axis=2)
+        features = engine.spectral(merged, self.groups.wavelengths / 1000, done, effort=self.effort)
+        if self.correction is None:
+            return features
+        starts = np.cumsum([part.shape[2] for part in parts[:-1]]) // strip.shape[1]
+        pairs = zip(np.split(features, starts), parts, strict=True)
+        return np.concatenate(list(engine.workers.map(self._corrected, pairs)))
+
+    def _corrected(self, features_and_pixels: tuple[FloatArray, FloatArray]) -> FloatArray:
+        assert self.correction is not None
+        features, pixels = features_and_pixels
+        return self.correction(features, band_statistics(pixels))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
@@ -188,6 +199,23 @@ def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
     return cosines
 
 
+def _spread(grid: tuple[int, int]) -> list[list[tuple[int, int]]]:
+    """Rows of patches all over a grid, each at a random place of its cell.
+
+    On a regular lattice, stripes and repeated structures would all be met or all be missed. Patches
+    of a row lie in one line of the cube, as files are read by lines.
+    """
+    random = np.random.default_rng(0)
+    n_rows, n_columns = (min(n, _SAMPLED_ROWS) for n in grid)
+
+    def one_of_each_cell(n: int, n_cells: int) -> list[int]:
+        edges = np.arange(n_cells + 1) * n // n_cells
+        return [int(each) for each in random.integers(edges[:-1], edges[1:])]
+
+    rows = one_of_each_cell(grid[0], n_rows)
+    return [[(y, x) for x in one_of_each_cell(grid[1], n_columns)] for y in rows]
+
+
 class _Trial:
     """Patches spread over a cube, their exact features, and how near cheaper ones come.
 
@@ -209,12 +237,10 @@ class _Trial:
         self._model = model
         self._workers = workers
         self._spatial_precision = spatial_precision
-        rows, columns = (
-            np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).round().astype(int)) for n in reader.grid
-        )
-        strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for y in rows for x in columns]
+        sampled = _spread(reader.grid)
+        strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for row in sampled for y, x in row]
         self._strip = np.concatenate(strips, axis=2)
-        self._shape = rows.size, columns.size
+        self._shape = len(sampled), len(sampled[0])
         self._exact = self._features(Plan("float32", None, None))
 
     def fidelity(self, precision: Precision) -> float:
@@ -240,8 +266,9 @@ class _Trial:
         best = Plan(precision, groups, fidelity(self._exact, approximate), None, effort)
         if len(approximate) < _FEWEST_TO_LEARN_FROM:
             return best
+        statistics = band_statistics(self._strip)
         for penalty in _PENALTIES:
-            correction, left_out = Correction.learn(approximate, self._exact, penalty)
+            correction, left_out = Correction.learn(approximate, statistics, self._exact, penalty)
             reached = fidelity(self._exact, left_out)
             if best.fidelity is None or reached > best.fidelity:
                 best = Plan(precision, groups, reached, correction, effort)

@@ -1,25 +1,26 @@
 """Fewer bands through less of the network, and what that changes taken off again.
 
 Neighbours in wavelength are averaged before the network, and of the spectral encoder only some
-pairs of blocks and some queries are run. It answers differently then, but much of the difference is
-the same, or linear in the features, all over a cube. It is learned from patches that were computed
-in full.
+pairs of blocks and some queries are run. It answers differently then, but much of the difference
+follows, all over a cube, from the features and from what each band shows in a patch. It is learned
+from patches that were computed in full.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from carl.inference.folded import Effort
 
 FloatArray = NDArray[np.float32]
 
-_GROUP_COUNTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_GROUP_COUNTS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _LEAST_SAVED = 1.5
 """Of the cost of all bands; with less it is not worth being inexact."""
 _TRIED = 3.0
@@ -88,7 +89,7 @@ def shortcuts(
         return effort.pairs * (n_bands + effort.queries)  # tokens and queries cost the same
 
     full_cost = cost(wavelengths.size, whole)
-    efforts = {Effort(1, fewest_queries), Effort(whole.pairs, fewest_queries), whole}
+    efforts = {*(Effort(n, fewest_queries) for n in range(1, whole.pairs + 1)), whole}
     ways = [(cost(count, each), count, each) for each in efforts for count in _GROUP_COUNTS]
     worthwhile = sorted(
         way for way in ways if way[0] * _LEAST_SAVED <= full_cost and way[1] < wavelengths.size
@@ -102,56 +103,105 @@ def shortcuts(
     ]
 
 
+def band_statistics(strip: FloatArray) -> FloatArray:
+    """Mean and spread of each band in each patch: (C, P, n·P) to (n, 2·C)."""
+    n_bands, size, width = strip.shape
+    rows = torch.from_numpy(strip).unbind(1)
+    total, squares = rows[0].clone(), rows[0].square()
+    for row in rows[1:]:
+        total += row
+        squares.addcmul_(row, row)
+    shape = n_bands, width // size, size
+    mean, square = (each.view(shape).sum(2) / size**2 for each in (total, squares))
+    spread = (square - mean.square()).clamp(min=0).sqrt()
+    statistics: FloatArray = torch.cat([mean, spread]).T.numpy()
+    return statistics
+
+
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """A linear map from approximate to exact features: ridge regression of their difference.
+    """From approximate to exact features: kernel ridge regression of their difference.
+
+    Its inputs x are the approximate features and, as merged bands hide what differs between them,
+    the `band_statistics` of the patch, both with the same say; x·x is 1 on average. Its kernel
+    (1 + x·y / 2)² − 1 is that of straight and quadratic terms. Patches farther out than any it was
+    learned from are treated as if they lay no farther, since squares grow without bound.
 
     Attributes:
-        mean: (D,) of the approximate features it was learned from.
-        exact_mean: (D,) of the exact ones.
-        patches: (D, n) the approximate features, centred.
+        origin: (D + S,) mean of the inputs it was learned from.
+        scale: (D + S,) of the inputs.
+        patches: (D + S, n) the inputs x.
         weights: (n, D) of these patches in the difference.
+        offset: (D,) of the difference.
     """
 
-    mean: FloatArray
-    exact_mean: FloatArray
+    origin: FloatArray
+    scale: FloatArray
     patches: FloatArray
     weights: FloatArray
+    offset: FloatArray
 
-    def __call__(self, features: FloatArray) -> FloatArray:
-        """Corrected features (n, D) of approximate ones."""
-        centred = features - self.mean
-        centred_, patches, weights = map(torch.from_numpy, (centred, self.patches, self.weights))
-        corrected: FloatArray = (centred_ @ patches @ weights).numpy()
-        corrected += centred
-        corrected += self.exact_mean
+    def __call__(self, features: FloatArray, statistics: FloatArray) -> FloatArray:
+        """Corrected features (n, D) of approximate ones and of statistics (n, S)."""
+        inputs = np.concatenate([features, statistics], axis=1)
+        inputs -= self.origin
+        inputs *= self.scale
+        farthest = np.sqrt(_squares(self.patches.T).max())
+        lengths = np.sqrt(_squares(inputs))[:, None]
+        inputs /= np.maximum(lengths / max(farthest, _TINY), 1)
+        inputs_, patches, weights = map(torch.from_numpy, (inputs, self.patches, self.weights))
+        corrected: FloatArray = (_kernel(inputs_ @ patches) @ weights).numpy()
+        corrected += features
+        corrected += self.offset
         return corrected
 
     @classmethod
     def learn(
-        cls, approximate: FloatArray, exact: FloatArray, penalty: float
+        cls, approximate: FloatArray, statistics: FloatArray, exact: FloatArray, penalty: float
     ) -> tuple[Self, FloatArray]:
         """Learn from patches of which both are known.
 
         Args:
             approximate: (n, D).
+            statistics: (n, S).
             exact: (n, D).
-            penalty: of the regression, over the mean squared length of the centred features.
+            penalty: of the regression, over the mean of the kernel of a patch with itself.
 
         Returns:
             the correction, and what each patch becomes by a correction learned from all others:
             e / (1 − h) is the residual of a patch left out, if e is its residual and h its leverage
             (Cook & Weisberg 1982, "Residuals and influence in regression").
         """
-        mean, exact_mean = (each.mean(axis=0, dtype=np.float64) for each in (approximate, exact))
-        centred = approximate - mean
-        difference = exact - exact_mean - centred
-        gram = centred @ centred.T
-        ridge = penalty * max(np.trace(gram) / len(gram), np.finfo(np.float64).tiny)
-        inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
-        weights = inverse @ difference
-        residual = difference - gram @ weights
-        leverage = 1 / len(gram) + np.einsum("ij,ji->i", gram, inverse)
+        inputs = np.concatenate([approximate, statistics], axis=1, dtype=np.float64)
+        origin, scale = inputs.mean(axis=0), np.ones(inputs.shape[1])
+        inputs -= origin
+        for kind in (slice(exact.shape[1]), slice(exact.shape[1], None)):
+            scale[kind] = max(2 * _squares(inputs[:, kind]).mean(), _TINY) ** -0.5
+        inputs *= scale
+        gram = _kernel(inputs @ inputs.T)
+        usual = gram.mean(axis=0)
+        centred = gram - usual - usual[:, None] + usual.mean()
+        difference = np.asarray(exact, np.float64) - approximate
+        mean = difference.mean(axis=0)
+        ridge = penalty * max(np.trace(centred) / len(gram), _TINY)
+        inverse = np.linalg.inv(centred + ridge * np.eye(len(gram)))
+        weights = inverse @ (difference - mean)
+        residual = difference - mean - centred @ weights
+        leverage = 1 / len(gram) + np.einsum("ij,ji->i", centred, inverse)
         left_out = exact - residual / (1 - leverage)[:, None]
-        arrays = (each.astype(np.float32) for each in (mean, exact_mean, centred.T, weights))
-        return cls(*arrays), left_out.astype(np.float32)
+        arrays = (origin, scale, inputs.T, weights, mean - usual @ weights)
+        return cls(*(each.astype(np.float32) for each in arrays)), left_out.astype(np.float32)
+
+
+_TINY = np.finfo(np.float32).tiny
+_Product = TypeVar("_Product", Tensor, NDArray[np.float64])
+
+
+def _kernel(product: _Product) -> _Product:
+    return product * (1 + product / 4)
+
+
+def _squares(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Squared lengths of the rows."""
+    squares: NDArray[np.floating] = np.einsum("ij,ij->i", vectors, vectors)
+    return squares

@@ -92,6 +92,28 @@ def test_turbo_merges_bands_that_say_the_same(tiny_model: CARL) -> None:
     assert LEAST_FIDELITY <= chosen.fidelity < 1
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (61, 57)])
+def test_what_is_tried_lies_all_over_the_cube(
+    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    seen = []
+    strip = PatchReader.strip
+
+    def watched(self: PatchReader, rows: slice, columns: slice) -> np.ndarray:
+        seen.append((rows.start, columns.start))
+        return strip(self, rows, columns)
+
+    monkeypatch.setattr(PatchReader, "strip", watched)
+    plan(tiny_model, np.random.default_rng(0).normal(size=(*shape, 30)), "float32", "turbo")
+    for axis in range(2):
+        n = -(-shape[axis] // tiny_model.patch_size)
+        places = {each[axis] for each in seen}
+        assert places <= set(range(n))
+        ordered = [-1, *sorted(places), n]
+        assert max(np.diff(ordered)) <= 2 * -(-n // 14)
+    assert len(seen) == len(set(seen))
+
+
 def test_a_plan_survives_a_file(tiny_model: CARL) -> None:
     chosen = plan(tiny_model, smooth(), "float32", "turbo")
     read = Plan.from_dict(json.loads(json.dumps(chosen.to_dict())))
