@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 _SCORES = 1 << 20
 """At a time, at least those of one head: they stay in the cache, and memory is bounded."""
+_MOST_EXPONENT = 60.0
+"""Of e in bf16, with room for the sum of many: its largest number is e to the 88."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -35,7 +37,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 def _products(qkv: Sequence[Tensor], scale: float) -> Tensor:
     q, k, v = qkv
     scores = torch.baddbmm(q.new_empty(1), q, k.mT, beta=0, alpha=scale)
-    return torch.bmm(scores.softmax(-1), v)
+    if torch.compiler.is_compiling() or not _can_be_exponents(scores):
+        return torch.bmm(scores.softmax(-1), v)
+    # As softmax, but divides the few results and not the many scores.
+    weights = scores.exp_()
+    return torch.bmm(weights, v).div_(weights.sum(-1, keepdim=True))
+
+
+def _can_be_exponents(scores: Tensor) -> bool:
+    """Whether no exponential overflows or vanishes, though the largest score is not taken off."""
+    least, most = torch.aminmax(scores)
+    return bool(least > -_MOST_EXPONENT) and bool(most < _MOST_EXPONENT)
 
 
 class FastAttention(TorchFunctionMode):

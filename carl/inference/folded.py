@@ -109,9 +109,11 @@ class FoldedSpectral(nn.Module):
         # Queries never meet each other, so that some can be left out; they are the same for all
         # patches until they have read.
         queries = self._queries[:: len(self._queries) // n_queries][:n_queries]
+        normed = _normed(tokens)
         for own, cross in zip(self._own[:n_pairs], self._cross[:n_pairs], strict=True):
-            tokens = own(tokens, n_bands)
-            queries = cross(queries, tokens, n_bands, n_queries)
+            tokens = own(tokens, normed, n_bands)
+            normed = _normed(tokens)
+            queries = cross(queries, normed, n_bands, n_queries)
         if not self._own:
             queries = queries.repeat(len(patches), 1)
         read = self._norm(queries.float()).view(len(patches), -1, queries.shape[1])
@@ -146,9 +148,9 @@ class _SelfBlock(nn.Module):
         self._proj = _scaled(attention.proj, block.ls1, linear)
         self._feed_forward = _FeedForward(block, linear)
 
-    def forward(self, tokens: Tensor, n_bands: int) -> Tensor:
-        """(n·C, D) to the same."""
-        qkv = self._qkv(_normed(tokens)).view(-1, n_bands, 3, self._heads, self._head_dim(tokens))
+    def forward(self, tokens: Tensor, normed: Tensor, n_bands: int) -> Tensor:
+        """Tokens (n·C, D), which are given normalised, too, to the same."""
+        qkv = self._qkv(normed).view(-1, n_bands, 3, self._heads, self._head_dim(tokens))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = attend(q, k, v, self._head_dim(tokens) ** -0.5)
         tokens = self._proj.added_to(tokens, mixed.transpose(1, 2).reshape(tokens.shape))
@@ -181,10 +183,10 @@ class _CrossBlock(nn.Module):
         self._proj = linear(out, out_bias + out @ values_bias)
         self._feed_forward = _FeedForward(block, linear)
 
-    def forward(self, queries: Tensor, tokens: Tensor, n_bands: int, n_queries: int) -> Tensor:
-        """Queries (n·K, D), or (K, D) for all patches, read (n·C, D): new queries (n·K, D)."""
-        n_patches, dim = len(tokens) // n_bands, tokens.shape[1]
-        context = _normed(tokens).view(n_patches, 1, n_bands, dim)
+    def forward(self, queries: Tensor, normed: Tensor, n_bands: int, n_queries: int) -> Tensor:
+        """Queries (n·K, D), or (K, D) for all, read normalised tokens (n·C, D): (n·K, D)."""
+        n_patches, dim = len(normed) // n_bands, normed.shape[1]
+        context = normed.view(n_patches, 1, n_bands, dim)
         asked = self._ask(_normed(queries)).view(-1, self._heads, dim // self._heads)
         asked = torch.bmm(asked.transpose(0, 1), self._to_tokens)
         asked = asked.view(self._heads, -1, n_queries, dim).transpose(0, 1)

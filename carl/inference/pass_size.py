@@ -27,14 +27,17 @@ _AROUND = (0.5, 1.0, 2.0)
 """Times that, which are tried."""
 _TRIALS = 2
 """Of each size; the first also warms up."""
+_SAME = 1.05
+"""Times the least: measurements vary by that much. Of such sizes the largest has fewest passes."""
 _MOST_REMEMBERED = 500
 
 
 class PassSizes:
     """Sizes of the passes through a network on a CPU.
 
-    The first passes are of different sizes; the size that took least time for a patch is used for
-    all others, and remembered in a file for this processor, network, precision and number of bands.
+    The first passes are of different sizes; the largest that took about the least time for a patch
+    is used for all others, and remembered in a file for this processor, network, precision and
+    number of bands.
 
     Args:
         model: the network.
@@ -105,7 +108,8 @@ class PassSizes:
 
     def _best(self) -> int | None:
         best = {size: min(times) for size, times in self._times.items() if times}
-        return min(best, key=best.__getitem__) if best else None
+        least = min(best.values(), default=0.0)
+        return max((size for size, time in best.items() if time <= _SAME * least), default=None)
 
     def _remember(self) -> None:
         best = self._best()

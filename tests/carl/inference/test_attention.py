@@ -19,6 +19,25 @@ def test_bf16_attention_is_attention(monkeypatch: pytest.MonkeyPatch, scores: in
     torch.testing.assert_close(rounded.float(), expected, atol=0.03, rtol=0.03)
 
 
+@pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
+@pytest.mark.parametrize("shift", [-200.0, 0.0, 200.0])
+def test_bf16_attention_holds_for_scores_whose_exponentials_do_not(
+    size: float, shift: float
+) -> None:
+    q, k, v = torch.randn(3, 2, 2, 7, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    q, k = q * size, k.clone()
+    q[..., 0], k[..., 0] = shift, 1.0
+    scores = (q.float() @ k.float().mT * 0.25).bfloat16()  # large ones lose their differences
+    expected = scores.double().softmax(-1) @ v.double()
+    torch.testing.assert_close(attend(q, k, v, 0.25).double(), expected, atol=0.03, rtol=0.03)
+
+
+def test_bf16_attention_does_not_hide_missing_values() -> None:
+    q, k, v = torch.randn(3, 1, 1, 5, 16).bfloat16()
+    q[..., 0, 0] = torch.nan
+    assert attend(q, k, v, 1.0)[..., 0, :].isnan().all()
+
+
 def test_networks_of_others_use_it_where_they_ask_for_nothing_special(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -77,7 +77,7 @@ def test_without_memory_for_one_patch_it_ends_in_a_sentence(
     with pytest.raises(CarlError, match="not enough memory"):
         engine.spectral(strip(tiny_model, 3), BANDS_UM)
     with pytest.raises(CarlError, match="not enough memory"):
-        list(engine.spatial([np.zeros((2, 2, tiny_model.embed_dim), np.float32)]))
+        list(engine.spatial(2 * [np.zeros((2, 2, tiny_model.embed_dim), np.float32)]))
 
 
 def test_the_copy_for_the_cpu_is_the_same_network(tiny_model: CARL) -> None:

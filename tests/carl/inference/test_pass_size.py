@@ -43,6 +43,15 @@ def test_the_quickest_size_is_found_on_the_work_itself_and_remembered(
     assert all(other.remembered is None for other in others)
 
 
+def test_of_sizes_that_take_the_same_time_the_largest_is_best(tiny_model: CARL) -> None:
+    sizes = PassSizes(tiny_model, "float32", 600)
+    seconds = dict(zip(sizes.candidates, (1.0, 1.04, 1.2), strict=True))
+    while sizes.remembered is None:
+        size = sizes.next(5000)
+        sizes.took(size, size * seconds[size])
+    assert sizes.remembered == sizes.candidates[1]
+
+
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
 def test_little_work_is_no_trial_and_is_shared_out_evenly(tiny_model: CARL, n_workers: int) -> None:
     sizes = PassSizes(tiny_model, "float32", 6, None, n_workers)
