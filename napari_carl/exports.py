@@ -16,7 +16,7 @@ from carl.progress import Progress, part
 from napari_carl.tasks import Task
 
 if TYPE_CHECKING:
-    from napari_carl.mapping import Trained
+    from napari_carl.mapping import Labels, Trained
     from napari_carl.session import Session
 
 
@@ -59,12 +59,15 @@ class Exports:
             folder: where to.
             contents: what to write of it.
         """
-        cube, segmenter = self._session.cube, self.segmenter
-        if cube is not None and segmenter is not None:
+        cube, segmenter, learned = self._session.cube, self.segmenter, self._session.learned
+        if cube is not None and segmenter is not None and learned is not None:
             classes = tuple(self._session.classes)
+            drawn = learned.labels if learned.drawn.is_set() else None
             self._session.tasks.start(
                 Task.EXPORTING,
-                lambda progress: export_cube(folder, cube, segmenter, classes, contents, progress),
+                lambda progress: export_cube(
+                    folder, cube, segmenter, classes, contents, progress, drawn=drawn
+                ),
                 self._set_exported,
             )
 
@@ -105,9 +108,23 @@ def export_cube(
     classes: Sequence[LabelClass],
     contents: Collection[Content],
     progress: Progress,
+    *,
+    drawn: Labels | None = None,
 ) -> Exported:
-    """Map a cube and write what is wanted of the map; all files or none."""
-    labels = segmenter.predict(cube, progress=part(progress, 0.0, 0.5)).labels
+    """Write what is wanted of the map of a cube; all files or none.
+
+    Args:
+        folder: where to.
+        cube: of the map.
+        segmenter: to make the map with.
+        classes: names and colours.
+        contents: what to write.
+        progress: told often; cancels by raising.
+        drawn: (H, W) the map, where it has been made already.
+    """
+    labels = drawn
+    if labels is None:
+        labels = segmenter.predict(cube, progress=part(progress, 0.0, 0.5)).labels
     stem = cube.name.replace("/", "_")
     files = export_results(
         folder, stem, labels, classes, cube, contents=contents, progress=part(progress, 0.5, 1.0)

@@ -7,10 +7,11 @@ labels of a map are filled in place; each time it is handed out, more of it is a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil, isfinite, sqrt
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from carl.io import LabelClass
     from carl.learning import Segmenter
     from carl.learning.tasks import TrainedHead
-    from carl.model import CARL
+    from napari_carl.work import Features
 
     Trained = Segmenter | TrainedHead
 
@@ -85,6 +86,8 @@ class Learned:
         seconds: from strokes to what is seen of the map.
         is_preview: whether it knows a reduced cube only, and the map is coarse.
         origin: where it comes from if not from the strokes, in a few words.
+        fidelity: of the network's features where they are approximate, as `Embedding.fidelity`.
+        drawn: set once all labels are there.
     """
 
     segmenter: Trained
@@ -94,6 +97,8 @@ class Learned:
     seconds: float
     is_preview: bool = False
     origin: str = ""
+    fidelity: float | None = None
+    drawn: Event = field(default_factory=Event)
 
 
 def coarseness(shape: tuple[int, ...]) -> int:
@@ -155,7 +160,7 @@ def preview(
 def learn(
     cube: SpectralCube,
     strokes: Labels,
-    model: CARL | None,
+    features: Features | None,
     classes: Sequence[LabelClass],
     before: Labels | None,
     sight: Look,
@@ -166,7 +171,7 @@ def learn(
     Args:
         cube: with known wavelengths.
         strokes: (H, W), 0 = unlabelled.
-        model: the network whose features take part, or None.
+        features: of the network, which take part, or None.
         classes: names and colours.
         before: (H, W) the map that is shown until now; it stays where nothing newer is drawn.
         sight: asked before every piece, so that the view may move meanwhile.
@@ -179,13 +184,19 @@ def learn(
     from carl.learning import Segmenter
 
     start = perf_counter()
-    segmenter = Segmenter(model, classes=classes)
+    segmenter = Segmenter(classes=classes)
+    fidelity = None
+    if features is not None:
+        segmenter = Segmenter(features.model, classes=classes, speed=features.speed)
+        fidelity = features.embedding.fidelity if features.is_approximate else None
     segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
     accuracy = _accuracy(segmenter)
     pieces = _pieces(segmenter, cube, before is None, sight, part(progress, 0.6, 1.0))
 
     def learned(labels: Labels) -> Learned:
-        return Learned(segmenter, labels, accuracy, model is not None, perf_counter() - start)
+        seconds = perf_counter() - start
+        has_network = features is not None
+        return Learned(segmenter, labels, accuracy, has_network, seconds, fidelity=fidelity)
 
     yield from _draw(pieces, cube.shape[:2], before, learned)
 
@@ -242,6 +253,7 @@ def _draw(
             handed_out = perf_counter()
             yield learned
     if learned is not None:
+        learned.drawn.set()
         yield learned
 
 

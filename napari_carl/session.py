@@ -311,7 +311,8 @@ class Session:
         """Make a map from the strokes; the one from before stays until the new one is there.
 
         As long as the cube is being looked at, the map is a coarse preview, and as long as the
-        network is at work, it is made without its features; it is made again when they are there.
+        network is at work, it is made without its features; it is made again when they are there,
+        approximate ones first.
         """
         cube, strokes, looked_at = self.cube, self.strokes, self._looked_at
         if cube is None or strokes is None or not self.can_learn:
@@ -328,12 +329,12 @@ class Session:
                 self._set_learned,
             )
             return
-        model = None if self.network.features is None else self.network.features.model
+        features = self.network.features
         before = None if self.learned is None else self.learned.labels
         self.tasks.stream(
             Task.LEARNING,
             lambda progress: mapping.learn(
-                cube, strokes, model, classes, before, self._seen, progress
+                cube, strokes, features, classes, before, self._seen, progress
             ),
             self._set_learned,
         )

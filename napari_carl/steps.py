@@ -175,6 +175,8 @@ def _describe_learned(learned: Learned) -> str:
         return "Coarse map; the whole one follows."
     if not learned.has_network:
         facts.append("network to follow")
+    elif learned.fidelity is not None:
+        facts.append(f"network in turbo ({learned.fidelity:.3f}), exact to follow")
     line = " · ".join(facts)
     return line[0].upper() + line[1:]
 

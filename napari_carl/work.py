@@ -64,17 +64,24 @@ class Features:
         device: it computes on, in words.
         embedding: of the cube.
         step: every how many pixels of the cube it was looked at, along each axis.
+        speed: at which the embedding was asked for, as `carl.embed` takes it.
     """
 
     model: CARL
     device: str
     embedding: Embedding
     step: int = 1
+    speed: str = "exact"
 
     @property
     def is_preview(self) -> bool:
         """Whether few of the pixels were looked at: good for a picture, not for a map."""
         return self.step > 1
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether exact ones are still to come."""
+        return self.embedding.speed == "turbo"
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def compute_features(
 
     Yields:
         of a large cube, what the network quickly makes of few of its pixels, for a first picture;
-        then the features of the cube.
+        then the features of the cube: in turbo, for a map in seconds, and exact.
     """
     load_torch(progress)
     progress(0.0, f"Loading {name}")
@@ -156,9 +163,13 @@ def compute_features(
             small, model, precision="float32", speed="turbo", progress=part(progress, 0.0, 0.1)
         )
         yield Features(model, label, quick, step=n)
-    embedding = prepare(cube, model, progress=part(progress, 0.1, 1.0))
-    assert embedding is not None  # there is a model
-    yield Features(model, label, embedding)
+    for speed, share in (("turbo", (0.1, 0.2)), ("exact", (0.2, 1.0))):
+        embedding = prepare(cube, model, speed=speed, progress=part(progress, *share))
+        assert embedding is not None  # there is a model
+        features = Features(model, label, embedding, speed=speed)
+        yield features
+        if not features.is_approximate:
+            break
 
 
 def fine_tune(

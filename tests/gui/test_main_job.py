@@ -55,6 +55,9 @@ def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
     assert not np.shares_memory(labels, strokes)
     assert (strokes != 0).mean() < 0.01
 
+    # From here on with the network.
+    qtbot.waitUntil(lambda: session.tasks.state(Task.EMBEDDING) is None, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: has_whole_map(session), timeout=LEARNING_MS)
     before, painted = session.learned, strokes.copy()
     hand.press(Qt.Key.Key_1)
     hand.paint((430, 330), (470, 380))

@@ -89,12 +89,13 @@ def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
     def compute_features(cube, model, name, device, progress):
         progress(0.5, "Spectral features")
         model = model or SimpleNamespace(name=name)
-        yield work.Features(model, "CPU", SimpleNamespace(cube=cube))
+        yield work.Features(model, "CPU", SimpleNamespace(cube=cube, speed="exact"))
 
-    def learn(cube, strokes, model, classes, before, sight, progress):
+    def learn(cube, strokes, features, classes, before, sight, progress):
         progress(0.5, "Learning")
         labels = np.where(strokes, strokes, strokes.max())
         prediction = SimpleNamespace(labels=labels)
+        model = None if features is None else features.model
         segmenter = SimpleNamespace(
             classes=classes, model=model, predict=lambda cube, progress: prediction
         )

@@ -85,7 +85,9 @@ def test_what_is_seen_comes_first_and_the_rest_stays_until_its_turn(large):
     before = np.full(truth.shape, 9, np.uint8)
     pieces = learn(cube, strokes, before=before, sight=lambda: Sight((20, 40), (30, 60)))
 
-    labels = next(pieces).labels
+    first = next(pieces)
+    assert not first.drawn.is_set()
+    labels = first.labels
     drawn = labels != 9
     assert drawn[20:40, 30:60].all()
     assert drawn.sum() == 20 * 30
@@ -93,6 +95,7 @@ def test_what_is_seen_comes_first_and_the_rest_stays_until_its_turn(large):
 
     *_, last = pieces
     assert last.labels is labels
+    assert last.drawn.is_set()
     assert (labels == truth).mean() > 0.95
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carl.errors import CubeError, WavelengthError
-from carl.io import LabelClass
+from carl.io import LabelClass, read_labels
 from napari_carl import bands, mapping, work
 from napari_carl.state import View
 from napari_carl.steps import Step, step_state
@@ -126,6 +126,38 @@ def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube,
     assert session.learned.has_network
 
 
+def test_the_map_is_made_with_approximate_features_and_again_with_exact_ones(
+    session, runner, make_cube, strokes, monkeypatch
+):
+    def compute_features(cube, *_):
+        for speed in ("turbo", "exact"):
+            embedding = SimpleNamespace(speed=speed, fidelity=0.995)
+            yield work.Features(SimpleNamespace(), "CPU", embedding, speed=speed)
+
+    def learn(cube, strokes, features, *_):
+        used.append(features.speed)
+        fidelity = features.embedding.fidelity if features.is_approximate else None
+        yield mapping.Learned(None, strokes, 0.9, True, 0.1, fidelity=fidelity)
+
+    used: list[str] = []
+    monkeypatch.setattr(work, "compute_features", compute_features)
+    monkeypatch.setattr(mapping, "learn", learn)
+    session.add_cube(make_cube())
+    runner.go(Task.LOOKING)
+    session.set_strokes(strokes)
+    embedding = runner.of(Task.EMBEDDING)[0]
+    pieces = []
+    embedding.run(lambda *_: None, pieces.append)
+
+    embedding.arrived(pieces[0])
+    runner.go(Task.LEARNING)
+    assert "network in turbo (0.995), exact to follow" in step_state(session, Step.LEARN).line
+    embedding.arrived(pieces[1])
+    runner.go(Task.LEARNING)
+    assert "turbo" not in step_state(session, Step.LEARN).line
+    assert used == ["turbo", "exact"]
+
+
 def test_a_coarse_map_comes_first_and_the_whole_one_takes_its_place(
     session, runner, make_cube, strokes, monkeypatch, tmp_path
 ):
@@ -185,7 +217,7 @@ def test_a_map_that_gets_sharper_is_told_once_as_new(
 def test_a_first_impression_of_the_network_is_for_pictures_only(
     session, runner, make_cube, monkeypatch
 ):
-    coarse, exact = SimpleNamespace(name="coarse"), SimpleNamespace(name="exact")
+    coarse, exact = SimpleNamespace(speed="turbo"), SimpleNamespace(speed="exact")
     shown = []
 
     def compute_features(cube, *_):
@@ -358,6 +390,35 @@ def test_spectrum_under_the_cursor(session, runner, make_cube):
 
     assert len(runner.of(Task.CURSOR)) == 1
     np.testing.assert_array_equal(told[0], cube.spectrum(3, 4))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_only_a_map_that_is_not_there_yet_is_made_for_the_export(
+    session, runner, make_cube, strokes, tmp_path, monkeypatch, whole
+):
+    predicted = []
+
+    def predict(cube, progress):
+        predicted.append(cube)
+        return SimpleNamespace(labels=np.full(cube.shape[:2], 2, np.uint8))
+
+    def learn(cube, strokes, *_):
+        segmenter = SimpleNamespace(predict=predict)
+        learned = mapping.Learned(segmenter, np.ones_like(strokes), None, False, 0.1)
+        if whole:
+            learned.drawn.set()
+        yield learned
+
+    monkeypatch.setattr(mapping, "learn", learn)
+    cube = make_cube()
+    session.add_cube(cube)
+    session.set_strokes(strokes)
+    runner.go_all()
+    session.exports.write(tmp_path)
+    runner.go_all()
+    assert predicted == ([] if whole else [cube])
+    exported = read_labels(tmp_path / "tissue_labels.tif").labels
+    assert np.unique(exported).tolist() == ([1] if whole else [2])
 
 
 def test_export_writes_the_map(session, runner, make_cube, strokes, tmp_path):

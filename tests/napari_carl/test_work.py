@@ -49,15 +49,43 @@ def large(monkeypatch):
 
 
 def test_the_network_gives_a_first_impression_of_a_large_cube(large):
-    coarse, exact = work.compute_features(large, None, "carl-nano", "cpu", no_progress)
+    coarse, *whole = work.compute_features(large, None, "carl-nano", "cpu", no_progress)
 
     assert coarse.is_preview
-    assert not exact.is_preview
-    assert coarse.model is exact.model
-    assert exact.embedding.shape == (50, 70)
+    assert all(not each.is_preview for each in whole)
+    assert coarse.model is whole[-1].model
+    assert whole[-1].embedding.shape == (50, 70)
     (picture,) = work.picture_embedding(coarse, no_progress)
     assert picture.step == coarse.step == 4
     assert picture.pixels.shape == (13, 18, 3)
+
+
+def test_approximate_features_come_before_the_exact_ones():
+    pixels = np.random.default_rng(0).random((96, 120, 1)) * np.linspace(1, 2, 40)
+    cube = SpectralCube(pixels.astype(np.float32), np.linspace(450, 840, 40))
+
+    quick, exact = work.compute_features(cube, None, "carl-nano", "cpu", no_progress)
+
+    assert (quick.is_approximate, exact.is_approximate) == (True, False)
+    assert quick.embedding.fidelity >= 0.99
+    close = [
+        np.corrcoef(of_quick.ravel(), of_exact.ravel())[0, 1]
+        for of_quick, of_exact in zip(
+            (quick.embedding.spectral, quick.embedding.spatial),
+            (exact.embedding.spectral, exact.embedding.spatial),
+            strict=True,
+        )
+    ]
+    assert min(close) > 0.95
+
+
+def test_features_that_turbo_leaves_exact_are_not_computed_again():
+    pixels = np.random.default_rng(0).random((50, 70, 3)).astype(np.float32)
+    cube = SpectralCube(pixels, np.array([450.0, 550.0, 650.0]))
+
+    (features,) = work.compute_features(cube, None, "carl-nano", "cpu", no_progress)
+
+    assert not features.is_approximate
 
 
 def test_the_colours_of_a_large_cube_are_coarse_first(large):

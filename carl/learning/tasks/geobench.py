@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,15 @@ class GeoBenchTask:
         side = min(self._learned.load(self._learned.path_of(0, np.random.default_rng())).shape[:2])
         self.size = side if first.ndim < 2 else min(side, config.crop)
         self.classes = _classes(config.classes, self._count(first, progress))
+
+    @property
+    def data_key(self) -> str:
+        """Number of samples, and a key of the names and the sizes of their files."""
+        digest = hashlib.blake2b(digest_size=4)
+        for samples in (self._learned, self._scored):
+            for path in samples.paths:
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return f"{len(self._learned) + len(self._scored)} samples, {digest.hexdigest()}"
 
     def draw(self, random: np.random.Generator) -> Batch:
         """Random pictures, or crops of them, mirrored and transposed at random."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.inference import normalisation
+from carl.inference.content import content_key
 from carl.io import LabelClass, LabelMap, read_cube, read_labels
 from carl.learning.crops import Crop, StrokeCrops
 from carl.learning.holdout import split_strokes
@@ -50,6 +52,10 @@ class Samples(Protocol):
     def size(self) -> int:
         """Side of the images, pixels."""
 
+    @property
+    def data_key(self) -> str:
+        """How much there is, and a key that differs where anything in it does."""
+
     def draw(self, random: np.random.Generator) -> Batch:
         """A batch to learn from."""
 
@@ -85,8 +91,10 @@ class PairSamples:
             return StrokeCrops(cube, labels, values, self.size, scale)
 
         self._learned, self._scored = [], []
+        digest = hashlib.blake2b(digest_size=4)
         for number, (cube, labels) in enumerate([*learned, *scored]):
             progress(number / len(learned + scored), f"Opening {cube.name}")
+            digest.update(content_key(cube).encode() + np.ascontiguousarray(labels.labels).data)
             scale = normalisation(cube, model)
             if number >= len(learned):
                 self._scored.append(crops(cube, _known(labels, values, cube)))
@@ -98,6 +106,7 @@ class PairSamples:
                     self._scored.append(crops(cube, held))
             if kept.any():
                 self._learned.append(crops(cube, kept))
+        self.data_key = f"{len(learned + scored)} cubes, {digest.hexdigest()}"
 
     def draw(self, random: np.random.Generator) -> Batch:
         """Crops of one cube around labelled pixels, which show the same bands."""

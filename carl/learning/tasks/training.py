@@ -76,7 +76,9 @@ def train(
         if config.frozen:
             head.freeze()
         run = Run(head, samples, config)
+        facts |= {"data": samples.data_key}
         if state is not None:
+            _check_same(facts, state, checkpoint)
             run.restore(state)
         told = part(progress, 0.05, 1.0)
         while run.n_done < config.steps:
@@ -119,7 +121,8 @@ def _check_same(facts: dict[str, str], state: dict[str, Any], checkpoint: Path |
 
     Raises:
         ModelError: the file holds something else.
-        CarlError: the configuration says otherwise now; the message names the key.
+        CarlError: the configuration says otherwise now, or the data are others; the message names
+            the key.
     """
     then = state.get(_FACTS)
     if not isinstance(then, dict):

@@ -88,24 +88,26 @@ class GeoBenchSamples(PatchImages):
         folder: of the set.
         split: train, valid or test.
 
+    Attributes:
+        paths: of the files, one for each sample.
+
     Raises:
         CarlError: it is laid out otherwise, has no such split, or its bands are not known.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        self._files = _samples(folder, split)
-        with reading(self._files[0], "a sample of GeoBench"), h5py.File(self._files[0]) as file:
+        self.paths = _samples(folder, split)
+        with reading(self.paths[0], "a sample of GeoBench"), h5py.File(self.paths[0]) as file:
             self._nm = _wavelengths_of(folder.name, _names(file))
         if len(self._nm) < 2:
             raise CubeError(
-                f"The wavelengths of the bands of {self._files[0]} are not known: leave the set "
-                "out."
+                f"The wavelengths of the bands of {self.paths[0]} are not known: leave the set out."
             )
-        super().__init__(np.array(list(self._nm.values())), len(self._files))
+        super().__init__(np.array(list(self._nm.values())), len(self.paths))
 
     def path_of(self, item: int, random: np.random.Generator) -> Path:
         """The file of a sample."""
-        return self._files[item]
+        return self.paths[item]
 
     def load(self, path: Path) -> FloatArray:
         """(h, w, C) values as stored, of the first time at which all bands were seen."""
@@ -126,7 +128,7 @@ class GeoBenchSamples(PatchImages):
         Raises:
             CubeError: the file holds no label that can be read.
         """
-        path = self._files[item]
+        path = self.paths[item]
         with reading(path, "a sample of GeoBench"), h5py.File(path) as file:
             for key in file:
                 if _name_and_time(key)[0] == "label":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from carl.errors import Cancelled, CarlError, ModelError, OutputError
+from carl.io import read_labels, write_labels
 from carl.learning.tasks import TrainConfig, TrainResult, train
 from carl.progress import Progress
 
@@ -144,6 +146,22 @@ def test_only_the_same_training_is_resumed(short, tmp_path: Path):
     (tmp_path / "a.ckpt").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match=r"a\.ckpt cannot be read as a checkpoint"):
         run(short(), resume=True)
+
+
+def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    pairs = [{"cube": str(copy / "tissue.hdr"), "labels": str(copy / "tissue_labels.png")}]
+    config = short(pairs=pairs, steps=4)
+    run(config)
+    for path in copy.iterdir():
+        path.touch()
+    run(config, resume=True)  # what is in the files counts
+
+    labels = read_labels(copy / "tissue_labels.png")
+    write_labels(copy / "tissue_labels.png", labels.labels[::-1].copy(), labels.classes)
+    with pytest.raises(CarlError, match=r"began with another 'data' \(1 cubes, .*now 1 cubes, "):
+        run(config, resume=True)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told(short, tmp_path: Path):
