@@ -18,7 +18,6 @@ from carl.learning.space import sees_places
 from carl.model import CARL
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-DRAWS = 5
 SENTINEL2_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
 SENTINEL2_CLASSES = (2, 3, 4, 8)
 

@@ -7,6 +7,7 @@ pixels"), and, painted in one half of every class's regions, on the other half (
 Below the table, what it says of CARL is counted.
 
     python benchmarks/few_strokes.py                  # bladder and Sentinel-2, from ../shared
+    python benchmarks/few_strokes.py --draws 20       # small differences want many draws
     python benchmarks/few_strokes.py --data sample    # the bundled sample
     python benchmarks/few_strokes.py --model runs/first/carl-nano.safetensors
 """
@@ -21,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 from cases import (
     CASES,
-    DRAWS,
     PROTOCOLS,
     Case,
     every_pixel,
@@ -140,10 +140,12 @@ def segmenter(cube: SpectralCube, model: CARL | None) -> Method:
     return lambda painted: carl.Segmenter(model).fit(cube, painted).predict(cube).labels
 
 
-def scores(method: Method, case: Case, protocol: str, counts: Iterable[int]) -> np.ndarray:
+def scores(
+    method: Method, case: Case, protocol: str, counts: Iterable[int], n_draws: int
+) -> np.ndarray:
     """(counts, draws) mIoU of a method."""
     draw = PROTOCOLS[protocol]
-    drawn = [[draw(case.labels, count, seed) for seed in range(DRAWS)] for count in counts]
+    drawn = [[draw(case.labels, count, seed) for seed in range(n_draws)] for count in counts]
     return np.array(
         [[evaluate(method(painted), truth).miou for painted, truth in row] for row in drawn]
     )
@@ -169,18 +171,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=CASES, nargs="+", default=present("bladder", "sentinel2"))
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a name, or a file of weights")
+    parser.add_argument("--draws", type=int, default=5, help="of painted pixels")
     options = parser.parse_args()
     trained = carl.load_model(options.model)
     untrained = build_model(trained.config)
     print(f"{machine_line()}\n{trained.name}, {'' if trained.trained else 'not '}trained")
-    print(f"mIoU, mean ± sd of {DRAWS} draws of so many painted pixels per class\n")
+    print(f"mIoU, mean ± sd of {options.draws} draws of so many painted pixels per class\n")
     print(f"| data | scored on | method | {' | '.join(f'{count} px' for count in COUNTS)} |")
     print("|---" * (3 + len(COUNTS)) + "|")
     results: Results = {}
     for case in (CASES[name]() for name in options.data):
         for name, method in methods(case, trained, untrained):
             for protocol in PROTOCOLS:
-                found = scores(method, case, protocol, COUNTS)
+                found = scores(method, case, protocol, COUNTS, options.draws)
                 results.setdefault((case.name, protocol), {})[name] = found
         for protocol in PROTOCOLS:
             for name, found in results[case.name, protocol].items():

@@ -100,10 +100,15 @@ def do_the_job() -> None:
 
 
 def wait_for_features(dock: CarlDock) -> None:
-    """Wait until the cube is shown in colour and the network has looked at it."""
+    """Wait until the cube is shown in colour and the network has looked at all of it."""
     session = dock.session
     wait(dock, lambda: session.picture is not None, 60, "showing the cube")
-    wait(dock, lambda: session.network.features is not None, 300, "embedding the cube")
+
+    def has_exact_features() -> bool:
+        features = session.network.features
+        return features is not None and not features.is_approximate
+
+    wait(dock, has_exact_features, 300, "embedding the cube")
 
 
 def wait_for_map(dock: CarlDock) -> None:

@@ -137,8 +137,6 @@ class PretrainConfig:
         spectral_weight: of the bands in the total loss.
         mae: how the masked autoencoder hides patches and bands.
         statistics: how patches are hidden whose statistics are to be told.
-        agreement: weight of the agreement of the features of two cameras that look at every crop,
-            beside its statistics; 0 for one camera.
         monitors: labelled cubes to probe on.
         accelerator: "auto", "cpu", "gpu" or "mps".
         devices: per node.
@@ -173,7 +171,6 @@ class PretrainConfig:
     spectral_weight: float = 1.0
     mae: MAEMasking = field(default_factory=MAEMasking)
     statistics: StatisticsMasking = field(default_factory=StatisticsMasking)
-    agreement: float = 0.0
     monitors: tuple[MonitorConfig, ...] = ()
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
@@ -191,11 +188,6 @@ class PretrainConfig:
             raise CarlError("seed and workers must be 0 or more.")
         if self.batch_size * self.devices * self.nodes < 2 and self.objective == "ssl":
             raise CarlError("batch_size is 1: the variance of the features needs 2 crops or more.")
-        if self.agreement < 0 or (self.agreement and self.objective != "statistics"):
-            raise CarlError(
-                f"agreement is {self.agreement}: it is a weight of 0 or more of the objective "
-                "'statistics'."
-            )
         if not 0 <= self.ema[0] <= self.ema[1] <= 1:
             raise CarlError(f"ema is {list(self.ema)}: give two momenta from 0 to 1, rising.")
         if self.crop % self.network.patch_size:
@@ -203,11 +195,6 @@ class PretrainConfig:
                 f"crop is {self.crop}: it must be a multiple of the patch size, "
                 f"{self.network.patch_size}."
             )
-
-    @property
-    def n_cameras(self) -> int:
-        """How many cameras look at every crop."""
-        return 2 if self.agreement else 1
 
     @property
     def described_patch(self) -> int | None:

@@ -73,7 +73,7 @@ class PretrainModule(LightningModule):
         """
         seed = self.config.seed
         torch.manual_seed(torch_seed(seed, Stream.NETWORK, batch.position, self.global_rank))
-        told = () if batch.moments is None else (batch.moments, batch.truth, batch.second)
+        told = () if batch.moments is None else (batch.moments, batch.truth)
         with _attention_on(self.device):
             output = self.objective(batch.image, batch.wavelengths_um, self._masks(batch), *told)
         with torch.autocast(self.device.type, enabled=False):
@@ -171,7 +171,7 @@ def build_objective(student: CARL, config: PretrainConfig) -> Objective:
         if config.objective == "mae":
             return CARLMAE(student, config.mae)
         if config.objective == "statistics":
-            return CARLStatistics(student, config.statistics, config.agreement)
+            return CARLStatistics(student, config.statistics)
         intl = config.loss == "intl"
         return CARLSSL(
             student,

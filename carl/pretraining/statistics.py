@@ -4,9 +4,7 @@ Masked-feature methods predict histograms of gradients in hidden places (Wei et 
 feature prediction for self-supervised visual pre-training"). The like for spectra are the mean and
 the spread of optical densities in neighbourhoods of several sizes, on a fixed grid of wavelengths.
 They are computed from all bands of an image; the network has to tell them from the bands a random
-camera shows, for patches it sees and for patches hidden from it. Where two cameras look at an
-image, the features by the one with fewer bands have to be those by the other as well, so that what
-is not told does not differ either.
+camera shows, for patches it sees and for patches hidden from it.
 """
 
 from __future__ import annotations
@@ -103,21 +101,17 @@ class HiddenPatches(NamedTuple):
 
 
 class StatisticsOutput(NamedTuple):
-    """What one step told, and what it should have; V cameras, 1 or 2, look at each of B images.
+    """What one step told, and what it should have.
 
     Attributes:
-        features: (B, V, 2·D, h, w) spectral and spatial features, one above the other; those by the
-            camera with the most bands are followed, and have no gradient. A zero for each image
-            where one camera has nobody to agree with.
-        spatial: (B·V, T, h, w) statistics of all neighbourhoods, from the spatial features.
-        spectral: (B·V, 2·N_COMPONENTS, h, w) those of the patch alone, from the spectral features.
-        target: (B·V, T, h, w), the first 2·N_COMPONENTS those of the patch; NaN where unknown.
-        spatial_truth: (B·V, N_TRUTHS, h, w) of simulated scenes, from the spatial features.
+        spatial: (B, T, h, w) statistics of all neighbourhoods, from the spatial features.
+        spectral: (B, 2·N_COMPONENTS, h, w) those of the patch alone, from the spectral features.
+        target: (B, T, h, w), the first 2·N_COMPONENTS those of the patch; NaN where unknown.
+        spatial_truth: (B, N_TRUTHS, h, w) of simulated scenes, from the spatial features.
         spectral_truth: the same, from the spectral features.
         truth: as it is; NaN where unknown.
     """
 
-    features: Tensor
     spatial: Tensor
     spectral: Tensor
     target: Tensor
@@ -136,7 +130,6 @@ class StatisticsLoss(NamedTuple):
         spectral: that of the statistics of patches, from the patch alone.
         parameters: smooth L1 error of the parameters of simulated scenes, each of variance 1.
         regions: cross-entropy of their regions.
-        camera: share of the features' variance within an image that is the camera's.
     """
 
     total: Tensor
@@ -144,7 +137,6 @@ class StatisticsLoss(NamedTuple):
     spectral: Tensor
     parameters: Tensor
     regions: Tensor
-    camera: Tensor
 
 
 @dataclass(frozen=True)
@@ -175,15 +167,11 @@ class CARLStatistics(nn.Module):
     Args:
         student: the network to train.
         masking: how patches are hidden.
-        agreement: weight of the agreement of two cameras.
     """
 
-    def __init__(
-        self, student: CARL, masking: StatisticsMasking | None = None, agreement: float = 0.0
-    ) -> None:
+    def __init__(self, student: CARL, masking: StatisticsMasking | None = None) -> None:
         super().__init__()
         self.student = student
-        self._agreement = agreement
         self.masking = masking or StatisticsMasking()
         d, n_targets = student.embed_dim, 2 * N_COMPONENTS * len(_SIGMAS)
         # Linear maps have to do, so that the features themselves are telling.
@@ -205,7 +193,6 @@ class CARLStatistics(nn.Module):
         masks: HiddenPatches,
         moments: Tensor,
         truth: Tensor,
-        second: tuple[Tensor, Tensor] | None = None,
     ) -> StatisticsOutput:
         """Statistics and the truth of scenes as told by the network, and as they are.
 
@@ -215,27 +202,18 @@ class CARLStatistics(nn.Module):
             masks: of this step.
             moments: (B, 2·N_COMPONENTS, h, w) of `patch_moments`.
             truth: (B, N_TRUTHS, h, w) of `carl.pretraining.truth.patch_truth`.
-            second: image and wavelengths_um of a second camera.
 
         Raises:
             ModelError: the image is not of that shape.
             WavelengthError: the wavelengths do not fit the image, or are not in µm.
         """
-        grid = moments.shape[2:]
-        views = [(image, wavelengths_um), *([] if second is None else [second])]
-        by_view = [
-            self.student.spectral_features(seen, nm, patches_per_chunk=len(image) * grid.numel())
-            for seen, nm in views
-        ]
-        # The views of an image lie beside each other.
-        features = torch.stack(by_view, dim=1).flatten(0, 1)
-        visible, moments, truth = (
-            each.repeat_interleave(len(views), dim=0) for each in (masks.visible, moments, truth)
+        n_patches = moments.shape[2] * moments.shape[3]
+        features = self.student.spectral_features(
+            image, wavelengths_um, patches_per_chunk=len(image) * n_patches
         )
-        among_others = self.student.spatial_features(features, visible)
+        among_others = self.student.spatial_features(features, masks.visible)
         spatial_truth, spectral_truth = self.truth(among_others, features)
         return StatisticsOutput(
-            _by_camera(features, among_others, [seen.shape[1] for seen, _ in views]),
             self.from_spatial(among_others.movedim(1, -1)).movedim(-1, 1),
             self.from_spectral(features.movedim(1, -1)).movedim(-1, 1),
             neighbourhood_statistics(moments),
@@ -256,48 +234,16 @@ class CARLStatistics(nn.Module):
         spectral = _error(output.spectral.float(), scaled[:, :n])
         parameters, regions = self.truth.error(output.spatial_truth.float(), truth)
         parameters_alone, regions_alone = self.truth.error(output.spectral_truth.float(), truth)
-        camera = camera_share(output.features.float())
         return StatisticsLoss(
             spatial + parameters + _REGIONS * regions
-            + _ALONE * (spectral + parameters_alone + _REGIONS * regions_alone)
-            + self._agreement * camera,
-            spatial, spectral, parameters, regions, camera,
+            + _ALONE * (spectral + parameters_alone + _REGIONS * regions_alone),
+            spatial, spectral, parameters, regions,
         )  # fmt: skip
 
 
 def _error(told: Tensor, scaled: Tensor) -> Tensor:
     """Of the level of statistics, and of what differs within an image."""
     return known_error(told, scaled) + contrast_error(told, scaled, _LEAST_SPREAD)
-
-
-def _by_camera(features: Tensor, among_others: Tensor, n_bands: list[int]) -> Tensor:
-    """Spectral and spatial features (B·V, D, h, w) as `StatisticsOutput.features`."""
-    n_cameras = len(n_bands)
-    if n_cameras == 1:
-        return features.new_zeros(len(features), 1, 1, 1, 1)
-    both = torch.cat([features, among_others], dim=1)
-    by_camera = list(both.view(-1, n_cameras, *both.shape[1:]).unbind(1))
-    richest = n_bands.index(max(n_bands))
-    by_camera[richest] = by_camera[richest].detach()
-    return torch.stack(by_camera, dim=1)
-
-
-def camera_share(features: Tensor) -> Tensor:
-    """Share of the variance of features within an image that lies between its cameras.
-
-    It has no unit: features gain nothing by becoming smaller, all the same, or the same everywhere.
-
-    Args:
-        features: (B, V, N, h, w) of V cameras.
-
-    Returns:
-        a number from 0 to 1, the mean over images and features; 0 where V is 1.
-    """
-    mean = features.mean(dim=(1, 3, 4), keepdim=True)
-    seen_by_all = features.mean(dim=1, keepdim=True)
-    whole = (features - mean).square().mean(dim=(1, 3, 4))
-    between = (features - seen_by_all).square().mean(dim=(1, 3, 4))
-    return (between / whole.clamp_min(LEAST_VARIANCE)).mean()
 
 
 def neighbourhood_statistics(moments: Tensor) -> Tensor:

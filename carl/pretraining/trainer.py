@@ -72,9 +72,7 @@ class Batches(LightningDataModule):
         # comes later in a run that is resumed.
         sampler.set_epoch(self.trainer.global_step // config.checkpoint_every)
         return DataLoader(
-            Crops(
-                self._sources, config.crop, config.seed, config.described_patch, config.n_cameras
-            ),
+            Crops(self._sources, config.crop, config.seed, config.described_patch),
             batch_size=None,
             sampler=sampler,
             collate_fn=_as_it_is,

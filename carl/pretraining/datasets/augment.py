@@ -51,13 +51,11 @@ class OtherCamera:
     """What another camera would have seen.
 
     Attributes:
-        own: (C',) wavelengths in nm of the bands that it is computed from.
-        indices: (C',) of these bands.
+        own: (C,) wavelengths of the images in nm.
         camera: the other one.
     """
 
     own: NDArray[np.float64]
-    indices: NDArray[np.intp]
     camera: SimulatedCamera
 
     @property
@@ -67,8 +65,7 @@ class OtherCamera:
 
     def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(h, w, C') of (h, w, C) values."""
-        own = SpectralCube(values[..., self.indices], self.own)
-        return simulate_camera(own, self.camera).read()
+        return simulate_camera(SpectralCube(values, self.own), self.camera).read()
 
 
 @dataclass(frozen=True)
@@ -95,26 +92,18 @@ class BandChoice:
             if not 0 <= getattr(self, name) <= 1:
                 raise CarlError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1.")
 
-    def draw(
-        self,
-        wavelengths: NDArray[np.float64],
-        random: np.random.Generator,
-        among: NDArray[np.intp] | None = None,
-    ) -> Bands:
+    def draw(self, wavelengths: NDArray[np.float64], random: np.random.Generator) -> Bands:
         """What one batch shows, in order of wavelength.
 
         Args:
             wavelengths: (C,) of all bands in nm, in any order.
             random: generator.
-            among: bands that there are to choose from; all by default.
         """
-        among = np.arange(wavelengths.size) if among is None else among
-        own = wavelengths[among]
         if random.random() < self.other_cameras:
-            camera = self._other_camera(own, random)
+            camera = self._other_camera(wavelengths, random)
             if camera is not None:
-                return OtherCamera(own, among, camera)
-        indices = among[self._some(np.argsort(own, kind="stable"), random)]
+                return OtherCamera(wavelengths, camera)
+        indices = self._some(np.argsort(wavelengths, kind="stable"), random)
         return SomeBands(wavelengths[indices], indices)
 
     def _other_camera(

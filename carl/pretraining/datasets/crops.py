@@ -66,8 +66,6 @@ class Batch(NamedTuple):
         moments: (B, M, S/P, S/P) of `carl.pretraining.statistics.patch_moments`, from all bands of
             the images; None where they are not asked for.
         truth: (B, N_TRUTHS, S/P, S/P) of `carl.pretraining.truth.patch_truth`; None likewise.
-        second: the same crops as another camera sees them, as image and wavelengths_um; None where
-            one camera is asked for.
     """
 
     image: Tensor
@@ -77,20 +75,19 @@ class Batch(NamedTuple):
     files: tuple[str, ...]
     moments: Tensor | None = None
     truth: Tensor | None = None
-    second: tuple[Tensor, Tensor] | None = None
 
 
 class _Crop(NamedTuple):
     """A crop and what is known about it.
 
     Attributes:
-        images: (S, S, C') normalised values of the bands that each camera shows.
+        image: (S, S, C') normalised values of the bands shown.
         values: (S, S, C) of all bands, as they are.
         truth: (S, S, N_TRUTHS), or None.
         window: that it is from.
     """
 
-    images: list[NDArray[np.float32]]
+    image: NDArray[np.float32]
     values: NDArray[np.float32]
     truth: NDArray[np.float32] | None
     window: Window
@@ -107,54 +104,38 @@ class Crops(Dataset["Batch | CarlError"]):
         size: S, pixels.
         seed: of the run.
         patch_size: P of the patches whose moments and truth are asked for; None for neither.
-        n_cameras: that look at every crop, 1 or 2.
     """
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        size: int,
-        seed: int,
-        patch_size: int | None = None,
-        n_cameras: int = 1,
+        self, sources: Sequence[Source], size: int, seed: int, patch_size: int | None = None
     ) -> None:
         self._sources = sources
         self._size = size
         self._seed = seed
         self._patch_size = patch_size
-        self._n_cameras = n_cameras
 
     def __getitem__(self, plan: BatchPlan) -> Batch | CarlError:
         """The batch of a plan, or what is wrong with its files."""
         source = self._sources[plan.camera]
         random = generator(self._seed, Stream.BANDS, plan.position)
-        view = source.images.for_batch(random, self._n_cameras)
-        shown = [
-            source.bands.draw(view.wavelengths, random, view.cameras[number % len(view.cameras)])
-            for number in range(self._n_cameras)
-        ]
+        view = source.images.for_batch(random)
+        bands = source.bands.draw(view.wavelengths, random)
         crops, files, moments, truths = [], [], [], []
         try:
             for number, item in enumerate(plan.items, start=plan.first):
                 random = generator(self._seed, Stream.CROP, plan.position, number)
-                crop = self._crop(source, view, item, shown, random)
-                crops.append(crop.images)
+                crop = self._crop(source, view, item, bands, random)
+                crops.append(crop.image)
                 files.append(crop.window.name)
                 if self._patch_size is not None:
                     moments.append(self._moments(crop, view.wavelengths, self._patch_size))
                     truths.append(patch_truth(crop.truth, self._size, self._patch_size))
         except CarlError as error:
             return CubeError(f"The set '{source.name}': {error}")
-        first, *others = (
-            (
-                torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous(),
-                torch.as_tensor(bands.wavelengths / 1000, dtype=torch.float32),
-            )
-            for images, bands in zip(zip(*crops, strict=True), shown, strict=True)
-        )
+        image = torch.from_numpy(np.stack(crops)).movedim(-1, 1).contiguous()
+        wavelengths_um = torch.as_tensor(bands.wavelengths / 1000, dtype=torch.float32)
         told = [torch.from_numpy(np.stack(each)) if each else None for each in (moments, truths)]
-        second = others[0] if others else None
-        return Batch(*first, plan.position, source.name, tuple(files), told[0], told[1], second)
+        return Batch(image, wavelengths_um, plan.position, source.name, tuple(files), *told)
 
     def _moments(
         self, crop: _Crop, wavelengths: NDArray[np.float64], patch_size: int
@@ -169,7 +150,7 @@ class Crops(Dataset["Batch | CarlError"]):
         source: Source,
         view: View,
         item: int,
-        shown: Sequence[Bands],
+        bands: Bands,
         random: np.random.Generator,
     ) -> _Crop:
         """A crop of an item; of another item where there is little to see."""
@@ -181,23 +162,20 @@ class Crops(Dataset["Batch | CarlError"]):
             known_of = [window.values] if window.truth is None else [window.values, window.truth]
             whole = random_crop(np.concatenate(known_of, axis=2), side, random)
             whole = resized(whole, self._size)
-            images = [bands.of(whole[..., :n_bands]) for bands in shown]
-            known = min(float(np.isfinite(image).mean()) for image in images)
+            image = bands.of(whole[..., :n_bands])
+            known = float(np.isfinite(image).mean())
             if known < 1 and not (source.fill_gaps or window.gaps_declared):
                 # To be found by `check_batch`, which names the set.
-                return _Crop(images, whole[..., :n_bands], None, window)
-            scales = [
-                mean_and_spread(bands.of(window.spectra[None])[0], bands.wavelengths)
-                for bands in shown
-            ]
-            if known >= _LEAST_KNOWN and min(std for _, std in scales) > 0:
-                for number, (mean, std) in enumerate(scales):
-                    images[number] = (images[number] - np.float32(mean)) / np.float32(std)
-                    fill_missing(images[number], shown[number].wavelengths)
-                turned = random_turn(np.concatenate([*images, whole], axis=2), random)
-                ends = np.cumsum([*(image.shape[2] for image in images), n_bands])
-                *images, values, truth = np.split(turned, ends, axis=2)
-                return _Crop(images, values, truth if truth.shape[2] else None, window)
+                return _Crop(image, whole[..., :n_bands], None, window)
+            mean, std = mean_and_spread(bands.of(window.spectra[None])[0], bands.wavelengths)
+            if known >= _LEAST_KNOWN and std > 0:
+                image = (image - np.float32(mean)) / np.float32(std)
+                fill_missing(image, bands.wavelengths)
+                turned = random_turn(np.concatenate([image, whole], axis=2), random)
+                image, values, truth = np.split(
+                    turned, [image.shape[2], image.shape[2] + n_bands], axis=2
+                )
+                return _Crop(image, values, truth if truth.shape[2] else None, window)
             item = int(random.integers(len(source.images)))
         raise CubeError(
             f"{window.name} and {_TRIES - 1} other images hold hardly any values, or the same "
@@ -211,8 +189,7 @@ def check_batch(batch: Batch) -> None:
     Raises:
         CubeError: it does not; the message names the set and the files.
     """
-    images = (batch.image, *(batch.second or ())[:1])
-    spoilt = ~torch.stack([each.isfinite().flatten(1).all(dim=1) for each in images]).all(dim=0)
+    spoilt = ~torch.isfinite(batch.image).flatten(1).all(dim=1)
     if spoilt.any():
         files = {file for file, bad in zip(batch.files, spoilt.tolist(), strict=True) if bad}
         raise CubeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -44,10 +43,6 @@ class View(Protocol):
     def wavelengths(self) -> NDArray[np.float64]:
         """(C,) band centres in nm, in the order of the values."""
 
-    @property
-    def cameras(self) -> Sequence[NDArray[np.intp]]:
-        """The bands of every camera that sees the images, where there is more than one."""
-
     def read(self, item: int, size: int, random: np.random.Generator) -> Window:
         """A window of an item, at least `size` pixels wide and high where the image is.
 
@@ -66,8 +61,8 @@ class Images(Protocol):
     def __len__(self) -> int:
         """Number of items to draw; each is about as much image as the others."""
 
-    def for_batch(self, random: np.random.Generator, n_cameras: int = 1) -> View:
-        """The images as the camera of a batch sees them, or several if there are as many."""
+    def for_batch(self, random: np.random.Generator) -> View:
+        """The images as the camera of a batch sees them."""
 
 
 class OneCamera(ABC):
@@ -90,12 +85,7 @@ class OneCamera(ABC):
         """Shortest and longest wavelength."""
         return float(self._wavelengths.min()), float(self._wavelengths.max())
 
-    @property
-    def cameras(self) -> Sequence[NDArray[np.intp]]:
-        """All bands, of the one camera."""
-        return [np.arange(self._wavelengths.size)]
-
-    def for_batch(self, random: np.random.Generator, n_cameras: int = 1) -> Self:
+    def for_batch(self, random: np.random.Generator) -> Self:
         """The same images."""
         return self
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +10,7 @@ from numpy.typing import NDArray
 from carl.errors import CarlError
 from carl.pretraining.datasets.images import Images, Window
 from carl.pretraining.truth import scene_truth
-from carl.simulation import (
-    KINDS,
-    SimulatedCamera,
-    gaussian_camera,
-    random_camera,
-    simulate_scene,
-)
+from carl.simulation import KINDS, SimulatedCamera, random_camera, simulate_scene
 from carl.simulation.camera import RANGE_NM
 
 _ITEMS = 1 << 16
@@ -80,46 +72,28 @@ class Scenes:
     def __len__(self) -> int:
         return _ITEMS
 
-    def for_batch(self, random: np.random.Generator, n_cameras: int = 1) -> SeenScenes:
-        """The scenes as random cameras see them."""
+    def for_batch(self, random: np.random.Generator) -> SeenScenes:
+        """The scenes as a random camera sees them."""
         options = self._options
-        drawn = [
-            random_camera(random, options.band_count, options.range_nm) for _ in range(n_cameras)
-        ]
-        return SeenScenes(options, drawn)
+        return SeenScenes(options, random_camera(random, options.band_count, options.range_nm))
 
 
 @dataclass(frozen=True, eq=False)
 class SeenScenes:
-    """Scenes that some cameras see, all at once.
+    """Scenes that one camera sees.
 
     Attributes:
         options: of the scenes.
-        seen_by: the cameras.
+        camera: that sees them.
     """
 
     options: SimulatedOptions
-    seen_by: Sequence[SimulatedCamera]
-
-    @cached_property
-    def camera(self) -> SimulatedCamera:
-        """One with the bands of all, one camera after the other."""
-        first, *others = self.seen_by
-        if not others:
-            return first
-        centres = np.concatenate([each.wavelengths for each in self.seen_by])
-        return gaussian_camera(centres, np.concatenate([each.fwhm for each in self.seen_by]))
+    camera: SimulatedCamera
 
     @property
     def wavelengths(self) -> NDArray[np.float64]:
         """(C,) in nm."""
         return self.camera.wavelengths
-
-    @property
-    def cameras(self) -> Sequence[NDArray[np.intp]]:
-        """The bands of each camera."""
-        ends = np.cumsum([each.n_bands for each in self.seen_by])
-        return np.split(np.arange(ends[-1]), ends[:-1])
 
     def read(self, item: int, size: int, random: np.random.Generator) -> Window:
         """A new scene, whatever the item; what bad bands show is missing."""

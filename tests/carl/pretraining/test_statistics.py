@@ -14,7 +14,6 @@ from carl.pretraining.statistics import (
     N_COMPONENTS,
     CARLStatistics,
     StatisticsMasking,
-    camera_share,
     neighbourhood_statistics,
     patch_moments,
 )
@@ -175,52 +174,3 @@ def test_what_differs_within_an_image_counts_whatever_differs_between_images():
     torch.testing.assert_close(
         known, F.smooth_l1_loss(0 * contrast[1], contrast[1]), rtol=1e-3, atol=0
     )
-
-
-def test_the_share_of_the_camera_has_no_unit_and_needs_two():
-    torch.manual_seed(0)
-    scene, noise = torch.randn(4, 1, 9, 20, 20), torch.randn(4, 2, 9, 20, 20)
-    share = camera_share(scene + 0.1 * noise)
-    assert float(share) == pytest.approx(0.005, rel=0.1)  # half of 0.01 lies between two
-    assert float(camera_share(3 * scene + 0.3 * noise + 7)) == pytest.approx(float(share), rel=1e-3)
-    assert float(camera_share(noise)) == pytest.approx(0.5, abs=0.1)
-    assert float(camera_share(scene)) == 0
-    level = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1)
-    assert float(camera_share(scene + level)) == pytest.approx(0.25 / 1.25, rel=0.1)
-
-
-def test_the_camera_with_fewer_bands_comes_to_agree_with_the_other():
-    image, wavelengths, moments, truth = batch()
-    few = (image[:, :2], wavelengths[:2])
-    shares = {}
-    for agreement in (0.0, 3.0):
-        objective = CARLStatistics(tiny_network(), agreement=agreement)
-        masks = objective.draw_masks(image, torch.Generator().manual_seed(0))
-        optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
-        for _ in range(60):
-            loss = objective.loss(objective(image, wavelengths, masks, moments, truth, few))
-            optimiser.zero_grad()
-            loss.total.backward()
-            optimiser.step()
-        shares[agreement] = float(loss.camera)
-    assert shares[3.0] < 0.5 * shares[0.0]
-
-
-def test_what_is_followed_has_no_gradient_whichever_camera_comes_first():
-    image, wavelengths, moments, truth = batch()
-    objective = CARLStatistics(tiny_network())
-    masks = objective.draw_masks(image, torch.Generator().manual_seed(0))
-    many, few = (image, wavelengths), (image[:, :2], wavelengths[:2])
-    for first, second, followed in ((many, few, 0), (few, many, 1)):
-        features = objective(*first, masks, moments, truth, second).features
-        gradient = torch.autograd.grad(
-            features[:, followed].sum(),
-            objective.student.parameters(),
-            allow_unused=True,
-            retain_graph=True,
-        )
-        assert not any(each is not None and each.any() for each in gradient)
-        (gradient,) = torch.autograd.grad(
-            features[:, 1 - followed].square().sum(), objective.student.connector.weight
-        )
-        assert gradient.any()

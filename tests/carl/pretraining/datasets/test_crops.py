@@ -25,7 +25,7 @@ from carl.pretraining.datasets.augment import (
 from carl.pretraining.datasets.crops import Batch, Crops, Source, check_batch
 from carl.pretraining.datasets.images import OneCamera, Window
 from carl.pretraining.datasets.mixing import BatchPlan
-from carl.pretraining.datasets.simulated import SeenScenes, SimulatedOptions
+from carl.pretraining.datasets.simulated import SimulatedOptions
 from carl.pretraining.truth import N_PARAMETERS, N_TRUTHS
 from carl.spectra.normalise import cube_statistics
 
@@ -61,8 +61,7 @@ def source(
 
 
 def batch(*sources: Source, items: tuple[int, ...] = (0, 3), **plan: int) -> Batch:
-    n_cameras = plan.pop("n_cameras", 1)
-    crops = Crops(list(sources) or [source()], size=8, seed=0, n_cameras=n_cameras)
+    crops = Crops(list(sources) or [source()], size=8, seed=0)
     found = crops[BatchPlan(plan.get("position", 0), 0, items, plan.get("first", 0))]
     if isinstance(found, CarlError):
         raise found
@@ -103,35 +102,6 @@ def test_bands_are_normalised_by_what_they_show_of_the_image() -> None:
         mean, std = cube_statistics(SpectralCube(values[..., shown], nm))
         expected = (nm - mean) / std
         np.testing.assert_allclose(found.image[0].mean(dim=(1, 2)), expected, atol=0.02)
-
-
-def test_two_cameras_see_the_same_crops() -> None:
-    for position in range(5):
-        found = batch(source(choice=BandChoice((3, 7))), n_cameras=2, position=position)
-        assert found.second is not None
-        patterns = [
-            (image * 10 + 500).mean(dim=1) - 1000 * nm.mean()  # without what differs between bands
-            for image, nm in ((found.image, found.wavelengths_um), found.second)
-        ]
-        torch.testing.assert_close(*patterns, atol=1e-3, rtol=0)
-        assert found.wavelengths_um.tolist() != found.second[1].tolist()
-    assert batch(source()).second is None
-
-
-def test_scenes_are_seen_by_two_cameras_at_once() -> None:
-    scenes = SimulatedOptions(kinds=("section",), band_count=(3, 8)).open()[0]
-    view = scenes.for_batch(np.random.default_rng(0), 2)
-    assert isinstance(view, SeenScenes)
-    for camera, bands in zip(view.seen_by, view.cameras, strict=True):
-        np.testing.assert_array_equal(view.wavelengths[bands], camera.wavelengths)
-    assert view.read(0, 8, RANDOM).values.shape[2] == view.wavelengths.size
-    found = batch(source(scenes), n_cameras=2)
-    assert found.second is not None
-    for image, nm in ((found.image, found.wavelengths_um), found.second):
-        assert image.shape[:2] == (2, nm.numel())
-        assert image.isfinite().all()
-        assert 3 <= nm.numel() <= 8
-    assert found.wavelengths_um.tolist() != found.second[1].tolist()
 
 
 def test_crops_lie_anywhere_and_are_turned_in_all_ways() -> None:
@@ -242,6 +212,7 @@ def test_simulated_scenes_are_seen_by_a_camera_a_batch() -> None:
     assert len({found.image.shape[1] for found in seen}) > 2
     for found in seen:
         check_batch(found)
+        assert 3 <= found.image.shape[1] == found.wavelengths_um.numel() <= 20
         assert 0.4 <= found.wavelengths_um.min() <= found.wavelengths_um.max() <= 1.0
         assert not torch.equal(found.image[0], found.image[1])
     again = batch(source(scenes[0]), position=3)
