@@ -184,11 +184,11 @@ def learn(
     from carl.learning import Segmenter
 
     start = perf_counter()
-    segmenter = Segmenter(classes=classes)
-    fidelity = None
+    model, speed, fidelity = None, "exact", None
     if features is not None:
-        segmenter = Segmenter(features.model, classes=classes, speed=features.speed)
+        model, speed = features.model, features.speed
         fidelity = features.embedding.fidelity if features.is_approximate else None
+    segmenter = Segmenter(model, classes=classes, speed=speed)
     segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
     accuracy = _accuracy(segmenter)
     pieces = _pieces(segmenter, cube, before is None, sight, part(progress, 0.6, 1.0))

@@ -35,7 +35,7 @@ def content_key(cube: SpectralCube, progress: Progress = no_progress) -> str:
         digest.update(repr(None if values is None else np.asarray(values).tolist()).encode())
     n_rows = max(_BLOCK_BYTES // (width * bands * dtype.itemsize), 1)
     for row in range(0, height, n_rows):
-        progress(row / height, "Looking for known features")
+        progress(row / height, "Reading the cube")
         block = read_mapped(np.asarray(cube.data[row : row + n_rows, :, :]))
         digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from time import thread_time
 from typing import NamedTuple
 
@@ -134,14 +134,6 @@ class Engine:
             yield self._spatial_together(first[0], waiting)
         else:
             yield from self.workers.map(self._spatial_pass, chain(first, ahead), waiting)
-
-    def parts(self, strip: FloatArray) -> list[FloatArray]:
-        """Strips of patches (C, P, n·P) for one worker each, side by side the whole one."""
-        size = self._model.patch_size
-        n_patches = strip.shape[-1] // size
-        n_parts = min(self.workers.count, n_patches)
-        edges = [n_patches * number // n_parts * size for number in range(n_parts + 1)]
-        return [strip[..., start:stop] for start, stop in pairwise(edges)]
 
     def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
         """Parts of (C, P, n·P) that are computed at once."""

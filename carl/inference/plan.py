@@ -16,7 +16,7 @@ from carl.inference.engine import Engine
 from carl.inference.folded import Effort, whole_effort
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
 from carl.inference.turbo import BandGroups, Correction, Shortcut, band_statistics, shortcuts
-from carl.inference.workers import Workers
+from carl.inference.workers import Workers, equal_parts
 from carl.model import CARL
 
 FloatArray = NDArray[np.float32]
@@ -70,19 +70,23 @@ class Plan:
         """
         if self.groups is None:
             return engine.spectral(strip, wavelengths / 1000, done, effort=self.effort)
-        parts = engine.parts(strip)
-        merged = np.concatenate(list(engine.workers.map(self.groups.merge, parts)), axis=2)
-        features = engine.spectral(merged, self.groups.wavelengths / 1000, done, effort=self.effort)
-        if self.correction is None:
-            return features
-        starts = np.cumsum([part.shape[2] for part in parts[:-1]]) // strip.shape[1]
-        pairs = zip(np.split(features, starts), parts, strict=True)
-        return np.concatenate(list(engine.workers.map(self._corrected, pairs)))
+        groups, correction, workers = self.groups, self.correction, engine.workers
+        size = strip.shape[1]
+        n_patches = strip.shape[2] // size
+        parts = equal_parts(n_patches, min(workers.count, n_patches))
 
-    def _corrected(self, features_and_pixels: tuple[FloatArray, FloatArray]) -> FloatArray:
-        assert self.correction is not None
-        features, pixels = features_and_pixels
-        return self.correction(features, band_statistics(pixels))
+        def pixels(part: slice) -> FloatArray:
+            return strip[..., part.start * size : part.stop * size]
+
+        merged = workers.map(lambda part: groups.merge(pixels(part)), parts)
+        shown = np.concatenate(list(merged), axis=2)
+        features = engine.spectral(shown, groups.wavelengths / 1000, done, effort=self.effort)
+        if correction is None:
+            return features
+        corrected = workers.map(
+            lambda part: correction(features[part], band_statistics(pixels(part))), parts
+        )
+        return np.concatenate(list(corrected))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
@@ -209,8 +213,9 @@ def _spread(grid: tuple[int, int]) -> list[list[tuple[int, int]]]:
     n_rows, n_columns = (min(n, _SAMPLED_ROWS) for n in grid)
 
     def one_of_each_cell(n: int, n_cells: int) -> list[int]:
-        edges = np.arange(n_cells + 1) * n // n_cells
-        return [int(each) for each in random.integers(edges[:-1], edges[1:])]
+        cells = equal_parts(n, n_cells)
+        chosen = random.integers([each.start for each in cells], [each.stop for each in cells])
+        return [int(each) for each in chosen]
 
     rows = one_of_each_cell(grid[0], n_rows)
     return [[(y, x) for x in one_of_each_cell(grid[1], n_columns)] for y in rows]
@@ -240,6 +245,7 @@ class _Trial:
         sampled = _spread(reader.grid)
         strips = [reader.strip(slice(y, y + 1), slice(x, x + 1)) for row in sampled for y, x in row]
         self._strip = np.concatenate(strips, axis=2)
+        self._statistics = band_statistics(self._strip)
         self._shape = len(sampled), len(sampled[0])
         self._exact = self._features(Plan("float32", None, None))
 
@@ -266,9 +272,10 @@ class _Trial:
         best = Plan(precision, groups, fidelity(self._exact, approximate), None, effort)
         if len(approximate) < _FEWEST_TO_LEARN_FROM:
             return best
-        statistics = band_statistics(self._strip)
         for penalty in _PENALTIES:
-            correction, left_out = Correction.learn(approximate, statistics, self._exact, penalty)
+            correction, left_out = Correction.learn(
+                approximate, self._statistics, self._exact, penalty
+            )
             reached = fidelity(self._exact, left_out)
             if best.fidelity is None or reached > best.fidelity:
                 best = Plan(precision, groups, reached, correction, effort)

@@ -8,7 +8,6 @@ share every single operation they wait for each other once a block.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from threading import Barrier
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from carl.inference.attention import attend
+from carl.inference.workers import equal_parts
 
 _FEWEST = 64
 """Patches of a part; with fewer the waiting costs more than it saves."""
@@ -37,8 +37,7 @@ class RowTeam:
 
     def __init__(self, n_patches: int, n_members: int, n_prefix: int) -> None:
         n_members = max(1, min(n_members, n_patches // _FEWEST))
-        edges = [n_patches * number // n_members for number in range(n_members + 1)]
-        self.parts = [slice(*pair) for pair in pairwise(edges)]
+        self.parts = equal_parts(n_patches, n_members)
         self._n_prefix = n_prefix
         self._barrier = Barrier(n_members)
         self._shown: list[dict[int, tuple[Tensor, Tensor]]] = [{}, {}]

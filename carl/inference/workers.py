@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from threading import Event, Lock
 from typing import Any, Self, TypeVar
 
@@ -127,6 +128,12 @@ class Workers:
         with cls._lock:
             cls._n_open -= 1
             torch.set_num_threads(cls._n_threads)
+
+
+def equal_parts(n: int, n_parts: int) -> list[slice]:
+    """Slices that cut n things in a row into parts, as equal as can be."""
+    edges = [n * number // n_parts for number in range(n_parts + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 _idle_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from carl.errors import LabelError
 from carl.io import LabelClass
 from carl.io.labels import default_colour
+from carl.io.reader import reading
 from carl.learning.tasks.config import TrainConfig
 from carl.learning.tasks.samples import Batch
 from carl.model import CARL
@@ -55,13 +56,14 @@ class GeoBenchTask:
         self.size = side if first.ndim < 2 else min(side, config.crop)
         self.classes = _classes(config.classes, self._count(first, progress))
 
-    @property
-    def data_key(self) -> str:
+    def data_key(self, progress: Progress = no_progress) -> str:
         """Number of samples, and a key of the names and the sizes of their files."""
+        progress(0.0, "Looking at the samples")
         digest = hashlib.blake2b(digest_size=4)
         for samples in (self._learned, self._scored):
             for path in samples.paths:
-                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                with reading(path, "a sample of GeoBench"):
+                    digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         return f"{len(self._learned) + len(self._scored)} samples, {digest.hexdigest()}"
 
     def draw(self, random: np.random.Generator) -> Batch:

@@ -21,7 +21,7 @@ from carl.learning.holdout import split_strokes
 from carl.learning.tasks.config import PairConfig, TrainConfig
 from carl.model import CARL
 from carl.model.heads.registry import Task
-from carl.progress import Progress, no_progress
+from carl.progress import Progress, no_progress, part
 
 _MOST_CHECKED = 64
 """Crops of a cube that are scored on."""
@@ -52,8 +52,7 @@ class Samples(Protocol):
     def size(self) -> int:
         """Side of the images, pixels."""
 
-    @property
-    def data_key(self) -> str:
+    def data_key(self, progress: Progress = no_progress) -> str:
         """How much there is, and a key that differs where anything in it does."""
 
     def draw(self, random: np.random.Generator) -> Batch:
@@ -91,10 +90,9 @@ class PairSamples:
             return StrokeCrops(cube, labels, values, self.size, scale)
 
         self._learned, self._scored = [], []
-        digest = hashlib.blake2b(digest_size=4)
-        for number, (cube, labels) in enumerate([*learned, *scored]):
-            progress(number / len(learned + scored), f"Opening {cube.name}")
-            digest.update(content_key(cube).encode() + np.ascontiguousarray(labels.labels).data)
+        self._pairs = [*learned, *scored]
+        for number, (cube, labels) in enumerate(self._pairs):
+            progress(number / len(self._pairs), f"Opening {cube.name}")
             scale = normalisation(cube, model)
             if number >= len(learned):
                 self._scored.append(crops(cube, _known(labels, values, cube)))
@@ -106,7 +104,14 @@ class PairSamples:
                     self._scored.append(crops(cube, held))
             if kept.any():
                 self._learned.append(crops(cube, kept))
-        self.data_key = f"{len(learned + scored)} cubes, {digest.hexdigest()}"
+
+    def data_key(self, progress: Progress = no_progress) -> str:
+        """Number of cubes, and a key of their pixels and labels, all of which are read."""
+        digest, n = hashlib.blake2b(digest_size=4), len(self._pairs)
+        for number, (cube, labels) in enumerate(self._pairs):
+            digest.update(content_key(cube, part(progress, number / n, (number + 1) / n)).encode())
+            digest.update(np.ascontiguousarray(labels.labels).data)
+        return f"{n} cubes, {digest.hexdigest()}"
 
     def draw(self, random: np.random.Generator) -> Batch:
         """Crops of one cube around labelled pixels, which show the same bands."""

@@ -70,13 +70,14 @@ def train(
         if state is not None:
             _check_same(facts, state, checkpoint)
         task = HEADS[config.head.name].task
-        samples = _open(config, carl, task, part(progress, 0.0, 0.05))
+        samples = _open(config, carl, task, part(progress, 0.0, 0.04))
         head = build_head(config.head, carl, len(samples.classes))
         head.to(next(carl.parameters()).device)
         if config.frozen:
             head.freeze()
         run = Run(head, samples, config)
-        facts |= {"data": samples.data_key}
+        if checkpoint is not None:
+            facts["data"] = samples.data_key(part(progress, 0.04, 0.05))
         if state is not None:
             _check_same(facts, state, checkpoint)
             run.restore(state)

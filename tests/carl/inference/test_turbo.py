@@ -76,7 +76,8 @@ def _patches(n: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     bent = approximate @ (np.eye(6) + 0.2 * shared.normal(size=(6, 6)))
     exact = bent + 0.1 * statistics @ shared.normal(size=(4, 6)) + 0.1 * approximate**2 + 5
     noise = 0.005 * random.normal(size=exact.shape)
-    return tuple(each.astype(np.float32) for each in (approximate, statistics, exact + noise))  # type: ignore[return-value]
+    exact = exact + noise
+    return approximate.astype(np.float32), statistics.astype(np.float32), exact.astype(np.float32)
 
 
 def test_a_correction_takes_off_what_follows_from_the_patch() -> None:
