@@ -29,7 +29,7 @@ from carl.cube import SpectralCube
 from carl.learning import evaluate
 from carl.learning.features import FeatureStack
 from carl.model import CARL, build_model
-from carl.model.registry import DEFAULT_MODEL
+from carl.model.named_models import DEFAULT_MODEL
 from carl.simulation import (
     SimulatedCamera,
     covered,

@@ -49,7 +49,7 @@ from carl.cube import SpectralCube
 from carl.learning import evaluate
 from carl.learning.features import FeatureStack
 from carl.model import CARL, build_model
-from carl.model.registry import DEFAULT_MODEL
+from carl.model.named_models import DEFAULT_MODEL
 
 COUNTS = (2, 5, 20)
 TRAINED, UNTRAINED, RAW, BANK = "CARL trained", "CARL untrained", "raw spectra", "filter bank"

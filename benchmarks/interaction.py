@@ -104,17 +104,17 @@ class Networks:
     def __init__(self, session) -> None:
         self._session = session
         self._came: dict[str, float] = {}
-        session.learned_changed.connect(self._on_map)
+        session.segmentation_changed.connect(self._on_map)
 
     def _on_map(self) -> None:
-        learned = self._session.learned
+        learned = self._session.segmentation
         if learned.has_network:
             self._came.setdefault(_NETWORKS[learned.fidelity is None], perf_counter())
 
     def wait(self) -> dict[str, float]:
         """Both times; the second follows the first."""
         robot.wait_until(lambda: "exact network" in self._came, _LONG, "the exact network")
-        self._session.learned_changed.disconnect(self._on_map)
+        self._session.segmentation_changed.disconnect(self._on_map)
         came = self._came
         return {name: came.get(name, came["exact network"]) for name in _NETWORKS}
 
@@ -134,7 +134,7 @@ def run_once(path: Path) -> dict[str, float]:
 
 
 def _measure(viewer, dock, path: Path) -> dict[str, float]:
-    from napari_carl.tasks import Task
+    from napari_carl.jobs import JobKind
 
     session, heart, taken = dock.session, Heart(), {}
     hand = robot.Hand(viewer, dock.window())
@@ -146,17 +146,17 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
 
     def first_map_of_strokes() -> float:
         painted = viewer.layers[f"{session.cube.name} strokes"].data
-        start, before = perf_counter(), session.learned
+        start, before = perf_counter(), session.segmentation
         wait(lambda: np.array_equal(session.strokes, painted), "noticing the strokes")
-        wait(lambda: session.learned is not before, "a map")
+        wait(lambda: session.segmentation is not before, "a map")
         return 1000 * (perf_counter() - start)
 
     def has_whole_map() -> bool:
-        learned, state = session.learned, session.tasks.state(Task.LEARNING)
+        learned, state = session.segmentation, session.jobs.state(JobKind.SEGMENTING)
         return learned is not None and not learned.is_preview and state is None
 
     with heart.during("start"):  # libraries are loaded while somebody looks for a file
-        wait(lambda: session.tasks.state(Task.PRELOADING) is None, "loading libraries")
+        wait(lambda: session.jobs.state(JobKind.PRELOADING) is None, "loading libraries")
         robot.rest(1)
 
     with heart.during("open"):
@@ -203,7 +203,7 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
         with heart.during("fine-tune"):
             session.fine_tune("head")
             wait(lambda: len(session.fine_tuning.steps) > 10, "fine-tuning")
-        session.tasks.cancel(Task.FINE_TUNING)
+        session.jobs.cancel(JobKind.FINE_TUNING)
     return taken | {f"heartbeat, {name}": gap for name, gap in heart.gaps.items()}
 
 

@@ -24,7 +24,7 @@ from machine import machine_line
 
 from carl.files import resource_path
 from carl.model import CARL, CARLConfig, build_model, read_model
-from carl.model.registry import DEFAULT_MODEL, NAMED_MODELS
+from carl.model.named_models import DEFAULT_MODEL, NAMED_MODELS
 from carl.pretraining import PretrainConfig, pretrain
 
 SIGMAS = {"wavelength encoding": 3.0, "no encoding": 0.0}

@@ -25,7 +25,7 @@ from machine import machine_line
 
 from carl.files import resource_path
 from carl.model import build_model
-from carl.model.registry import DEFAULT_MODEL, NAMED_MODELS
+from carl.model.named_models import DEFAULT_MODEL, NAMED_MODELS
 from carl.pretraining import PretrainConfig
 from carl.pretraining.datasets import open_sources
 from carl.pretraining.lightning_module import PretrainModule, build_objective

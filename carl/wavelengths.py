@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from carl.arrays import Float64Array
 from carl.errors import WavelengthError
 from carl.files import resource_path
-
-FloatArray = NDArray[np.float64]
 
 _NM_PER_UNIT = {
     "nm": 1.0,
@@ -40,7 +39,7 @@ _NM_PER_UNIT = {
 _WAVENUMBER_UNITS = {"cm-1", "cm^-1", "1/cm", "cm⁻¹", "wavenumber"}
 
 
-def to_nm(values: ArrayLike, unit: str) -> FloatArray:
+def to_nm(values: ArrayLike, unit: str) -> Float64Array:
     """Wavelengths, or wavenumbers in cm⁻¹, in nanometres.
 
     Args:
@@ -63,7 +62,7 @@ def to_nm(values: ArrayLike, unit: str) -> FloatArray:
     return numbers * factor
 
 
-def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> FloatArray:
+def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> Float64Array:
     """The wavelengths as a (C,) float64 array, or an error that says what is wrong with them.
 
     The order is free: real cameras list bands out of order.
@@ -96,7 +95,7 @@ def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> FloatArr
     return numbers
 
 
-def parse_range(text: str) -> FloatArray:
+def parse_range(text: str) -> Float64Array:
     """Wavelengths from ``start:last:step`` in nm, the last one included.
 
     >>> parse_range("380:400:10")
@@ -119,7 +118,7 @@ def parse_range(text: str) -> FloatArray:
     return check_wavelengths(start + step * np.arange(int(np.floor(steps + 1e-6)) + 1))
 
 
-def read_wavelength_table(path: str | Path) -> tuple[FloatArray, FloatArray | None]:
+def read_wavelength_table(path: str | Path) -> tuple[Float64Array, Float64Array | None]:
     """Wavelengths and, where given, widths (FWHM) from a text table, in nm.
 
     One band per line: the wavelength alone, or several columns separated by comma, semicolon, tab
@@ -199,8 +198,8 @@ class Camera:
 
     name: str
     description: str
-    wavelengths: FloatArray
-    fwhm: FloatArray | None
+    wavelengths: Float64Array
+    fwhm: Float64Array | None
 
     @property
     def n_bands(self) -> int:

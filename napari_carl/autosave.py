@@ -18,8 +18,8 @@ from carl.errors import CarlError
 from carl.folders import strokes_folder
 from carl.io import LabelClass, LabelMap, read_labels, write_labels
 from carl.progress import Progress
+from napari_carl.jobs import JobKind
 from napari_carl.session import Session
-from napari_carl.tasks import Task
 from napari_carl.torch_loading import load_torch
 
 
@@ -80,8 +80,8 @@ class Autosave:
         cube, self.restored = self._session.cube, None
         self.changed.emit()
         if cube is not None and cube not in self._known:
-            self._session.tasks.start(
-                Task.RESTORING,
+            self._session.jobs.start(
+                JobKind.RESTORING,
                 lambda progress: find_strokes(cube, progress),
                 lambda stored: self._set_found(cube, stored),
             )
@@ -107,8 +107,8 @@ class Autosave:
                 return error
             return None
 
-        self._session.tasks.start(
-            Task.AUTOSAVING, keep, lambda failure: self._set_kept(state, failure)
+        self._session.jobs.start(
+            JobKind.AUTOSAVING, keep, lambda failure: self._set_kept(state, failure)
         )
 
     def _set_kept(self, state: _State, failure: CarlError | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_carl.layers import ViewerLayers
-from napari_carl.mapping import Sight
+from napari_carl.segmentation import Viewport
 from napari_carl.session import Session
 from napari_carl.steps import describe_shown
 from napari_carl.strokes import StrokeTools
@@ -122,7 +122,7 @@ class Pointer:
             self.moved.emit(round(row), round(column))
 
 
-class SightFollower:
+class ViewportFollower:
     """Tells the session what of its cube is seen, so that this is worked on first."""
 
     def __init__(self, viewer: Viewer, session: Session, layers: ViewerLayers) -> None:
@@ -143,7 +143,7 @@ class SightFollower:
     def _on_moved(self, event: Any = None) -> None:
         layers, camera = self._layers.current, self._viewer.scene.camera
         if layers is None:
-            self._session.sight = None
+            self._session.viewport = None
             return
         scale, translate = layers.image.scale[-2:], layers.image.translate[-2:]
         half = np.array(self._viewer.canvas.size) / camera.zoom / 2
@@ -153,7 +153,7 @@ class SightFollower:
         step = max(1, int(1 / (camera.zoom * float(scale.max()))))
         rows, columns = zip(first.tolist(), last.tolist(), strict=True)
         seen = rows[0] < rows[1] and columns[0] < columns[1]
-        self._session.sight = Sight(rows, columns, step) if seen else None
+        self._session.viewport = Viewport(rows, columns, step) if seen else None
 
 
 class Keys:

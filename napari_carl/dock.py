@@ -10,8 +10,8 @@ from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_carl.autosave import Autosave
-from napari_carl.canvas import CanvasText, Keys, Pointer, SightFollower
-from napari_carl.jobs import ThreadRunner, notify
+from napari_carl.canvas import CanvasText, Keys, Pointer, ViewportFollower
+from napari_carl.jobs import JobKind
 from napari_carl.layers import ViewerLayers
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel
@@ -24,7 +24,7 @@ from napari_carl.panels.theme import stylesheet, theme_colours
 from napari_carl.session import Session
 from napari_carl.steps import Step, step_state
 from napari_carl.strokes import StrokeTools
-from napari_carl.tasks import Task
+from napari_carl.thread_runner import ThreadRunner, notify
 from napari_carl.torch_loading import preload
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Assembly:
         self.autosave = Autosave(self.session)
         self.autosave.found.connect(self.tools.restore)
         self.pointer = Pointer(viewer, self.layers)
-        self._sight = SightFollower(viewer, self.session, self.layers)
+        self._viewport = ViewportFollower(viewer, self.session, self.layers)
         self.text = CanvasText(viewer, self.session, self.layers)
         self._keys = Keys(viewer, self.session, self.layers, self.tools)
         self._is_closed = False
         self.session.failed.connect(notify)
-        self.session.tasks.start(Task.PRELOADING, preload, lambda _: None)
+        self.session.jobs.start(JobKind.PRELOADING, preload, lambda _: None)
 
     def close(self) -> None:
         """Call off and join all work, and let go of the viewer; its layers stay."""
@@ -64,12 +64,12 @@ class Assembly:
         self.tools.report()
         self.runner.close()
         self.autosave.close()
-        for part in (self._keys, self.text, self._sight, self.pointer, self.tools, self.layers):
+        for part in (self._keys, self.text, self._viewport, self.pointer, self.tools, self.layers):
             part.close()
         session = self.session
         for emitter in (
             session,
-            session.tasks,
+            session.jobs,
             session.classes,
             session.network,
             session.exports,
@@ -177,9 +177,9 @@ class CarlDock(QWidget):
             session.cube_changed,
             session.strokes_changed,
             session.network.changed,
-            session.learned_changed,
+            session.segmentation_changed,
             session.exports.changed,
-            session.tasks.changed,
+            session.jobs.changed,
         ):
             signal.connect(self._refresh)
         assembly.layers.cube_taken_in.connect(self._on_cube_taken_in)

@@ -13,10 +13,10 @@ from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError
 from carl.io import CONTENTS, Content, LabelClass, export_results, is_readable, read_cube
 from carl.progress import Progress, part
-from napari_carl.tasks import Task
+from napari_carl.jobs import JobKind
 
 if TYPE_CHECKING:
-    from napari_carl.mapping import Labels, Trained
+    from napari_carl.segmentation import Labels, Trained
     from napari_carl.session import Session
 
 
@@ -49,7 +49,7 @@ class Exports:
     @property
     def segmenter(self) -> Trained | None:
         """What makes the map; None as long as there is none or a preview only."""
-        learned = self._session.learned
+        learned = self._session.segmentation
         return None if learned is None or learned.is_preview else learned.segmenter
 
     def write(self, folder: Path, contents: Collection[Content] = CONTENTS) -> None:
@@ -59,12 +59,12 @@ class Exports:
             folder: where to.
             contents: what to write of it.
         """
-        cube, segmenter, learned = self._session.cube, self.segmenter, self._session.learned
+        cube, segmenter, learned = self._session.cube, self.segmenter, self._session.segmentation
         if cube is not None and segmenter is not None and learned is not None:
             classes = tuple(self._session.classes)
             drawn = learned.labels if learned.drawn.is_set() else None
-            self._session.tasks.start(
-                Task.EXPORTING,
+            self._session.jobs.start(
+                JobKind.EXPORTING,
                 lambda progress: export_cube(
                     folder, cube, segmenter, classes, contents, progress, drawn=drawn
                 ),
@@ -78,8 +78,8 @@ class Exports:
         segmenter = self.segmenter
         if segmenter is not None:
             classes = tuple(self._session.classes)
-            self._session.tasks.start(
-                Task.EXPORTING,
+            self._session.jobs.start(
+                JobKind.EXPORTING,
                 lambda progress: export_folder(
                     folder, cubes, segmenter, classes, contents, progress
                 ),
@@ -96,8 +96,8 @@ class Exports:
         """Save what makes the map, network included, for other cubes and for the shell."""
         segmenter = self.segmenter
         if segmenter is not None:
-            self._session.tasks.start(
-                Task.SAVING, lambda _: segmenter.save(path), lambda _: self.saved.emit(path)
+            self._session.jobs.start(
+                JobKind.SAVING, lambda _: segmenter.save(path), lambda _: self.saved.emit(path)
             )
 
 

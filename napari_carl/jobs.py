@@ -1,73 +1,55 @@
-"""Work off the GUI thread: one worker per kind of task, results delivered on the GUI thread."""
+"""Long work of a session: at most one of a kind, and a late result never overwrites a newer one."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from threading import Event, Thread, get_native_id
-from time import monotonic
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
 
-from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject, Signal
+from psygnal import Signal
 
-from carl.errors import Cancelled, CarlError
+from carl.errors import Cancelled
 from carl.progress import Progress
-from napari_carl.tasks import Give, Task
 
-_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_SECONDS_BETWEEN_REPORTS = 0.1
-_LONGEST_STANDSTILL = 3.0
-"""Seconds the embedding stands still for a map to be learned: bounded, so that nothing can lock."""
-_NICENESS = 5
-"""Of work, so that the window comes first where cores are few: it waited half as long for one."""
+Give = Callable[[Any], None]
+"""How a job hands out something before its end."""
 
 
-@dataclass(eq=False)
-class _Job:
-    task: Task
-    run: Callable[[Progress, Give], Any]
-    arrived: Callable[[Any], None]
-    finished: Callable[[Any], None]
-    failed: Callable[[BaseException], None]
-    progressed: Callable[[float, str], None]
-    cancelled: Event = field(default_factory=Event)
+class JobKind(StrEnum):
+    """Kinds of long work."""
+
+    PRELOADING = "preloading"
+    OPENING = "opening"
+    PICTURE = "picture"
+    CURSOR = "cursor"
+    SPECTRA = "spectra"
+    PRECOMPUTING = "looking"
+    EMBEDDING = "embedding"
+    SEGMENTING = "learning"
+    FINE_TUNING = "fine-tuning"
+    SAVING = "saving"
+    EXPORTING = "exporting"
+    RESTORING = "restoring"
+    AUTOSAVING = "autosaving"
 
 
-class ThreadRunner(QObject):
-    """Runs each kind of task in a thread of its own, one job after the other.
+@dataclass(frozen=True)
+class JobState:
+    """Where a running task stands: share done, 0..1, and what it is doing."""
 
-    A job that is started while an older one of its kind still runs cancels that one and waits for
-    its thread to come back, so two never touch the same things at once. Whatever is still waiting
-    then is dropped in favour of the newest. The embedding, which takes longest, stands still while
-    a map is being learned, which somebody waits for.
-    """
+    fraction: float = 0.0
+    message: str = ""
 
-    # Queued by Qt to the thread this object lives in, the GUI thread.
-    _ended = Signal(object, object, object)  # _Job, result, exception or None
-    _given = Signal(object, object)  # _Job, what it has ready
-    _reported = Signal(object, float, str)  # _Job, share done, what is being done
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._running: dict[Task, tuple[_Job, Thread]] = {}
-        self._waiting: dict[Task, _Job] = {}
-        self._is_closed = False
-        self._nobody_learns = Event()
-        self._nobody_learns.set()
-        self._ended.connect(self._on_ended)
-        self._given.connect(self._on_given)
-        self._reported.connect(self._on_reported)
+class Runner(Protocol):
+    """Runs jobs. The dock's runs them in threads, the one of the tests when it is told to."""
 
     def start(
         self,
-        task: Task,
+        task: JobKind,
         job: Callable[[Progress, Give], Any],
         *,
         arrived: Callable[[Any], None],
@@ -75,121 +57,99 @@ class ThreadRunner(QObject):
         failed: Callable[[BaseException], None],
         progressed: Callable[[float, str], None],
     ) -> None:
-        """Run `job` in a thread; the callables are called on the GUI thread."""
-        if self._is_closed:
-            return
-        new = _Job(task, job, arrived, finished, failed, progressed)
-        if task in self._running:
-            self._running[task][0].cancelled.set()
-            self._waiting[task] = new
-        else:
-            self._launch(new)
+        """Run `job` in place of any older one of the same kind.
 
-    def cancel(self, task: Task) -> None:
-        """Call off what runs and what waits of this kind."""
-        self._waiting.pop(task, None)
-        if task in self._running:
-            self._running[task][0].cancelled.set()
+        What the job gives before its end goes to `arrived`. All callables are called where the
+        session lives.
+        """
 
-    def close(self) -> None:
-        """Call everything off and wait until no thread is left; nothing can be started after."""
-        self._is_closed = True
-        self._waiting.clear()
-        for job, _ in self._running.values():
-            job.cancelled.set()
-        self._nobody_learns.set()
-        for _, thread in self._running.values():
-            thread.join()
-        self._running.clear()
-
-    def _launch(self, job: _Job) -> None:
-        thread = Thread(target=self._work, args=(job,), name=f"carl {job.task}")
-        self._running[job.task] = (job, thread)
-        self._mark_learning()
-        thread.start()
-
-    def _mark_learning(self) -> None:
-        if Task.LEARNING in self._running:
-            self._nobody_learns.clear()
-        else:
-            self._nobody_learns.set()
-
-    def _work(self, job: _Job) -> None:
-        """In the worker's thread."""
-        _step_back()
-        try:
-            result = job.run(self._progress_of(job), partial(self._given.emit, job))
-        except BaseException as error:
-            self._ended.emit(job, None, error)
-        else:
-            self._ended.emit(job, result, None)
-
-    def _progress_of(self, job: _Job) -> Progress:
-        last = 0.0
-
-        def progress(fraction: float, message: str) -> None:
-            nonlocal last
-            if job.task is Task.EMBEDDING:
-                self._nobody_learns.wait(_LONGEST_STANDSTILL)
-            if job.cancelled.is_set():
-                raise Cancelled("Called off.")
-            now = monotonic()
-            if now - last >= _SECONDS_BETWEEN_REPORTS:
-                last = now
-                self._reported.emit(job, float(fraction), message)
-
-        return progress
-
-    def _on_reported(self, job: _Job, fraction: float, message: str) -> None:
-        if not job.cancelled.is_set() and not self._is_closed:
-            job.progressed(fraction, message)
-
-    def _on_given(self, job: _Job, piece: Any) -> None:
-        if not job.cancelled.is_set() and not self._is_closed:
-            job.arrived(piece)
-
-    def _on_ended(self, job: _Job, result: Any, error: BaseException | None) -> None:
-        if self._is_closed:
-            return
-        self._running.pop(job.task)[1].join()
-        self._mark_learning()
-        if job.task in self._waiting:
-            self._launch(self._waiting.pop(job.task))
-        if job.cancelled.is_set():
-            return
-        if error is not None:
-            job.failed(error)
-        else:
-            job.finished(result)
+    def cancel(self, task: JobKind) -> None:
+        """Make the `progress` of that job raise `Cancelled` when next called."""
 
 
-def _step_back() -> None:
-    """Let the window be served before this thread and those that it starts.
+class Jobs:
+    """What is running, and whose results are still wanted.
 
-    Linux alone gives threads priorities of their own in this way.
+    Each start and each cancel makes a new generation of its kind; what comes back from an older
+    generation is dropped, be it a result, an error or a word of progress.
     """
-    if sys.platform == "linux":
-        with suppress(OSError):  # work is done all the same
-            thread = get_native_id()
-            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
-            os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
+    changed = Signal(str)  # a JobKind has begun, moved on or ended
+    failed = Signal(object)  # the exception that ended one
 
-def explain(error: BaseException) -> str:
-    """One sentence for the person at the screen."""
-    if isinstance(error, CarlError):
-        return str(error)
-    # torch's own out-of-memory error is known by name, so that torch need not be imported for it.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "The memory does not suffice for this cube: crop it, or close other programs."
-    return (
-        f"Something went wrong inside CARL ({type(error).__name__}); your layers are as they were, "
-        "and the log has the details."
-    )
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._generations: dict[JobKind, int] = dict.fromkeys(JobKind, 0)
+        self._states: dict[JobKind, JobState] = {}
 
+    def state(self, task: JobKind) -> JobState | None:
+        """Where the task stands, or None if none of its kind runs."""
+        return self._states.get(task)
 
-def notify(error: BaseException) -> None:
-    """Show an error as a notification; a defect of ours goes to the log with its traceback."""
-    if not isinstance(error, CarlError):
-        _log.error("A task failed", exc_info=error)
-    show_error(explain(error))
+    def start(self, task: JobKind, job: Callable[[Progress], T], then: Callable[[T], None]) -> None:
+        """Run `job`; hand its result to `then` unless something newer was started meanwhile."""
+        self._start(task, lambda progress, _: job(progress), lambda _: None, then)
+
+    def stream(
+        self, task: JobKind, job: Callable[[Progress], Iterator[T]], each: Callable[[T], None]
+    ) -> None:
+        """Run `job`; hand to `each` what it yields, as long as nothing newer has been started."""
+
+        def run(progress: Progress, give: Give) -> None:
+            for piece in job(progress):
+                give(piece)
+
+        self._start(task, run, each, lambda _: None)
+
+    def _start(
+        self,
+        task: JobKind,
+        job: Callable[[Progress, Give], Any],
+        each: Callable[[Any], None],
+        then: Callable[[Any], None],
+    ) -> None:
+        generation = self._renew(task)
+
+        def is_wanted() -> bool:
+            return self._generations[task] == generation
+
+        def arrived(piece: Any) -> None:
+            if is_wanted():
+                each(piece)
+
+        def finished(result: Any) -> None:
+            if is_wanted():
+                del self._states[task]
+                then(result)
+                self.changed.emit(task)
+
+        def failed(error: BaseException) -> None:
+            if is_wanted():
+                del self._states[task]
+                self.changed.emit(task)
+                if not isinstance(error, Cancelled):
+                    self.failed.emit(error)
+
+        def progressed(fraction: float, message: str) -> None:
+            if is_wanted():
+                self._states[task] = JobState(fraction, message)
+                self.changed.emit(task)
+
+        self._states[task] = JobState()
+        self.changed.emit(task)
+        self._runner.start(
+            task, job, arrived=arrived, finished=finished, failed=failed, progressed=progressed
+        )
+
+    def cancel(self, *tasks: JobKind) -> None:
+        """Call off the running jobs of these kinds; of all kinds if none is named."""
+        for task in tasks or tuple(JobKind):
+            if task in self._states:
+                self._renew(task)
+                self._runner.cancel(task)
+                del self._states[task]
+                self.changed.emit(task)
+
+    def _renew(self, task: JobKind) -> int:
+        self._generations[task] += 1
+        return self._generations[task]

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
+from napari_carl.computations import Picture
+from napari_carl.display import DisplayMode
 from napari_carl.layer_data import (
     METADATA_KEY,
     LayerData,
@@ -23,8 +25,6 @@ from napari_carl.layer_data import (
     levelled,
 )
 from napari_carl.session import Session
-from napari_carl.state import View
-from napari_carl.work import Picture
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -75,10 +75,10 @@ class ViewerLayers:
         session.opened.connect(self._on_opened)
         session.cube_replaced.connect(self._on_replaced)
         session.cube_changed.connect(self._on_cube)
-        session.view_changed.connect(self._on_view)
+        session.display_mode_changed.connect(self._on_display_mode)
         session.picture_changed.connect(self._on_picture)
-        session.learned_changed.connect(self._on_learned)
-        session.map_sharpened.connect(self._on_learned)
+        session.segmentation_changed.connect(self._on_segmentation)
+        session.segmentation_refined.connect(self._on_segmentation)
         session.classes.changed.connect(self._on_classes)
 
     def take_in_present(self) -> None:
@@ -106,14 +106,16 @@ class ViewerLayers:
         return None if self.current is None else self.current.strokes
 
     @property
-    def shown(self) -> View:
+    def shown(self) -> DisplayMode:
         """What is seen of the current cube: layers can be hidden by hand, too."""
-        layers, view = self.current, self._session.view
+        layers, view = self.current, self._session.display_mode
         if layers is None or not any(picture.visible for picture in layers.pictures()):
-            return View.SINGLE_BAND
+            return DisplayMode.SINGLE_BAND
         if layers.embedding is not None and layers.embedding.visible:
-            return View.EMBEDDING
-        return View.THREE_BANDS if view is View.THREE_BANDS else View.TRUE_COLOUR
+            return DisplayMode.EMBEDDING
+        return (
+            DisplayMode.THREE_BANDS if view is DisplayMode.THREE_BANDS else DisplayMode.TRUE_COLOUR
+        )
 
     def _of(self, cube: SpectralCube | None) -> CubeLayers | None:
         return next((layers for layers in self._known if layers.cube is cube), None)
@@ -135,7 +137,11 @@ class ViewerLayers:
             self._set_picture(pictured, "picture", layer)
             self._stack(pictured)
             complete = layer.data.shape[:2] == pictured.cube.shape[:2]
-            if complete and pictured is self.current and self._session.view is View.TRUE_COLOUR:
+            if (
+                complete
+                and pictured is self.current
+                and self._session.display_mode is DisplayMode.TRUE_COLOUR
+            ):
                 self._session.set_picture(Picture(layer.name, finest(layer.data)))
         elif "classes" in entry and not self._session.counts:
             layer.colormap = class_colormap(entry["classes"])
@@ -167,7 +173,7 @@ class ViewerLayers:
                 layer.visible = known is self.current
         if self.current is not None:
             self.require_strokes()
-        self._on_view()
+        self._on_display_mode()
         self.strokes_replaced.emit()
 
     # ---- strokes
@@ -209,22 +215,22 @@ class ViewerLayers:
 
     # ---- pictures and map
 
-    def _on_view(self) -> None:
+    def _on_display_mode(self) -> None:
         """Let the layers of the chosen view be seen, and not the others that would hide them."""
-        layers, view = self.current, self._session.view
+        layers, view = self.current, self._session.display_mode
         if layers is not None:
             layers.image.visible = True
             if layers.picture is not None:
-                layers.picture.visible = view in (View.TRUE_COLOUR, View.THREE_BANDS)
+                layers.picture.visible = view in (DisplayMode.TRUE_COLOUR, DisplayMode.THREE_BANDS)
             if layers.embedding is not None:
-                layers.embedding.visible = view is View.EMBEDDING
+                layers.embedding.visible = view is DisplayMode.EMBEDDING
         self.shown_changed.emit()
 
     def _on_picture(self) -> None:
         layers, picture = self.current, self._session.picture
         if layers is None or picture is None:
             return
-        slot = "embedding" if self._session.view is View.EMBEDDING else "picture"
+        slot = "embedding" if self._session.display_mode is DisplayMode.EMBEDDING else "picture"
         layer = getattr(layers, slot)
         if layer is None:
             name = "embedding" if slot == "embedding" else "colour"
@@ -242,7 +248,7 @@ class ViewerLayers:
             for name, value in placed_like(layers.image, picture.step).items():
                 if not np.array_equal(getattr(layer, name), value):  # each draws the layer anew
                     setattr(layer, name, value)
-        self._on_view()
+        self._on_display_mode()
 
     def _set_picture(self, layers: CubeLayers, slot: str, layer: Image) -> None:
         setattr(layers, slot, layer)
@@ -251,8 +257,8 @@ class ViewerLayers:
     def _on_visible(self, event: Any = None) -> None:
         self.shown_changed.emit()
 
-    def _on_learned(self) -> None:
-        layers, learned = self.current, self._session.learned
+    def _on_segmentation(self) -> None:
+        layers, learned = self.current, self._session.segmentation
         if layers is None or learned is None:
             return
         labels, shown = learned.labels, layers.map

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from napari_carl import work
-from napari_carl.tasks import Task, Tasks
-from napari_carl.work import Features
+from napari_carl import computations
+from napari_carl.computations import Features
+from napari_carl.jobs import JobKind, Jobs
 
 if TYPE_CHECKING:
     from carl.model import CARL
@@ -23,15 +23,15 @@ class Network:
         model: the network itself once it is loaded, or None.
         device: the device it computes on, in words; empty before.
         features: what it says about the current cube, or None.
-        impression: the same, or as long as they are not there, those of few pixels; or None.
+        preview_features: the same, or as long as they are not there, those of few pixels; or None.
         is_tuned: whether it has been fine-tuned to strokes.
     """
 
     changed = Signal()  # another network, or features have come or gone
     embedded = Signal()  # the features of the cube are there
 
-    def __init__(self, tasks: Tasks, name: str = "carl-nano", device: str = "auto") -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: Jobs, name: str = "carl-nano", device: str = "auto") -> None:
+        self._jobs = tasks
         self._wanted_device = device
         self.name = name
         self.model: CARL | None = None
@@ -42,11 +42,11 @@ class Network:
     def forget(self) -> None:
         """Drop what belongs to one cube."""
         self.features: Features | None = None
-        self.impression: Features | None = None
+        self.preview_features: Features | None = None
 
     def choose(self, name: str) -> None:
         """Take another network; what the one before said is dropped."""
-        self._tasks.cancel(Task.EMBEDDING, Task.FINE_TUNING)
+        self._jobs.cancel(JobKind.EMBEDDING, JobKind.FINE_TUNING)
         self.name, self.model, self.device, self.is_tuned = name, None, "", False
         self.forget()
         self.changed.emit()
@@ -56,11 +56,11 @@ class Network:
         self.model, self.is_tuned = tuned, True
 
     def embed(self, cube: SpectralCube) -> None:
-        """Look at a cube; a first impression comes early."""
+        """ViewportGetter at a cube; a first preview_features comes early."""
         model, name, device = self.model, self.name, self._wanted_device
-        self._tasks.stream(
-            Task.EMBEDDING,
-            lambda progress: work.compute_features(cube, model, name, device, progress),
+        self._jobs.stream(
+            JobKind.EMBEDDING,
+            lambda progress: computations.compute_features(cube, model, name, device, progress),
             self._set_features,
         )
 
@@ -68,7 +68,7 @@ class Network:
         self.model, self.device = features.model, features.device
         if features.is_preview and self.features is not None:  # there is better
             return
-        self.impression = features
+        self.preview_features = features
         if not features.is_preview:
             self.features = features
         self.changed.emit()

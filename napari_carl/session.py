@@ -1,7 +1,7 @@
 """The state of one viewer: its cubes, its classes, its strokes and what was made of them.
 
 No Qt and no napari. Views listen to the signals and call the methods. Long work goes to an injected
-runner, see `napari_carl.tasks`.
+runner, see `napari_carl.jobs`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from psygnal import Signal
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.progress import Progress
-from napari_carl import mapping, work
+from napari_carl import computations, segmentation
 from napari_carl.classes import ClassTable
+from napari_carl.computations import ClassSpectrum, Labels, Picture, Tune
+from napari_carl.display import DisplayMode, FineTuning
 from napari_carl.exports import Exports
-from napari_carl.mapping import Learned, Sight
+from napari_carl.jobs import JobKind, Jobs, Runner
 from napari_carl.network import Network
-from napari_carl.state import FineTuning, View
-from napari_carl.tasks import Runner, Task, Tasks
-from napari_carl.work import ClassSpectrum, Labels, Picture, Tune
+from napari_carl.segmentation import SegmentationResult, Viewport
 
 if TYPE_CHECKING:
     from carl.learning.finetune import FineTuneResult
 
 
-_OF_NO_CUBE = {Task.OPENING, Task.PRELOADING, Task.AUTOSAVING}
+_OF_NO_CUBE = {JobKind.OPENING, JobKind.PRELOADING, JobKind.AUTOSAVING}
 
 
 class Session:
@@ -43,7 +43,7 @@ class Session:
         cubes: the cubes in the viewer, in order of arrival.
         cube: the one that is worked on, or None.
         automatic: whether the map follows the strokes by itself.
-        sight: what of the cube is seen on the screen; whoever shows it sets it.
+        viewport: what of the cube is seen on the screen; whoever shows it sets it.
         network: the network and what it says about the current cube.
         strokes: (H, W) strokes on the current cube as last seen, 0 = unlabelled; or None.
         counts: painted pixels by class value.
@@ -62,29 +62,29 @@ class Session:
     opened = Signal(object)  # LayerData of a cube from a file, for the viewer to show
     cube_replaced = Signal(object, object)  # SpectralCube before and after an edit
     strokes_changed = Signal()
-    view_changed = Signal()
+    display_mode_changed = Signal()
     band_changed = Signal(int)
     picture_changed = Signal()
     cursor_changed = Signal(object)  # (C,) spectrum under the cursor
     spectra_changed = Signal()
-    learned_changed = Signal()
-    map_sharpened = Signal()  # more of the same map has been drawn
+    segmentation_changed = Signal()
+    segmentation_refined = Signal()  # more of the same map has been drawn
     fine_tuning_changed = Signal()
     failed = Signal(object)  # exception: a CarlError is for the user, any other a defect
 
     def __init__(self, runner: Runner, model_name: str = "carl-nano", device: str = "auto") -> None:
-        self.tasks = Tasks(runner)
-        self.tasks.failed.connect(self.failed.emit)
-        self.tasks.changed.connect(self._on_task)
+        self.jobs = Jobs(runner)
+        self.jobs.failed.connect(self.failed.emit)
+        self.jobs.changed.connect(self._on_task)
         self.classes = ClassTable()
         self.cubes: tuple[SpectralCube, ...] = ()
         self.cube: SpectralCube | None = None
         self.automatic = True
-        self.view = View.TRUE_COLOUR
+        self.display_mode = DisplayMode.TRUE_COLOUR
         self.band = 0
         self.composition = (0, 0, 0)
-        self.sight: Sight | None = None
-        self.network = Network(self.tasks, model_name, device)
+        self.viewport: Viewport | None = None
+        self.network = Network(self.jobs, model_name, device)
         self.network.changed.connect(self._on_network)
         self.network.embedded.connect(self._learn_again)
         self._device = device
@@ -93,7 +93,7 @@ class Session:
 
     def _forget(self) -> None:
         """Drop everything that belongs to one cube."""
-        self.tasks.cancel(*(set(Task) - _OF_NO_CUBE))
+        self.jobs.cancel(*(set(JobKind) - _OF_NO_CUBE))
         self.network.forget()
         self._looked_at: SpectralCube | None = None
         self._map_is_of_strokes = False
@@ -101,7 +101,7 @@ class Session:
         self.counts: dict[int, int] = {}
         self.picture: Picture | None = None
         self.spectra: Mapping[int, ClassSpectrum] = {}
-        self.learned: Learned | None = None
+        self.segmentation: SegmentationResult | None = None
         self.fine_tuning: FineTuning | None = None
         self.exports.forget()
 
@@ -109,8 +109,10 @@ class Session:
 
     def open_cube(self, path: Path) -> None:
         """Read a cube from its file; `opened` brings the layer to show it with."""
-        self.tasks.start(
-            Task.OPENING, lambda progress: work.open_cube(path, progress), self.opened.emit
+        self.jobs.start(
+            JobKind.OPENING,
+            lambda progress: computations.open_cube(path, progress),
+            self.opened.emit,
         )
 
     def add_cube(self, cube: SpectralCube) -> None:
@@ -133,7 +135,7 @@ class Session:
             return
         self._forget()
         self.cube = cube
-        self.composition = (0, 0, 0) if cube is None else work.first_composition(cube)
+        self.composition = (0, 0, 0) if cube is None else computations.first_composition(cube)
         self.cube_changed.emit()
         self.show_true_colour()
         self._look()
@@ -163,49 +165,51 @@ class Session:
 
     def show_true_colour(self) -> None:
         """Show the cube as an eye would see it."""
-        self._show(View.TRUE_COLOUR, work.picture_true_colour)
+        self._show(DisplayMode.TRUE_COLOUR, computations.picture_true_colour)
 
     def show_bands(self, red: int, green: int, blue: int) -> None:
         """Show three bands, given by index, as red, green and blue."""
         bands = self.composition = (red, green, blue)
         self._show(
-            View.THREE_BANDS, lambda cube, progress: work.picture_bands(cube, bands, progress)
+            DisplayMode.THREE_BANDS,
+            lambda cube, progress: computations.picture_bands(cube, bands, progress),
         )
 
     def show_band(self, band: int) -> None:
         """Show a single band, given by index."""
-        self.tasks.cancel(Task.PICTURE)
-        self._set_view(View.SINGLE_BAND)
+        self.jobs.cancel(JobKind.PICTURE)
+        self._set_display_mode(DisplayMode.SINGLE_BAND)
         if band != self.band:
             self.band = band
             self.band_changed.emit(band)
 
     def show_embedding(self) -> None:
         """Show the principal components of the embedding, coarsely until all of it is there."""
-        features = self.network.impression
+        features = self.network.preview_features
         if features is not None:
             self._show(
-                View.EMBEDDING, lambda _, progress: work.picture_embedding(features, progress)
+                DisplayMode.EMBEDDING,
+                lambda _, progress: computations.picture_embedding(features, progress),
             )
 
     def _show(
-        self, view: View, draw: Callable[[SpectralCube, Progress], Iterator[Picture]]
+        self, view: DisplayMode, draw: Callable[[SpectralCube, Progress], Iterator[Picture]]
     ) -> None:
         cube = self.cube
         if cube is not None:
-            self._set_view(view)
-            self.tasks.stream(
-                Task.PICTURE, lambda progress: draw(cube, progress), self._set_picture
+            self._set_display_mode(view)
+            self.jobs.stream(
+                JobKind.PICTURE, lambda progress: draw(cube, progress), self._set_picture
             )
 
-    def _set_view(self, view: View) -> None:
-        if view != self.view:
-            self.view = view
-            self.view_changed.emit()
+    def _set_display_mode(self, view: DisplayMode) -> None:
+        if view != self.display_mode:
+            self.display_mode = view
+            self.display_mode_changed.emit()
 
     def set_picture(self, picture: Picture) -> None:
         """Take a picture that is there already in the place of the one being made."""
-        self.tasks.cancel(Task.PICTURE)
+        self.jobs.cancel(JobKind.PICTURE)
         self._set_picture(picture)
 
     def _set_picture(self, picture: Picture) -> None:
@@ -216,9 +220,9 @@ class Session:
         """Ask for the spectrum of a pixel; `cursor_changed` brings it. Outside, nothing happens."""
         cube = self.cube
         if cube is not None and 0 <= row < cube.shape[0] and 0 <= column < cube.shape[1]:
-            self.tasks.start(
-                Task.CURSOR,
-                lambda progress: work.cursor_spectrum(cube, row, column, progress),
+            self.jobs.start(
+                JobKind.CURSOR,
+                lambda progress: computations.cursor_spectrum(cube, row, column, progress),
                 self.cursor_changed.emit,
             )
 
@@ -245,9 +249,9 @@ class Session:
     def _ask_for_spectra(self, strokes: Labels) -> None:
         cube = self.cube
         if cube is not None:
-            self.tasks.start(
-                Task.SPECTRA,
-                lambda progress: work.class_spectra(cube, strokes, progress),
+            self.jobs.start(
+                JobKind.SPECTRA,
+                lambda progress: computations.class_spectra(cube, strokes, progress),
                 self._set_spectra,
             )
 
@@ -271,8 +275,10 @@ class Session:
         """Make ready for strokes: spectra and textures at once, then the network, which is slow."""
         cube = self.cube
         if cube is not None and self.has_wavelengths:
-            self.tasks.stream(
-                Task.LOOKING, lambda progress: mapping.look(cube, progress), self._set_looked_at
+            self.jobs.stream(
+                JobKind.PRECOMPUTING,
+                lambda progress: segmentation.look(cube, progress),
+                self._set_looked_at,
             )
 
     def _set_looked_at(self, looked_at: SpectralCube) -> None:
@@ -289,7 +295,7 @@ class Session:
             self.network.embed(self.cube)
 
     def _on_network(self) -> None:
-        if self.view is View.EMBEDDING:
+        if self.display_mode is DisplayMode.EMBEDDING:
             self.show_embedding()
 
     def _learn_again(self) -> None:
@@ -298,7 +304,7 @@ class Session:
             self.learn()
 
     def _on_task(self, task: str) -> None:
-        if task == Task.FINE_TUNING:
+        if task == JobKind.FINE_TUNING:
             self.fine_tuning_changed.emit()
 
     def set_automatic(self, automatic: bool) -> None:
@@ -316,40 +322,40 @@ class Session:
         """
         cube, strokes, looked_at = self.cube, self.strokes, self._looked_at
         if cube is None or strokes is None or not self.can_learn:
-            self.tasks.cancel(Task.LEARNING)
+            self.jobs.cancel(JobKind.SEGMENTING)
             return
         self._map_is_of_strokes = True
         if looked_at is None:
             return
         classes = tuple(self.classes)
         if looked_at is not cube:
-            self.tasks.stream(
-                Task.LEARNING,
-                lambda progress: mapping.preview(looked_at, strokes, classes, progress),
-                self._set_learned,
+            self.jobs.stream(
+                JobKind.SEGMENTING,
+                lambda progress: segmentation.preview(looked_at, strokes, classes, progress),
+                self._set_segmentation,
             )
             return
         features = self.network.features
-        before = None if self.learned is None else self.learned.labels
-        self.tasks.stream(
-            Task.LEARNING,
-            lambda progress: mapping.learn(
+        before = None if self.segmentation is None else self.segmentation.labels
+        self.jobs.stream(
+            JobKind.SEGMENTING,
+            lambda progress: segmentation.learn(
                 cube, strokes, features, classes, before, self._seen, progress
             ),
-            self._set_learned,
+            self._set_segmentation,
         )
 
-    def _seen(self) -> Sight | None:
+    def _seen(self) -> Viewport | None:
         """What is seen now; asked from other threads."""
-        return self.sight
+        return self.viewport
 
-    def _set_learned(self, learned: Learned) -> None:
+    def _set_segmentation(self, learned: SegmentationResult) -> None:
         """Take a map, or note that more of the one that is known has been drawn."""
-        if learned is self.learned:
-            self.map_sharpened.emit()
+        if learned is self.segmentation:
+            self.segmentation_refined.emit()
         else:
-            self.learned = learned
-            self.learned_changed.emit()
+            self.segmentation = learned
+            self.segmentation_changed.emit()
 
     def fine_tune(self, tune: Tune) -> None:
         """Train the network itself on the strokes, beside everything else."""
@@ -357,9 +363,9 @@ class Session:
         if cube is not None and strokes is not None and model is not None and self.can_learn:
             run = FineTuning(tune)
             self.fine_tuning = run
-            self.tasks.start(
-                Task.FINE_TUNING,
-                lambda progress: work.fine_tune(
+            self.jobs.start(
+                JobKind.FINE_TUNING,
+                lambda progress: computations.fine_tune(
                     cube, strokes, model, tune, run.steps.append, progress
                 ),
                 self._set_fine_tuned,
@@ -373,23 +379,23 @@ class Session:
             if self.cube is not None:
                 self.network.embed(self.cube)
 
-    def load_trained(self, path: Path) -> None:
+    def load_predictor(self, path: Path) -> None:
         """Map the current cube with a saved segmenter or a trained head.
 
         Its classes replace those of the table. Painting begins anew with them, from strokes alone.
         """
         if (cube := self.cube) is not None:
             self._map_is_of_strokes = False
-            self.tasks.stream(
-                Task.LEARNING,
-                lambda progress: mapping.load_trained(
+            self.jobs.stream(
+                JobKind.SEGMENTING,
+                lambda progress: segmentation.segment_with_file(
                     path, cube, self._device, self._seen, progress
                 ),
                 self._set_loaded,
             )
 
-    def _set_loaded(self, loaded: Learned) -> None:
-        if loaded is not self.learned:
+    def _set_loaded(self, loaded: SegmentationResult) -> None:
+        if loaded is not self.segmentation:
             self.classes.replace(loaded.segmenter.classes)
             self.classes.include(self.counts)
-        self._set_learned(loaded)
+        self._set_segmentation(loaded)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.model import ModelInfo, list_models
 from carl.spectra.colour import is_visible
-from napari_carl.mapping import Learned
+from napari_carl.display import DisplayMode
+from napari_carl.jobs import JobKind
+from napari_carl.segmentation import SegmentationResult
 from napari_carl.session import Session
-from napari_carl.state import View
-from napari_carl.tasks import Task
 
 
 class Step(IntEnum):
@@ -48,15 +48,15 @@ def step_state(session: Session, step: Step) -> StepState:
         return StepState(True, _strokes_line(session))
     if step is Step.LEARN:
         return StepState(session.has_wavelengths, _learn_line(session))
-    if session.learned is None:
+    if session.segmentation is None:
         return StepState(False, "Needs a map.")
-    if session.learned.is_preview:
+    if session.segmentation.is_preview:
         return StepState(False, "Needs the whole map, which is on its way.")
     return StepState(True, _export_line(session))
 
 
 def _cube_line(session: Session) -> str:
-    if session.tasks.state(Task.OPENING) is not None:
+    if session.jobs.state(JobKind.OPENING) is not None:
         return "Opening …"
     if session.cube is None:
         return "Open a file, or drop one on the window."
@@ -78,13 +78,13 @@ def _strokes_line(session: Session) -> str:
 def _learn_line(session: Session) -> str:
     if not session.has_wavelengths:
         return "Needs the wavelengths of the cube."
-    if session.learned is None and not session.can_learn:
+    if session.segmentation is None and not session.can_learn:
         return "Needs strokes of two classes."
-    if session.learned is None and session.tasks.state(Task.LOOKING) is not None:
+    if session.segmentation is None and session.jobs.state(JobKind.PRECOMPUTING) is not None:
         return "Having a first look at the cube …"
-    if session.learned is None:
+    if session.segmentation is None:
         return "No map yet."
-    return _describe_learned(session.learned)
+    return _describe_learned(session.segmentation)
 
 
 def _export_line(session: Session) -> str:
@@ -107,16 +107,16 @@ def describe_range(cube: SpectralCube) -> str:
     return f"{cube.wavelengths.min():.0f}–{cube.wavelengths.max():.0f} nm"
 
 
-def describe_shown(session: Session, shown: View) -> str:
+def describe_shown(session: Session, shown: DisplayMode) -> str:
     """What is seen of the current cube: its colours, three bands, one band, or the embedding."""
     cube = session.cube
     if cube is None:
         return ""
-    if shown is View.TRUE_COLOUR:
+    if shown is DisplayMode.TRUE_COLOUR:
         return "true colour" if is_visible(cube) else "false colour"
-    if shown is View.THREE_BANDS:
+    if shown is DisplayMode.THREE_BANDS:
         return " / ".join(band_name(cube.wavelengths, band) for band in session.composition)
-    if shown is View.EMBEDDING:
+    if shown is DisplayMode.EMBEDDING:
         return "embedding"
     number = f"band {session.band + 1}/{cube.n_bands}"
     if cube.wavelengths is None:
@@ -165,7 +165,7 @@ def describe_network(session: Session) -> tuple[str, str]:
     return _offer(info).text, notice
 
 
-def _describe_learned(learned: Learned) -> str:
+def _describe_learned(learned: SegmentationResult) -> str:
     """How good the map is and how long it took."""
     facts = [learned.origin] if learned.origin else []
     if learned.accuracy is not None:
@@ -187,7 +187,7 @@ def describe_fine_tuning(session: Session) -> str:
     if run is None:
         return ""
     if run.result is None:
-        running = session.tasks.state(Task.FINE_TUNING) is not None
+        running = session.jobs.state(JobKind.FINE_TUNING) is not None
         return "" if running else "Stopped; the network is as it was."
     before, after = run.result.score_before, run.result.score_after
     verdict = "Kept" if run.result.kept else "Not kept"

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def open_sample(size: tuple[int, int] = WINDOW) -> tuple[Viewer, CarlDock]:
-    """A viewer with the sample cube and the dock, the whole cube in sight."""
+    """A viewer with the sample cube and the dock, the whole cube in viewport."""
     import napari
     from qtpy.QtWidgets import QApplication
 
@@ -81,7 +81,7 @@ def do_the_job() -> None:
         wait_for_map(dock)
         painted = ", ".join(f"{c.name} {dock.session.counts[c.value]} px" for c in truth.classes)
         print(f"painted  {painted}")
-        print(f"learned  in {dock.session.learned.seconds:.1f} s")
+        print(f"learned  in {dock.session.segmentation.seconds:.1f} s")
         robot.rest(1)
         viewer.screenshot(OUTPUT / "window_2_map.png", canvas_only=False)
         report_scores(dock, truth)
@@ -113,13 +113,13 @@ def wait_for_features(dock: CarlDock) -> None:
 
 def wait_for_map(dock: CarlDock) -> None:
     """Wait until the map is there that follows the strokes as they are now."""
-    from napari_carl.tasks import Task
+    from napari_carl.jobs import JobKind
 
     robot.rest(1)  # longer than the pause after which the dock begins by itself
     session = dock.session
 
     def is_done() -> bool:
-        return session.learned is not None and session.tasks.state(Task.LEARNING) is None
+        return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
     wait(dock, is_done, 120, "learning")
 
@@ -162,7 +162,7 @@ def report_scores(dock: CarlDock, truth: LabelMap) -> None:
     from carl.learning.metrics import evaluate
 
     others = np.where(dock.session.strokes == 0, truth.labels, 0)
-    scores = evaluate(dock.session.learned.labels, others)
+    scores = evaluate(dock.session.segmentation.labels, others)
     per_class = ", ".join(f"{c.name} {scores.iou[c.value]:.3f}" for c in truth.classes)
     print(f"scored   mIoU {scores.miou:.3f} on {scores.n_pixels:,} other pixels ({per_class})")
 

@@ -24,8 +24,8 @@ from carl.cli.evaluate import evaluate
 from carl.cli.fit import fit
 from carl.cli.import_ import import_
 from carl.cli.info import info
+from carl.cli.interruptible import interrupt
 from carl.cli.models import models
-from carl.cli.patience import interrupt
 from carl.cli.predict import predict
 from carl.cli.pretrain import pretrain
 from carl.cli.simulate import simulate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from carl.cli.patience import PatientPixels
+from carl.cli.interruptible import InterruptibleArray
 from carl.cube import SpectralCube
 from carl.io import check_pixels, read_cube
 
@@ -20,7 +20,7 @@ def open_cube(
         WavelengthError: the wavelengths or the camera do not fit the cube.
     """
     cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
-    cube = replace(cube, data=PatientPixels(cube.data))
+    cube = replace(cube, data=InterruptibleArray(cube.data))
     check_pixels(cube)
     return cube
 

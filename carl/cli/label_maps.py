@@ -16,8 +16,8 @@ from carl.progress import Progress
 
 if TYPE_CHECKING:
     from carl.learning.features import Region
+    from carl.learning.head_training import TrainedHead
     from carl.learning.segmenter import Prediction, Segmenter
-    from carl.learning.tasks import TrainedHead
 
 
 def write_maps(
@@ -35,7 +35,7 @@ def write_maps(
     lie, meanwhile, files as large as the features and the probabilities.
 
     Args:
-        trained: what `carl.learning.tasks.load_trained` gave.
+        trained: what `carl.learning.head_training.load_predictor` gave.
         cube: to be segmented.
         folder: where the files go.
         stem: of their names.

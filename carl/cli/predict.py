@@ -46,10 +46,10 @@ def predict(
     check_folder(output)
     opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
-    from carl.learning.tasks import TrainedHead, load_trained
+    from carl.learning.head_training import TrainedHead, load_predictor
     from carl.progress import part
 
-    trained = load_trained(model, device)
+    trained = load_predictor(model, device)
     shares: dict[str, dict[str, float]] = {}
     with atomic_folder(output) as folder, progress_line() as progress:
         for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):

@@ -29,7 +29,7 @@ def pretrain(
 
     require_lightning()
 
-    from carl.pretraining.config import PretrainConfig
+    from carl.pretraining.pretrain_config import PretrainConfig
 
     wanted = PretrainConfig.from_file(config)
     with progress_line() as progress:

@@ -29,18 +29,18 @@ def train(
     vit-adapter-mask2former, swin-mask2former, classification or multilabel. `carl predict` takes
     the result. A training that was stopped goes on with --resume.
     """
-    from carl.learning.tasks.config import SUFFIX, TrainConfig
+    from carl.learning.head_training.train_config import SUFFIX, TrainConfig
 
     wanted = TrainConfig.from_file(config)
     pairs = (*wanted.pairs, *wanted.validation)
     inputs = [path for each in pairs for path in (each.cube, each.labels)]
     check_output(wanted.output, SUFFIX, inputs)
 
-    from carl.learning import tasks
+    from carl.learning import head_training
 
     going_on = "go on from the last checkpoint with --resume."
     with progress_line() as progress, kept(wanted.checkpoint, going_on):
-        result = tasks.train(
+        result = head_training.train(
             wanted,
             device=device,
             checkpoint=wanted.checkpoint,

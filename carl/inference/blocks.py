@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
-from carl.inference.mosaic import Piece
+from carl.inference.tile_grid import Tile
 from carl.io import check_pixels
 from carl.model import CARL
 from carl.progress import Progress, no_progress
 from carl.spectra.missing import fill_missing
 from carl.spectra.normalise import cube_statistics
-
-FloatArray = NDArray[np.float32]
 
 
 def normalisation(
@@ -60,7 +59,7 @@ class PatchReader:
         height, width, _ = self.cube.shape
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
-    def strip(self, rows: slice, columns: slice = slice(None)) -> FloatArray:
+    def strip(self, rows: slice, columns: slice = slice(None)) -> Float32Array:
         """A rectangle of patches, laid side by side row after row.
 
         Args:
@@ -90,7 +89,7 @@ class PatchReader:
         patches = block.reshape(y.size // size, size, x.size // size, size, n_bands)
         return np.ascontiguousarray(patches.transpose(4, 1, 0, 2, 3)).reshape(n_bands, size, -1)
 
-    def blocks(self, max_bytes: int) -> list[Piece]:
+    def blocks(self, max_bytes: int) -> list[Tile]:
         """The grid in pieces that are read at once, from top to bottom.
 
         Args:
@@ -101,7 +100,7 @@ class PatchReader:
         patches = max(1, max_bytes // (4 * self.cube.n_bands * self.patch_size**2))
         down, across = max(1, patches // w), min(patches, w)
         return [
-            Piece(slice(top, min(top + down, h)), slice(left, min(left + across, w)))
+            Tile(slice(top, min(top + down, h)), slice(left, min(left + across, w)))
             for top in range(0, h, down)
             for left in range(0, w, across)
         ]

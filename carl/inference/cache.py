@@ -6,11 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Condition
+from typing import Any
 
 from carl.cube import SpectralCube
+from carl.inference.cache_keys import cube_key
 from carl.inference.embedding import Embedding, embed, embed_to_file
 from carl.inference.feature_folder import FeatureFolder
-from carl.inference.identity import cube_key
+from carl.inference.options import DEFAULT_OPTIONS, ComputeOptions
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 
@@ -141,3 +143,36 @@ class FeatureCache:
             while total > self._max_bytes:
                 _, dropped = self._kept.popitem(last=False)
                 total -= dropped.nbytes
+
+
+def embed_cached(
+    cube: SpectralCube,
+    model: CARL,
+    options: ComputeOptions = DEFAULT_OPTIONS,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = no_progress,
+) -> Embedding:
+    """Return the embedding of a cube from the disk cache, or compute it and add it there.
+
+    Args:
+        cube: with known wavelengths.
+        model: in eval mode, on the device to compute on.
+        options: of the computation.
+        scratch: file for features that are not cached, to be removed by the caller. The features
+            are then memory-mapped, so that a cube of any size fits; None keeps them in memory.
+        progress: called often; cancels by raising.
+
+    Raises:
+        WavelengthError, CubeError, CarlError, Cancelled: as `carl.inference.embed`.
+        OutputError: `scratch` cannot be written.
+    """
+    cache = FeatureCache(folder=FeatureFolder())
+    how: dict[str, Any] = {
+        "precision": options.precision,
+        "speed": options.speed,
+        "progress": progress,
+    }
+    if scratch is None:
+        return cache.embed(cube, model, **how)
+    return cache.embed_to_disk(cube, model, scratch, **how)

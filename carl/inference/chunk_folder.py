@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from carl.errors import OutputError
 from carl.files import atomic_write
-from carl.inference.mosaic import FloatMap
 from carl.inference.npz import write_npy
+from carl.inference.tile_grid import FloatMap
 
 _MANIFEST = "manifest.json"
 _LOCK = "in-use.lock"

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.errors import CarlError, OutputError
 from carl.files import atomic_write
+from carl.inference.cache_keys import code_key, cube_key
 from carl.inference.chunk_folder import ChunkFolder
-from carl.inference.identity import code_key, cube_key
-from carl.inference.mosaic import FloatMap, MemoryChunks
 from carl.inference.npz import write_npz
 from carl.inference.pca import colour_picture, pca_picture
 from carl.inference.pipeline import Pipeline
 from carl.inference.plan import check_wishes
+from carl.inference.tile_grid import FloatMap, MemoryChunks
 from carl.io.numpy_files import load_entry
 from carl.mapped import read_mapped
 from carl.model import CARL
@@ -220,7 +220,7 @@ def embed_to_file(
                 }
                 write_npz(file, arrays, facts)
         finally:
-            if pipeline.watch.changed or chunks.is_empty:
+            if pipeline.guard.changed or chunks.is_empty:
                 chunks.remove()
         chunks.remove()
     progress(1.0, "Written")

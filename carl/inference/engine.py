@@ -13,16 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from carl.arrays import Float32Array
 from carl.errors import CarlError, is_out_of_memory
-from carl.inference.folded import Effort
+from carl.inference.folded import ComputeBudget
 from carl.inference.pass_size import PassSizes
 from carl.inference.precision import Precision
 from carl.inference.prepared import Prepared, prepared
 from carl.inference.transfers import Upload, uploads
 from carl.inference.workers import Workers
 from carl.model import CARL
-
-FloatArray = NDArray[np.float32]
 
 _GPU_BYTES_PER_TOKEN_VALUE = 64
 """That a pass needs on a GPU for every value of its band tokens, in float32, all layers counted."""
@@ -37,7 +36,7 @@ _OTHER_GPU_BYTES = 1 << 31
 class _Features(NamedTuple):
     """Features of a pass, and the seconds of a processor core they took."""
 
-    values: FloatArray
+    values: Float32Array
     seconds: float
 
 
@@ -81,31 +80,31 @@ class Engine:
 
     def spectral(
         self,
-        strip: FloatArray,
+        strip: Float32Array,
         wavelengths_um: NDArray[np.floating],
         done: Callable[[int], None] = lambda _: None,
         *,
-        effort: Effort | None = None,
-    ) -> FloatArray:
+        budget: ComputeBudget | None = None,
+    ) -> Float32Array:
         """Features of patches from their spectra.
 
         Args:
             strip: (C, P, n·P) normalised patches side by side.
             wavelengths_um: (C,) in µm.
             done: told after every pass how many patches are done.
-            effort: how much of the spectral encoder to run; all by default.
+            budget: how much of the spectral encoder to run; all by default.
 
         Returns:
             (n, D).
         """
         bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
-        sizes = PassSizes(self._model, self._precision, len(bands), effort, self.workers.count)
-        pieces: list[FloatArray] = []
+        sizes = PassSizes(self._model, self._precision, len(bands), budget, self.workers.count)
+        pieces: list[Float32Array] = []
         n_done = 0
 
         def run(upload: Upload) -> _Features:
             began = thread_time()
-            values = self._spectral_pass(upload, bands, effort)
+            values = self._spectral_pass(upload, bands, budget)
             return _Features(values, thread_time() - began)
 
         passes = self._passes(torch.from_numpy(strip), sizes)
@@ -117,8 +116,8 @@ class Engine:
         return np.concatenate(pieces)
 
     def spatial(
-        self, grids: Iterable[FloatArray], waiting: Callable[[], None] = lambda: None
-    ) -> Iterator[FloatArray]:
+        self, grids: Iterable[Float32Array], waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[Float32Array]:
         """Features of patches in the context of their neighbours, for several maps of patches.
 
         Args:
@@ -145,39 +144,43 @@ class Engine:
             start += n_patches * size
             n_left -= n_patches
 
-    def _spectral_pass(self, upload: Upload, bands: Tensor, effort: Effort | None) -> FloatArray:
+    def _spectral_pass(
+        self, upload: Upload, bands: Tensor, budget: ComputeBudget | None
+    ) -> Float32Array:
         """(n, D) features of (C, P, n·P), in halves if all at once is too much."""
         n_patches = upload.source.shape[-1] // self._model.patch_size
         try:
-            return self._run_spectral(upload, bands, effort)
+            return self._run_spectral(upload, bands, budget)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if n_patches == 1:
                 self._leave_device(error)
-                return self._spectral_pass(Upload(upload.source, self._device), bands, effort)
+                return self._spectral_pass(Upload(upload.source, self._device), bands, budget)
         self._shrink(n_patches // 2)
         middle = n_patches // 2 * self._model.patch_size
         halves = upload.source[..., :middle], upload.source[..., middle:]
         return np.concatenate(
-            [self._spectral_pass(Upload(half, self._device), bands, effort) for half in halves]
+            [self._spectral_pass(Upload(half, self._device), bands, budget) for half in halves]
         )
 
-    def _run_spectral(self, upload: Upload, bands: Tensor, effort: Effort | None) -> FloatArray:
+    def _run_spectral(
+        self, upload: Upload, bands: Tensor, budget: ComputeBudget | None
+    ) -> Float32Array:
         network = self._network
         code, strip = network.encode(bands), upload.take(network.device)
         try:
-            features = network.spectral(strip, code, effort)
+            features = network.spectral(strip, code, budget)
         except Exception as error:
             if not self._compiled or is_out_of_memory(error):
                 raise
             self._compiled = False
             self.note = "not compiled, as this machine has no working compiler"
             self._network = network = self._prepared()
-            features = network.spectral(strip, code, effort)
+            features = network.spectral(strip, code, budget)
         return _to_numpy(features)
 
-    def _spatial_pass(self, grid: FloatArray) -> FloatArray:
+    def _spatial_pass(self, grid: Float32Array) -> Float32Array:
         features = torch.from_numpy(grid).permute(2, 0, 1)[None]
         try:
             encoded = _to_numpy(self._network.spatial(features.to(self._device)))
@@ -188,13 +191,13 @@ class Engine:
             return self._spatial_pass(grid)
         return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
-    def _spatial_together(self, grid: FloatArray, waiting: Callable[[], None]) -> FloatArray:
+    def _spatial_together(self, grid: Float32Array, waiting: Callable[[], None]) -> Float32Array:
         """As `_spatial_pass`, by all workers at once."""
         features = torch.from_numpy(grid).permute(2, 0, 1)[None]
         h, w, _ = grid.shape
         team = self._network.spatial_team((h, w), self.workers.count)
 
-        def part(member: int) -> FloatArray:
+        def part(member: int) -> Float32Array:
             return _to_numpy(self._network.spatial_part(features, team, member))
 
         try:
@@ -256,8 +259,8 @@ def _gpu_patches(device: torch.device, token_values: int) -> int:
     return max(1, min(fitting // _GPU_BYTES_PER_TOKEN_VALUE, _GPU_MOST_VALUES) // token_values)
 
 
-def _to_numpy(features: Tensor) -> FloatArray:
-    array: FloatArray = features.float().cpu().numpy()
+def _to_numpy(features: Tensor) -> Float32Array:
+    array: Float32Array = features.float().cpu().numpy()
     return array
 
 

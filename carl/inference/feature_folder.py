@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning, OutputError
 from carl.folders import features_folder
+from carl.inference.cache_keys import FileGuard, code_key
 from carl.inference.content import content_key
 from carl.inference.embedding import Embedding
-from carl.inference.identity import Watch, code_key
 from carl.model import CARL
 from carl.progress import Progress
 
 
 @dataclass(frozen=True)
-class Place:
+class CacheKey:
     """Where the embedding of a cube belongs.
 
     Attributes:
         key: of the embedding.
-        watch: of the files of the cube since before the key was computed.
+        guard: of the files of the cube since before the key was computed.
     """
 
     key: str
-    watch: Watch
+    guard: FileGuard
 
 
 class FeatureFolder:
@@ -42,7 +42,7 @@ class FeatureFolder:
 
     def place(
         self, cube: SpectralCube, model: CARL, precision: str, speed: str, progress: Progress
-    ) -> Place:
+    ) -> CacheKey:
         """Where the embedding of a cube belongs; reads all of its pixels.
 
         Beside the content of the cube, the place depends on all that its features depend on: the
@@ -53,7 +53,7 @@ class FeatureFolder:
             CubeError: the cube cannot be read.
             Cancelled: by `progress`.
         """
-        watch = Watch(cube)
+        guard = FileGuard(cube)
         ingredients = (
             code_key(),
             content_key(cube, progress),
@@ -63,9 +63,9 @@ class FeatureFolder:
             speed,
             next(model.parameters()).device.type,
         )
-        return Place(hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40], watch)
+        return CacheKey(hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40], guard)
 
-    def get(self, place: Place, *, mapped: bool = False) -> Embedding | None:
+    def get(self, place: CacheKey, *, mapped: bool = False) -> Embedding | None:
         """The embedding, if it is there and sound; what is damaged is removed.
 
         Args:
@@ -82,9 +82,9 @@ class FeatureFolder:
             folder.drop(place.key)
             return None
 
-    def put(self, place: Place, embedding: Embedding) -> None:
+    def put(self, place: CacheKey, embedding: Embedding) -> None:
         """Keep an embedding, unless its cube has changed. If it cannot be written, say so once."""
-        if place.watch.changed:
+        if place.guard.changed:
             return
         try:
             features_folder().add(place.key, embedding.nbytes, embedding.save)

@@ -26,7 +26,7 @@ from carl.model import CARL
 from carl.model.blocks import Block
 
 
-class Effort(NamedTuple):
+class ComputeBudget(NamedTuple):
     """How much of a spectral encoder to run.
 
     Attributes:
@@ -38,10 +38,10 @@ class Effort(NamedTuple):
     queries: int
 
 
-def whole_effort(model: CARL) -> Effort:
+def full_budget(model: CARL) -> ComputeBudget:
     """All that there is to run of a network."""
     config = model.config.spec_encoder_kwargs
-    return Effort(config.depth // 2, config.n_queries)
+    return ComputeBudget(config.depth // 2, config.n_queries)
 
 
 Linear = Callable[[Tensor, Tensor], PackedLinear]
@@ -90,13 +90,13 @@ class FoldedSpectral(nn.Module):
         code: Tensor = self._encoding(wavelengths_um)
         return code.to(self.dtype)
 
-    def forward(self, strip: Tensor, code: Tensor, effort: Effort | None = None) -> Tensor:
+    def forward(self, strip: Tensor, code: Tensor, budget: ComputeBudget | None = None) -> Tensor:
         """Features of patches.
 
         Args:
             strip: (C, P, n·P) patches side by side.
             code: (C, D) of its bands.
-            effort: how much to run; all by default.
+            budget: how much to run; all by default.
 
         Returns:
             (n, D) float32.
@@ -105,7 +105,7 @@ class FoldedSpectral(nn.Module):
         patches = strip.view(n_bands, size, -1, size).permute(2, 0, 1, 3)
         tokens = self._embed(patches.reshape(-1, size * size))
         tokens.view(-1, n_bands, tokens.shape[1]).add_(code)
-        n_pairs, n_queries = effort or (len(self._cross), len(self._queries))
+        n_pairs, n_queries = budget or (len(self._cross), len(self._queries))
         # Queries never meet each other, so that some can be left out; they are the same for all
         # patches until they have read.
         queries = self._queries[:: len(self._queries) // n_queries][:n_queries]

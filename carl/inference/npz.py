@@ -9,12 +9,11 @@ from zipfile import ZipFile
 
 import numpy as np
 from numpy.lib import format as npy_format
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from carl.arrays import Float32Array
 
 
-def write_npy(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[FloatArray]) -> None:
+def write_npy(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[Float32Array]) -> None:
     """Write an array in NumPy's format, some rows at a time.
 
     Args:
@@ -31,7 +30,7 @@ def write_npy(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[FloatArr
 
 def write_npz(
     file: IO[bytes],
-    arrays: Mapping[str, tuple[tuple[int, ...], Iterable[FloatArray]]],
+    arrays: Mapping[str, tuple[tuple[int, ...], Iterable[Float32Array]]],
     facts: Mapping[str, Any],
 ) -> None:
     """Write arrays and, as ``facts``, a JSON text to an uncompressed ``.npz``, as `numpy.savez`.

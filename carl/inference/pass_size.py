@@ -15,7 +15,7 @@ import torch
 from carl.errors import OutputError
 from carl.files import atomic_write
 from carl.folders import measurements_file
-from carl.inference.folded import Effort, whole_effort
+from carl.inference.folded import ComputeBudget, full_budget
 from carl.inference.precision import Precision
 from carl.model import CARL
 
@@ -43,7 +43,7 @@ class PassSizes:
         model: the network.
         precision: it is computed in.
         n_bands: C.
-        effort: how much of it is run.
+        budget: how much of it is run.
         n_workers: that share the passes.
 
     Attributes:
@@ -58,18 +58,18 @@ class PassSizes:
         model: CARL,
         precision: Precision,
         n_bands: int,
-        effort: Effort | None = None,
+        budget: ComputeBudget | None = None,
         n_workers: int = 1,
     ) -> None:
         spectral = model.config.spec_encoder_kwargs
         dims = (spectral.embed_dim, spectral.num_heads)
-        effort = effort or whole_effort(model)
+        budget = budget or full_budget(model)
         self._key = " ".join(
-            map(str, (_machine(), *dims, *effort, model.patch_size, precision, n_bands))
+            map(str, (_machine(), *dims, *budget, model.patch_size, precision, n_bands))
         )
         self.token_values = n_bands * spectral.embed_dim
         size = 2 if precision == "bf16" else 4
-        self._usual = _BYTES // (size * (n_bands + effort.queries) * spectral.embed_dim)
+        self._usual = _BYTES // (size * (n_bands + budget.queries) * spectral.embed_dim)
         self.candidates = sorted({max(SMALLEST, int(self._usual * each)) for each in _AROUND})
         self._n_workers = n_workers
         self._untried = self.candidates * _TRIALS

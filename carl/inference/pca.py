@@ -21,7 +21,7 @@ _STRIP_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Components:
+class ComponentImage:
     """Principal components of features, and how they become brightness.
 
     Features are standardised first. The sign of a component, which the analysis leaves open, is
@@ -62,7 +62,7 @@ class Components:
         return cls(mean, axes * scale[:, None], low, np.where(span > 1e-9, span, np.inf))
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Components (h, w, N) of a map (h, w, D), in 0..1."""
+        """ComponentImage (h, w, N) of a map (h, w, D), in 0..1."""
         h, w, _ = features.shape
         result = np.empty((h, w, self.low.size), np.float32)
         for top in range(0, h, _STRIP_ROWS):
@@ -86,7 +86,7 @@ def pca_picture(
     Returns:
         (H, W, N) float32 in 0..1. A component without variance is 0.
     """
-    picture = Components.fit(features, n_components)(features)
+    picture = ComponentImage.fit(features, n_components)(features)
     return upsample(picture, shape, patch_size)
 
 
@@ -103,7 +103,7 @@ def colour_picture(
     Returns:
         (H, W, 3); of a cube beyond 32 million pixels (h, w, 3), a pixel for each patch.
     """
-    picture = Components.fit(features, 3)(features)
+    picture = ComponentImage.fit(features, 3)(features)
     if shape[0] * shape[1] > _MOST_PIXELS:
         return _as_bytes(picture)
     colours = np.empty((*shape, 3), np.uint8)

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from carl.cube import SpectralCube
 from carl.inference.blocks import PatchReader, normalisation
+from carl.inference.cache_keys import FileGuard
 from carl.inference.engine import Engine
-from carl.inference.identity import Watch
-from carl.inference.mosaic import Chunks, FloatMap, Mosaic
 from carl.inference.plan import Plan, check_wishes, make_plan
+from carl.inference.tile_grid import Chunks, FloatMap, TileGrid
 from carl.inference.tiling import tiles
 from carl.inference.workers import Workers
 from carl.model import CARL
@@ -31,14 +31,14 @@ class Pipeline:
         model: in eval mode, on the device to compute on.
         spectral: the map of each patch alone; its pieces are blocks of pixels read at once.
         spatial: the map of patches among their neighbours; its pieces are tiles.
-        watch: of the files of the cube.
+        guard: of the files of the cube.
     """
 
     cube: SpectralCube
     model: CARL
-    spectral: Mosaic
-    spatial: Mosaic
-    watch: Watch
+    spectral: TileGrid
+    spatial: TileGrid
+    guard: FileGuard
 
     @classmethod
     def of(cls, cube: SpectralCube, model: CARL) -> Self:
@@ -55,9 +55,9 @@ class Pipeline:
         return cls(
             cube,
             model,
-            Mosaic("spectral", grid, reader.blocks(_BLOCK_BYTES)),
-            Mosaic("spatial", grid, tiles(*grid)),
-            Watch(cube),
+            TileGrid("spectral", grid, reader.blocks(_BLOCK_BYTES)),
+            TileGrid("spatial", grid, tiles(*grid)),
+            FileGuard(cube),
         )
 
     @property
@@ -100,7 +100,7 @@ class Pipeline:
         check_wishes(precision, speed)
 
         def report(fraction: float, message: str) -> None:
-            self.watch.check()
+            self.guard.check()
             progress(fraction, message)
 
         mean, std = chunks.recall(

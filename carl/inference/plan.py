@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.errors import CarlError
 from carl.inference.blocks import PatchReader
 from carl.inference.engine import Engine
-from carl.inference.folded import Effort, whole_effort
+from carl.inference.folded import ComputeBudget, full_budget
 from carl.inference.precision import PRECISIONS, Precision, has_fast_bf16
 from carl.inference.turbo import BandGroups, Correction, Shortcut, band_statistics, shortcuts
 from carl.inference.workers import Workers, equal_parts
 from carl.model import CARL
-
-FloatArray = NDArray[np.float32]
 
 SPEEDS = ("exact", "turbo")
 LEAST_FIDELITY = 0.99
@@ -42,7 +41,7 @@ class Plan:
         fidelity: of the features of the worse half, see `fidelity`; None where nothing is
             approximated.
         correction: of what merging, and running less, changes.
-        effort: how much of the spectral encoder to run; None for all of it.
+        budget: how much of the spectral encoder to run; None for all of it.
         spatial_precision: to compute the spatial half in; None for the same.
     """
 
@@ -50,16 +49,16 @@ class Plan:
     groups: BandGroups | None
     fidelity: float | None
     correction: Correction | None = None
-    effort: Effort | None = None
+    budget: ComputeBudget | None = None
     spatial_precision: Precision | None = None
 
     def spectral(
         self,
         engine: Engine,
-        strip: FloatArray,
+        strip: Float32Array,
         wavelengths: NDArray[np.float64],
         done: Callable[[int], None] = lambda _: None,
-    ) -> FloatArray:
+    ) -> Float32Array:
         """Features (n, D) of patches, as `Engine.spectral`.
 
         Args:
@@ -69,18 +68,18 @@ class Plan:
             done: told how many patches are done.
         """
         if self.groups is None:
-            return engine.spectral(strip, wavelengths / 1000, done, effort=self.effort)
+            return engine.spectral(strip, wavelengths / 1000, done, budget=self.budget)
         groups, correction, workers = self.groups, self.correction, engine.workers
         size = strip.shape[1]
         n_patches = strip.shape[2] // size
         parts = equal_parts(n_patches, min(workers.count, n_patches))
 
-        def pixels(part: slice) -> FloatArray:
+        def pixels(part: slice) -> Float32Array:
             return strip[..., part.start * size : part.stop * size]
 
         merged = workers.map(lambda part: groups.merge(pixels(part)), parts)
         shown = np.concatenate(list(merged), axis=2)
-        features = engine.spectral(shown, groups.wavelengths / 1000, done, effort=self.effort)
+        features = engine.spectral(shown, groups.wavelengths / 1000, done, budget=self.budget)
         if correction is None:
             return features
         corrected = workers.map(
@@ -95,14 +94,14 @@ class Plan:
             "fidelity": self.fidelity,
             "groups": _to_lists(self.groups),
             "correction": _to_lists(self.correction),
-            "effort": self.effort,
+            "budget": self.budget,
             "spatial_precision": self.spatial_precision,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what `to_dict` gives."""
-        groups, correction, effort = (values[key] for key in ("groups", "correction", "effort"))
+        groups, correction, budget = (values[key] for key in ("groups", "correction", "budget"))
         return cls(
             precision=values["precision"],
             groups=groups
@@ -114,7 +113,7 @@ class Plan:
             fidelity=values["fidelity"],
             correction=correction
             and Correction(**{key: np.array(each, np.float32) for key, each in correction.items()}),
-            effort=effort and Effort(*effort),
+            budget=budget and ComputeBudget(*budget),
             spatial_precision=values["spatial_precision"],
         )
 
@@ -165,7 +164,7 @@ def make_plan(
                 halves[half], reached[half] = "bf16", in_bf16
     chosen, spatial = halves
     if speed == "turbo":
-        for shortcut in shortcuts(trial.wavelengths, whole_effort(model), _fewest_queries(model)):
+        for shortcut in shortcuts(trial.wavelengths, full_budget(model), _fewest_queries(model)):
             plan = trial.shortened(chosen, shortcut)
             if plan.fidelity is not None and plan.fidelity >= LEAST_FIDELITY:
                 lower = min(plan.fidelity, reached[1])
@@ -180,7 +179,7 @@ def _fewest_queries(model: CARL) -> int:
     return config.n_queries if config.readout == "concat" else min(2, config.n_queries)
 
 
-def fidelity(exact: FloatArray, approximate: FloatArray) -> float:
+def fidelity(exact: Float32Array, approximate: Float32Array) -> float:
     """How near approximate features come to exact ones, 1 for the same: the lower of two numbers.
 
     The mean over patches of their cosine, and the median over patches of the cosine after the mean
@@ -267,9 +266,9 @@ class _Trial:
 
     def shortened(self, precision: Precision, shortcut: Shortcut) -> Plan:
         """The plan of a shortcut, with the best correction; judged on patches left out."""
-        groups, effort = shortcut
-        approximate = self._features(Plan(precision, groups, None, None, effort))
-        best = Plan(precision, groups, fidelity(self._exact, approximate), None, effort)
+        groups, budget = shortcut
+        approximate = self._features(Plan(precision, groups, None, None, budget))
+        best = Plan(precision, groups, fidelity(self._exact, approximate), None, budget)
         if len(approximate) < _FEWEST_TO_LEARN_FROM:
             return best
         for penalty in _PENALTIES:
@@ -278,9 +277,9 @@ class _Trial:
             )
             reached = fidelity(self._exact, left_out)
             if best.fidelity is None or reached > best.fidelity:
-                best = Plan(precision, groups, reached, correction, effort)
+                best = Plan(precision, groups, reached, correction, budget)
         return best
 
-    def _features(self, plan: Plan) -> FloatArray:
+    def _features(self, plan: Plan) -> Float32Array:
         engine = Engine(self._model, plan.precision, self._workers, self._spatial_precision)
         return plan.spectral(engine, self._strip, self.wavelengths)

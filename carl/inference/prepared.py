@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from carl.inference.attention import FastAttention
-from carl.inference.folded import Effort, FoldedSpectral
+from carl.inference.context_parallel import ContextParallelGroup
+from carl.inference.folded import ComputeBudget, FoldedSpectral
 from carl.inference.packed import with_packed_linears
 from carl.inference.precision import Precision
-from carl.inference.rows import RowTeam
 from carl.model import CARL
 from carl.model.spatial_encoder import SpatialEncoder
 
-Spectral = Callable[[Tensor, Tensor, Effort | None], Tensor]
+Spectral = Callable[[Tensor, Tensor, ComputeBudget | None], Tensor]
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -64,10 +64,10 @@ class Prepared:
         with torch.inference_mode():
             return self._folded.encode(wavelengths_um.to(self.device))
 
-    def spectral(self, strip: Tensor, code: Tensor, effort: Effort | None = None) -> Tensor:
+    def spectral(self, strip: Tensor, code: Tensor, budget: ComputeBudget | None = None) -> Tensor:
         """(n, D) features of patches side by side (C, P, n·P), on the device."""
         with torch.inference_mode():
-            return self._spectral(strip, code, effort)
+            return self._spectral(strip, code, budget)
 
     def spatial(self, features: Tensor) -> Tensor:
         """(1, D, h, w) features of patches among their neighbours, on the device."""
@@ -75,15 +75,16 @@ class Prepared:
             encoded: Tensor = self._spatial(features)
         return encoded
 
-    def spatial_team(self, grid: tuple[int, int], n_members: int) -> RowTeam:
+    def spatial_team(self, grid: tuple[int, int], n_members: int) -> ContextParallelGroup:
         """A team for `spatial_part` on a map of (h, w) patches."""
-        return RowTeam(grid[0] * grid[1], n_members, self._spatial.n_prefix)
+        return ContextParallelGroup(grid[0] * grid[1], n_members, self._spatial.n_prefix)
 
-    def spatial_part(self, features: Tensor, team: RowTeam, member: int) -> Tensor:
+    def spatial_part(self, features: Tensor, team: ContextParallelGroup, member: int) -> Tensor:
         """What one member of a team has to do for `spatial`: (patches of the part, D).
 
         Raises:
-            RuntimeError: out of memory, this network cannot be shared out, or as `RowTeam.run`.
+            RuntimeError: out of memory, this network cannot be shared out, or as
+                `ContextParallelGroup.run`.
         """
         encoder, rows = self._spatial, team.parts[member]
         grid = (features.shape[2], features.shape[3])

@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.inference.mosaic import FloatMap, Piece
+from carl.inference.tile_grid import FloatMap, Tile
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class TileLayout:
             raise ValueError(f"2 × halo < overlap < size does not hold for {self}")
 
 
-def tiles(h: int, w: int, layout: TileLayout = TileLayout()) -> list[Piece]:
+def tiles(h: int, w: int, layout: TileLayout = TileLayout()) -> list[Tile]:
     """Tiles that cover a grid of h × w patches, row by row, and their weights."""
     return [
-        Piece(
+        Tile(
             slice(top, top + down.size),
             slice(left, left + across.size),
             np.outer(down, across),

@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carl.inference.folded import Effort
-
-FloatArray = NDArray[np.float32]
+from carl.arrays import Float32Array
+from carl.inference.folded import ComputeBudget
 
 _GROUP_COUNTS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _LEAST_SAVED = 1.5
@@ -49,7 +48,7 @@ class BandGroups:
         counts = _counts(order, starts).astype(np.float64)
         return cls(order, starts, np.add.reduceat(wavelengths[order], starts) / counts)
 
-    def merge(self, strip: FloatArray) -> FloatArray:
+    def merge(self, strip: Float32Array) -> Float32Array:
         """Mean of each group: (C, P, n·P) to (G, P, n·P)."""
         if np.any(np.diff(self.order) != 1):  # bands are seldom out of order, and copies cost
             strip = strip[self.order]
@@ -67,15 +66,15 @@ class Shortcut(NamedTuple):
 
     Attributes:
         groups: of bands.
-        effort: how much of the encoder is run.
+        budget: how much of the encoder is run.
     """
 
     groups: BandGroups
-    effort: Effort
+    budget: ComputeBudget
 
 
 def shortcuts(
-    wavelengths: NDArray[np.float64], whole: Effort, fewest_queries: int
+    wavelengths: NDArray[np.float64], whole: ComputeBudget, fewest_queries: int
 ) -> list[Shortcut]:
     """Shortcuts worth trying, the cheapest first; no more than it pays to try.
 
@@ -85,25 +84,25 @@ def shortcuts(
         fewest_queries: that can be run.
     """
 
-    def cost(n_bands: int, effort: Effort) -> float:
-        return effort.pairs * (n_bands + effort.queries)  # tokens and queries cost the same
+    def cost(n_bands: int, budget: ComputeBudget) -> float:
+        return budget.pairs * (n_bands + budget.queries)  # tokens and queries cost the same
 
     full_cost = cost(wavelengths.size, whole)
-    efforts = {*(Effort(n, fewest_queries) for n in range(1, whole.pairs + 1)), whole}
+    efforts = {*(ComputeBudget(n, fewest_queries) for n in range(1, whole.pairs + 1)), whole}
     ways = [(cost(count, each), count, each) for each in efforts for count in _GROUP_COUNTS]
     worthwhile = sorted(
         way for way in ways if way[0] * _LEAST_SAVED <= full_cost and way[1] < wavelengths.size
     )
     spent = np.cumsum([way[0] for way in worthwhile])
     return [
-        Shortcut(BandGroups.of(wavelengths, count), effort)
-        for _, count, effort in worthwhile[
+        Shortcut(BandGroups.of(wavelengths, count), budget)
+        for _, count, budget in worthwhile[
             : int(np.searchsorted(spent, _TRIED * full_cost, "right"))
         ]
     ]
 
 
-def band_statistics(strip: FloatArray) -> FloatArray:
+def band_statistics(strip: Float32Array) -> Float32Array:
     """Mean and spread of each band in each patch: (C, P, n·P) to (n, 2·C)."""
     n_bands, size, width = strip.shape
     rows = torch.from_numpy(strip).unbind(1)
@@ -114,7 +113,7 @@ def band_statistics(strip: FloatArray) -> FloatArray:
     shape = n_bands, width // size, size
     mean, square = (each.view(shape).sum(2) / size**2 for each in (total, squares))
     spread = (square - mean.square()).clamp(min=0).sqrt()
-    statistics: FloatArray = torch.cat([mean, spread]).T.numpy()
+    statistics: Float32Array = torch.cat([mean, spread]).T.numpy()
     return statistics
 
 
@@ -135,13 +134,13 @@ class Correction:
         offset: (D,) of the difference.
     """
 
-    origin: FloatArray
-    scale: FloatArray
-    patches: FloatArray
-    weights: FloatArray
-    offset: FloatArray
+    origin: Float32Array
+    scale: Float32Array
+    patches: Float32Array
+    weights: Float32Array
+    offset: Float32Array
 
-    def __call__(self, features: FloatArray, statistics: FloatArray) -> FloatArray:
+    def __call__(self, features: Float32Array, statistics: Float32Array) -> Float32Array:
         """Corrected features (n, D) of approximate ones and of statistics (n, S)."""
         inputs = np.concatenate([features, statistics], axis=1)
         inputs -= self.origin
@@ -150,15 +149,19 @@ class Correction:
         lengths = np.sqrt(_squares(inputs))[:, None]
         inputs /= np.maximum(lengths / max(farthest, _TINY), 1)
         inputs_, patches, weights = map(torch.from_numpy, (inputs, self.patches, self.weights))
-        corrected: FloatArray = (_kernel(inputs_ @ patches) @ weights).numpy()
+        corrected: Float32Array = (_kernel(inputs_ @ patches) @ weights).numpy()
         corrected += features
         corrected += self.offset
         return corrected
 
     @classmethod
     def learn(
-        cls, approximate: FloatArray, statistics: FloatArray, exact: FloatArray, penalty: float
-    ) -> tuple[Self, FloatArray]:
+        cls,
+        approximate: Float32Array,
+        statistics: Float32Array,
+        exact: Float32Array,
+        penalty: float,
+    ) -> tuple[Self, Float32Array]:
         """Learn from patches of which both are known.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from carl.io.envi import write_cube
 from carl.io.export import CONTENTS, Content, export_results
+from carl.io.formats import READABLE_SUFFIXES, is_readable, read_cube
 from carl.io.labels import (
     LabelClass,
     LabelMap,
@@ -13,7 +14,6 @@ from carl.io.labels import (
     write_labels,
 )
 from carl.io.pixels import check_pixels, sample_pixels
-from carl.io.registry import READABLE_SUFFIXES, is_readable, read_cube
 
 __all__ = [
     "CONTENTS",

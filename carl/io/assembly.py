@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.io.lazy import bands_last
@@ -27,8 +28,6 @@ from carl.io.reader import FileContents
 from carl.io.sidecar import find_sidecar
 from carl.wavelengths import camera as find_camera
 from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
-
-FloatArray = NDArray[np.float64]
 
 PLAUSIBLE_NM = (200.0, 20_000.0)
 """Where optical cameras see, ultraviolet to thermal infrared: numbers without a unit are taken for
@@ -41,8 +40,8 @@ _UNITLESS = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
 class Bands:
     """Band centres and widths in nm, and where they are from."""
 
-    wavelengths: FloatArray
-    fwhm: FloatArray | None
+    wavelengths: Float64Array
+    fwhm: Float64Array | None
     source: str
 
 
@@ -121,7 +120,7 @@ def band_axis(contents: FileContents, n_known: int | None) -> int:
     return in_doubt
 
 
-def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> FloatArray:
+def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> Float64Array:
     """Wavelengths of a file in nm; without a usable unit only if they are plainly nm or µm.
 
     Raises:
@@ -205,7 +204,7 @@ def _n_bands(contents: FileContents, bands: Bands) -> int:
     return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)])
 
 
-def _widths(contents: FileContents, centres: FloatArray) -> FloatArray | None:
+def _widths(contents: FileContents, centres: Float64Array) -> Float64Array | None:
     """Widths in nm, converted as the centres were; None if the file's make no sense."""
     try:
         written = np.asarray(contents.fwhm, np.float64)
@@ -226,7 +225,7 @@ def _good_bands(marks: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:
     return good if good.shape == (n_bands,) and good.any() else np.ones(n_bands, bool)
 
 
-def _one_or_per_band(values: ArrayLike, n_bands: int, neutral: float) -> float | FloatArray:
+def _one_or_per_band(values: ArrayLike, n_bands: int, neutral: float) -> float | Float64Array:
     """One number where one will do; `neutral` where the file's make no sense."""
     numbers = np.atleast_1d(np.asarray(values, np.float64))
     if not np.all(np.isfinite(numbers)) or numbers.size not in (1, n_bands):

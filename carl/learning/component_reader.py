@@ -8,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
-from carl.learning.camera_view import CameraView
+from carl.learning.cross_sensor import CrossSensorMapping
 from carl.progress import Progress, no_progress
 from carl.spectra.missing import fill_missing
 from carl.spectra.normalise import row_blocks
-
-FloatArray = NDArray[np.float32]
 
 
 class PixelComponents(NamedTuple):
@@ -25,7 +24,7 @@ class PixelComponents(NamedTuple):
         valid: (h, w) where there is data; None for everywhere.
     """
 
-    values: FloatArray
+    values: Float32Array
     valid: NDArray[np.bool_] | None
 
 
@@ -40,11 +39,11 @@ class ComponentReader:
     """
 
     cube: SpectralCube
-    view: CameraView
+    view: CrossSensorMapping
     white: float
 
     def read(self, rows: slice, progress: Progress = no_progress) -> PixelComponents:
-        """Components of some rows of pixels, read a block at a time."""
+        """PrincipalComponents of some rows of pixels, read a block at a time."""
         top, bottom, _ = rows.indices(self.cube.shape[0])
         n_components = self.view.basis.shape[1]
         values = np.empty((bottom - top, self.cube.shape[1], n_components), np.float32)

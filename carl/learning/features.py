@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.inference import upsample
 
-FloatArray = NDArray[np.float32]
 Region = tuple[slice, slice]
 """Rows and columns of pixels; steps above 1 take every n-th."""
 
@@ -30,21 +30,21 @@ class FeatureMap:
         name: of the group, e.g. ``"texture 6 px"``.
         values: (h, w, d) features; cell (0, 0) has its centre at pixel (cell − 1) / 2.
         cell: pixels along a side of a cell; 1 for a value at every pixel.
-        doubt: (d,) share of each feature's variance that may be wrong, as the camera is another
-            than the one learned from; None for none.
+        error_variance: (d,) relative error variance of each feature, due to a camera other than the
+            one of the training cubes; None for none.
     """
 
     name: str
-    values: FloatArray
+    values: Float32Array
     cell: int
-    doubt: FloatArray | None = None
+    error_variance: Float32Array | None = None
 
     @property
     def width(self) -> int:
         """Number of features d."""
         return int(self.values.shape[2])
 
-    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float32Array:
         """Features at pixels, (n, d), interpolated as `carl.inference.upsample` does."""
         if self.cell == 1:
             return self.values[rows, columns]
@@ -54,7 +54,7 @@ class FeatureMap:
         lower = self.values[bottom, left] * (1 - across) + self.values[bottom, right] * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
-    def scores(self, weights: FloatArray, shape: tuple[int, int], region: Region) -> FloatArray:
+    def scores(self, weights: Float32Array, shape: tuple[int, int], region: Region) -> Float32Array:
         """Linear scores ``features @ weights`` of the pixels of a region.
 
         Args:
@@ -79,7 +79,7 @@ class FeatureMap:
 
     def _between(
         self, pixels: NDArray[np.intp], n_cells: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32Array]:
         position = np.clip((pixels + 0.5) / self.cell - 0.5, 0, n_cells - 1)
         before = position.astype(np.intp)
         after = np.minimum(before + 1, n_cells - 1)
@@ -111,11 +111,13 @@ class FeatureStack:
         return sum(each.width for each in self.maps)
 
     @property
-    def doubt(self) -> FloatArray:
+    def error_variance(self) -> Float32Array:
         """(p,) share of each feature's variance that may be wrong."""
         return np.concatenate(
             [
-                np.zeros(each.width, np.float32) if each.doubt is None else each.doubt
+                np.zeros(each.width, np.float32)
+                if each.error_variance is None
+                else each.error_variance
                 for each in self.maps
             ]
         )
@@ -128,7 +130,7 @@ class FeatureStack:
             each.name: slice(*ends) for each, *ends in zip(self.maps, starts, stops, strict=True)
         }
 
-    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float32Array:
         """Features of pixels, (n, p)."""
         return np.concatenate([each.at(rows, columns) for each in self.maps], axis=1)
 
@@ -137,7 +139,7 @@ class FeatureStack:
         weights: NDArray[np.floating],
         bias: NDArray[np.floating],
         region: Region = EVERYWHERE,
-    ) -> FloatArray:
+    ) -> Float32Array:
         """Linear scores ``features @ weights + bias`` of every pixel of a region.
 
         Args:

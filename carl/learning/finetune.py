@@ -19,8 +19,8 @@ from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
 from carl.learning.holdout import split_strokes
 from carl.learning.metrics import evaluate
+from carl.learning.pixel_training import RATES, PixelTraining
 from carl.learning.segmenter import Segmenter, check_labels
-from carl.learning.training import RATES, PixelTraining
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part
 

@@ -17,9 +17,9 @@ from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
 from carl.inference import Embedding
 from carl.io import LabelClass, default_classes
+from carl.learning.discriminant_mixture import DiscriminantMixture, fit_mixture
 from carl.learning.features import EVERYWHERE, Region
-from carl.learning.head import Head, fit_head
-from carl.learning.painted import painted_pixels
+from carl.learning.labelled_pixels import sample_labelled_pixels
 from carl.learning.space import CARL_GROUPS, FeatureSpace
 from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmenter
 from carl.learning.store import FeatureStore
@@ -95,7 +95,7 @@ class Segmenter:
         self.precision = precision
         self.speed = speed
         self._space: FeatureSpace | None = None
-        self._head: Head | None = None
+        self._head: DiscriminantMixture | None = None
         self._names: tuple[str, ...] = ()
 
     def fit(
@@ -131,13 +131,13 @@ class Segmenter:
         space, stacks = _STORE.fit(
             cubes, self.model, self.precision, self.speed, part(progress, 0.0, 0.95)
         )
-        pixels = painted_pixels(stacks, painted, values)
+        pixels = sample_labelled_pixels(stacks, painted, values)
         progress(0.95, "Learning from the strokes")
         names, seen, prior = _experts(
             stacks[0].columns(), self.model is not None and self.model.trained
         )
         self._space, self._names = space, names
-        self._head = fit_head(pixels, seen, prior)
+        self._head = fit_mixture(pixels, seen, prior)
         self.classes = _named(values, self.classes)
         progress(1.0, "Learned")
         return self
@@ -176,7 +176,7 @@ class Segmenter:
             cube, space, self.model, self.precision, self.speed, part(progress, 0.0, 0.9)
         )
         progress(0.9, "Drawing the map")
-        discriminant = head.discriminant(stack.doubt)
+        discriminant = head.discriminant(stack.error_variance)
         for region in regions:
             valid = None if stack.valid is None else stack.valid[region]
             yield Prediction(stack.scores(*discriminant, region), self.classes, valid)
@@ -206,7 +206,7 @@ class Segmenter:
                 cube, self.model, scratch, self.precision, self.speed, part(progress, 0.0, 0.8)
             )
         for tile in feature_tiles(cube, space, embedding, mapping):
-            scores = tile.stack.scores(*head.discriminant(tile.stack.doubt), tile.inside)
+            scores = tile.stack.scores(*head.discriminant(tile.stack.error_variance), tile.inside)
             valid = None if tile.stack.valid is None else tile.stack.valid[tile.inside]
             yield tile.region, Prediction(scores, self.classes, valid)
 
@@ -255,7 +255,7 @@ class Segmenter:
         segmenter._names = stored.names
         return segmenter
 
-    def _fitted(self) -> tuple[FeatureSpace, Head]:
+    def _fitted(self) -> tuple[FeatureSpace, DiscriminantMixture]:
         if self._space is None or self._head is None:
             raise ModelError("The segmenter has learned nothing yet: fit it to strokes first.")
         return self._space, self._head

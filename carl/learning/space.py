@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.inference import Embedding
-from carl.learning.bank import SHORTEST_SIDE, FilterBank
-from carl.learning.components import Components
 from carl.learning.features import FeatureMap, FeatureStack
-from carl.learning.spectral_basis import SpectralBasis
+from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
+from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
+from carl.learning.principal_components import PrincipalComponents
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -22,7 +22,7 @@ _N_COMPONENTS = 24
 _SPATIAL_REACH = 3.0
 """The σ, in patches, of a Gaussian neighbourhood that sees about as far as spatial features do,
 which are trained on squares of 12 patches."""
-_CAMERA_DOUBT = 0.05
+_CROSS_SENSOR_ERROR_VARIANCE = 0.05
 """Share of the variance of CARL's features that may be wrong under another camera. On the bladder
 as seen by seven simulated cameras trusting them fully costs nothing; real cameras differ in more
 than their filters."""
@@ -39,7 +39,7 @@ class FeatureSpace:
     """
 
     bank: FilterBank
-    projections: Mapping[str, Components]
+    projections: Mapping[str, PrincipalComponents]
 
     @classmethod
     def fit(cls, bank: FilterBank, embeddings: Sequence[Embedding]) -> Self:
@@ -57,7 +57,7 @@ class FeatureSpace:
             maps = [_carl_maps(each)[i].reshape(-1, each.spatial.shape[2]) for each in embeddings]
             pooled = np.concatenate(maps)
             sample = pooled[:: max(1, len(pooled) // _SAMPLE)]
-            projections[name] = Components.fit(sample, _N_COMPONENTS)
+            projections[name] = PrincipalComponents.fit(sample, _N_COMPONENTS)
         return cls(bank, projections)
 
     @property
@@ -74,14 +74,18 @@ class FeatureSpace:
         """
         if embedding is None:
             return bank_stack
-        other_camera = any(each.doubt is not None for each in bank_stack.maps)
+        other_camera = any(each.error_variance is not None for each in bank_stack.maps)
         carl = []
         for name, features in zip(CARL_GROUPS, _carl_maps(embedding), strict=True):
             if name not in self.projections:
                 continue
             values = self.projections[name](features)
-            doubt = np.full(values.shape[2], _CAMERA_DOUBT, np.float32) if other_camera else None
-            carl.append(FeatureMap(name, values, embedding.patch_size, doubt))
+            error_variance = (
+                np.full(values.shape[2], _CROSS_SENSOR_ERROR_VARIANCE, np.float32)
+                if other_camera
+                else None
+            )
+            carl.append(FeatureMap(name, values, embedding.patch_size, error_variance))
         return FeatureStack(bank_stack.shape, (*bank_stack.maps, *carl), bank_stack.valid)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -90,7 +94,7 @@ class FeatureSpace:
         arrays: dict[str, NDArray[Any]] = {
             f"bank.{name}": getattr(bank, name) for name in ("grid", "sigmas", "centre", "scale")
         }
-        bases: dict[str, SpectralBasis | Components] = {"spectra": bank.spectra}
+        bases: dict[str, MinimumNoiseFraction | PrincipalComponents] = {"spectra": bank.spectra}
         for name, each in (bases | dict(self.projections)).items():
             arrays |= {f"{name}.{field.name}": getattr(each, field.name) for field in fields(each)}
         return arrays
@@ -104,13 +108,13 @@ class FeatureSpace:
         """
         bank = FilterBank(
             arrays["bank.grid"],
-            SpectralBasis(*_fields(SpectralBasis, "spectra", arrays)),
+            MinimumNoiseFraction(*_fields(MinimumNoiseFraction, "spectra", arrays)),
             arrays["bank.sigmas"],
             arrays["bank.centre"],
             arrays["bank.scale"],
         )
         projections = {
-            name: Components(*_fields(Components, name, arrays))
+            name: PrincipalComponents(*_fields(PrincipalComponents, name, arrays))
             for name in CARL_GROUPS
             if f"{name}.mean" in arrays
         }
@@ -128,6 +132,6 @@ def _carl_maps(embedding: Embedding) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def _fields(
-    kind: type[SpectralBasis] | type[Components], name: str, arrays: Arrays
+    kind: type[MinimumNoiseFraction] | type[PrincipalComponents], name: str, arrays: Arrays
 ) -> list[NDArray[Any]]:
     return [arrays[f"{name}.{field.name}"] for field in fields(kind)]

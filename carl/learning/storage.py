@@ -17,7 +17,7 @@ from torch import Tensor
 from carl.errors import ModelError
 from carl.files import atomic_write
 from carl.io import LabelClass
-from carl.learning.head import Head
+from carl.learning.discriminant_mixture import DiscriminantMixture
 from carl.learning.space import FeatureSpace
 from carl.model import CARL, list_models, load_model
 from carl.model.checkpoint import facts_of, from_facts
@@ -43,7 +43,7 @@ class StoredSegmenter:
     """
 
     space: FeatureSpace
-    head: Head
+    head: DiscriminantMixture
     names: tuple[str, ...]
     classes: tuple[LabelClass, ...]
     model: CARL | None
@@ -119,10 +119,10 @@ def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter
     return stored
 
 
-def _head(tensors: dict[str, Tensor], accuracy: float | None) -> Head:
+def _head(tensors: dict[str, Tensor], accuracy: float | None) -> DiscriminantMixture:
     means, scatter, seen, temperatures, shares = (tensors[name].numpy() for name in _HEAD_ARRAYS)
     known = float("nan") if accuracy is None else float(accuracy)
-    return Head(means, scatter, seen, temperatures, shares, known)
+    return DiscriminantMixture(means, scatter, seen, temperatures, shares, known)
 
 
 def _model(

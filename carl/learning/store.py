@@ -12,8 +12,8 @@ from typing import TypeVar
 from carl.cube import SpectralCube
 from carl.inference import Embedding, FeatureCache, cube_key, embed_finely
 from carl.inference.feature_folder import FeatureFolder
-from carl.learning.bank import FilterBank
 from carl.learning.features import FeatureStack
+from carl.learning.filter_bank import FilterBank
 from carl.learning.space import FeatureSpace
 from carl.model import CARL
 from carl.progress import Progress, no_progress, part

@@ -26,7 +26,7 @@ _ROWS, _COLUMNS = 384, 1024
 enough in the margin."""
 
 
-class Tile(NamedTuple):
+class FeatureTile(NamedTuple):
     """A rectangle of a cube, and its features.
 
     Attributes:
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
 def feature_tiles(
     cube: SpectralCube, space: FeatureSpace, embedding: Embedding | None, progress: Progress
-) -> Iterator[Tile]:
+) -> Iterator[FeatureTile]:
     """Tiles that cover a cube, each computed when it is asked for. Every pixel is read once.
 
     Args:
@@ -70,9 +70,9 @@ def feature_tiles(
         for index, columns in enumerate(spans):
             across = _with_margin(columns, margin, width)
             share = part(of_band, *(0.3 + 0.7 * n / len(spans) for n in (index, index + 1)))
-            stack = bank.stack_of(pixels.columns(across), reader.view.doubt, share)
+            stack = bank.stack_of(pixels.columns(across), reader.view.error_variance, share)
             stack = space.stack(stack, _cropped(embedding, down, across))
-            yield Tile((rows, columns), (_moved(rows, down), _moved(columns, across)), stack)
+            yield FeatureTile((rows, columns), (_moved(rows, down), _moved(columns, across)), stack)
     progress(1.0, "Map ready")
 
 

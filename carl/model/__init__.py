@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from carl.model.config import CARLConfig
     from carl.model.device import device_label, resolve_device
     from carl.model.loading import build_model, load_model
+    from carl.model.named_models import ModelInfo, list_models
     from carl.model.pretrained import load_public_weights
     from carl.model.published import download_weights
-    from carl.model.registry import ModelInfo, list_models
 
 __all__ = [
     "CARL",
@@ -40,8 +40,8 @@ _HOME = {
     "CARL": "carl",
     "CARLOutput": "carl",
     "CARLConfig": "config",
-    "ModelInfo": "registry",
-    "list_models": "registry",
+    "ModelInfo": "named_models",
+    "list_models": "named_models",
     "build_model": "loading",
     "load_model": "loading",
     "load_public_weights": "pretrained",

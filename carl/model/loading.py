@@ -13,8 +13,8 @@ from carl.model.carl import CARL
 from carl.model.checkpoint import read_checkpoint, read_model
 from carl.model.config import CARLConfig
 from carl.model.device import resolve_device
+from carl.model.named_models import DEFAULT_MODEL, NAMED_MODELS, weights_path
 from carl.model.pretrained import load_public_weights
-from carl.model.registry import DEFAULT_MODEL, NAMED_MODELS, weights_path
 
 
 def load_model(

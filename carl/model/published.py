@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carl.errors import ModelError
 from carl.model.download import RemoteFile, download, read_small
-from carl.model.registry import NAMED_MODELS, weights_path
+from carl.model.named_models import NAMED_MODELS, weights_path
 from carl.progress import Progress, no_progress
 
 SITE = "https://zenodo.org"

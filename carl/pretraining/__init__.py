@@ -7,7 +7,6 @@ student. Other objectives tell pixels, or statistics of spectra, in place of a t
 """
 
 from carl.pretraining.checkpoint import read_ssl_checkpoint
-from carl.pretraining.config import PretrainConfig
 from carl.pretraining.ema import momentum_at, update_teacher
 from carl.pretraining.intl import INTLLoss
 from carl.pretraining.losses import LossTerms, VICRegLoss
@@ -15,6 +14,7 @@ from carl.pretraining.mae import CARLMAE, MAEMasking
 from carl.pretraining.masking import SpatialMasking, SpatialMasks, SpectralMasking, SpectralMasks
 from carl.pretraining.module import CARLSSL, Masks, SSLLoss, SSLOutput
 from carl.pretraining.predictors import SpatialPredictor, SpectralPredictor
+from carl.pretraining.pretrain_config import PretrainConfig
 from carl.pretraining.runner import PretrainResult, pretrain
 from carl.pretraining.statistics import CARLStatistics, StatisticsMasking
 

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from carl.pretraining.config import MonitorConfig
 from carl.pretraining.lightning_module import PretrainModule
 from carl.pretraining.monitors import Monitor
+from carl.pretraining.pretrain_config import MonitorConfig
 from carl.progress import Progress
 
 LAST_CHECKPOINT = "last.ckpt"

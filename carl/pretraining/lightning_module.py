@@ -17,13 +17,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from carl.errors import CarlError
 from carl.model.carl import CARL
-from carl.pretraining.config import OptimiserConfig, PretrainConfig
 from carl.pretraining.datasets import Batch
 from carl.pretraining.ema import momentum_at
 from carl.pretraining.gathering import gather
 from carl.pretraining.intl import INTLLoss
 from carl.pretraining.mae import CARLMAE
 from carl.pretraining.module import CARLSSL
+from carl.pretraining.pretrain_config import OptimiserConfig, PretrainConfig
 from carl.pretraining.randomness import Stream, torch_seed
 from carl.pretraining.statistics import CARLStatistics
 

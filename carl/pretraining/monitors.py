@@ -15,9 +15,9 @@ from carl.errors import CarlError, LabelError
 from carl.inference import embed
 from carl.io import read_cube, read_labels
 from carl.model.carl import CARL
-from carl.pretraining.config import MonitorConfig
 from carl.pretraining.datasets.geobench import GeoBenchSamples
 from carl.pretraining.datasets.images import mean_and_spread, require_folder
+from carl.pretraining.pretrain_config import MonitorConfig
 from carl.pretraining.probing import patch_labels, probe, split_in_space
 from carl.spectra.missing import fill_missing
 

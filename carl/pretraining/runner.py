@@ -9,8 +9,8 @@ from pathlib import Path
 
 from carl.errors import CarlError, ModelError
 from carl.model import CARL, build_model, read_model, save_model
-from carl.pretraining.config import PretrainConfig
 from carl.pretraining.datasets import Source, open_sources
+from carl.pretraining.pretrain_config import PretrainConfig
 from carl.progress import Progress, no_progress, part
 
 _NEEDED = ("lightning", "tensorboard")

@@ -24,10 +24,10 @@ from carl.pretraining.callbacks import (
     ProgressReporter,
 )
 from carl.pretraining.checkpoint_io import AtomicCheckpointIO
-from carl.pretraining.config import MonitorConfig, PretrainConfig
 from carl.pretraining.datasets import Batch, Crops, MixedBatches, Mixture, Source, check_batch
 from carl.pretraining.lightning_module import PretrainModule
 from carl.pretraining.monitors import Monitor
+from carl.pretraining.pretrain_config import MonitorConfig, PretrainConfig
 from carl.progress import Progress
 
 _LOST_PROCESSES = {

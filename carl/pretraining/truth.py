@@ -11,13 +11,11 @@ from typing import Final
 
 import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from carl.arrays import Float32Array
 from carl.pretraining.scales import RunningScale, known_error
 from carl.simulation import PARAMETERS, REGIONS, Scene
-
-FloatArray = NDArray[np.float32]
 
 _AMOUNTS: Final = {
     "blood": 1e-3, "bilirubin": 0.1, "melanin": 1e-3, "scatter": 1.0, "glare": 1e-2,
@@ -32,7 +30,7 @@ N_REGIONS: Final = len(_NAMES)
 N_TRUTHS: Final = N_PARAMETERS + N_REGIONS
 
 
-def scene_truth(scene: Scene) -> FloatArray:
+def scene_truth(scene: Scene) -> Float32Array:
     """Everything there is to tell of every pixel of a scene, (H, W, N_TRUTHS).
 
     First the parameters, NaN where they have no meaning, then the share of every kind of region.
@@ -47,7 +45,7 @@ def scene_truth(scene: Scene) -> FloatArray:
     return truth
 
 
-def patch_truth(truth: FloatArray | None, size: int, patch_size: int) -> FloatArray:
+def patch_truth(truth: Float32Array | None, size: int, patch_size: int) -> Float32Array:
     """Means over patches, (N_TRUTHS, S/P, S/P); NaN where a pixel is unknown.
 
     Args:

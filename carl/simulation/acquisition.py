@@ -9,10 +9,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from carl.arrays import Float32Array
 from carl.simulation.camera import SimulatedCamera
 from carl.simulation.chromophores import Spectrum
-
-FloatArray = NDArray[np.float32]
 
 _SECOND_RADIATION_NM_K = 1.438777e7  # hc/k
 _LAMP_KELVIN = {"halogen": (2700.0, 3400.0), "sun": (5000.0, 6000.0)}
@@ -74,8 +73,8 @@ def random_acquisition(generator: Generator, camera: SimulatedCamera) -> Acquisi
 
 
 def capture(
-    scene: FloatArray, acquisition: Acquisition, generator: Generator | None = None
-) -> FloatArray:
+    scene: Float32Array, acquisition: Acquisition, generator: Generator | None = None
+) -> Float32Array:
     """Take a picture.
 
     Shot noise is Gaussian with the variance of a Poisson count, which from some ten electrons on
@@ -101,7 +100,7 @@ def capture(
     return scene
 
 
-def _add_noise(scene: FloatArray, acquisition: Acquisition, generator: Generator) -> None:
+def _add_noise(scene: Float32Array, acquisition: Acquisition, generator: Generator) -> None:
     """Add shot and read noise, in units of the white of each band."""
     white = (acquisition.electrons * acquisition.light).astype(np.float32)
     noise = np.maximum(scene, 0)
@@ -141,7 +140,7 @@ def _sensor(generator: Generator, nm: Spectrum) -> Spectrum:
     return np.where(nm < 1000, np.maximum(silicon, 0.08), 0.7)
 
 
-def _shading(shape: tuple[int, int], lost: float) -> FloatArray:
+def _shading(shape: tuple[int, int], lost: float) -> Float32Array:
     """Light over that in the middle, falling with the square of the distance."""
     rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
     return np.asarray(1 - lost / 2 * (rows[:, None] ** 2 + columns**2), np.float32)

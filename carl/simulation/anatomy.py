@@ -13,10 +13,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.simulation.fields import Shape, ridges, smooth_fields, vessels, voronoi_regions
 
-FloatArray = NDArray[np.float32]
-Maps = dict[str, FloatArray]
+Maps = dict[str, Float32Array]
 Range = tuple[float, float]
 
 _SHARES = ("oxygenation", "water", "fat", "rayleigh")
@@ -157,7 +157,7 @@ def _contents(generator: Generator, tissues: list[Tissue], regions: NDArray[np.u
 
 def _add_vessels(
     generator: Generator, maps: Maps, oxygenation: Range, size: float, strength: Range = (0.1, 0.6)
-) -> FloatArray:
+) -> Float32Array:
     """Put vessels into the maps; returns the share of a trunk's diameter seen in each pixel."""
     shape = (maps["blood"].shape[0], maps["blood"].shape[1])
     visible = vessels(
@@ -171,7 +171,7 @@ def _add_vessels(
     return visible
 
 
-def _glare(generator: Generator, shape: Shape) -> FloatArray:
+def _glare(generator: Generator, shape: Shape) -> Float32Array:
     """Light that the surface mirrors: a little everywhere, and bright spots where it is wet."""
     glare = np.full(shape, generator.uniform(0, _MOST_SHEEN), np.float32)
     if generator.random() < _SHARE_WITH_GLARE:

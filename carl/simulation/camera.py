@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from carl.arrays import Float32Array
 from carl.errors import WavelengthError
 from carl.simulation.chromophores import Spectrum
 from carl.wavelengths import Camera, cameras, check_wavelengths
-
-FloatArray = NDArray[np.float32]
 
 RANGE_NM = (380.0, 2500.0)
 """Where the simulator knows how light is absorbed."""
@@ -50,7 +49,7 @@ class SimulatedCamera:
     wavelengths: Spectrum
     fwhm: Spectrum
     nodes: Spectrum
-    weights: FloatArray
+    weights: Float32Array
     responses: tuple[Spectrum, Spectrum] | None = field(default=None, repr=False)
 
     @property
@@ -183,7 +182,7 @@ def random_camera(
     return gaussian_camera(centres, fwhm, str(kind))
 
 
-def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> FloatArray:
+def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float32Array:
     """Weights of Gaussian filters over spectra that are linear between samples.
 
     The integral of a Gaussian times the hat function of each sample, in closed form: with
@@ -210,7 +209,7 @@ def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> FloatA
     return np.asarray(np.maximum(weights, 0), np.float32)
 
 
-def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> FloatArray:
+def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> Float32Array:
     """Weights of measured filters over spectra that are linear between samples.
 
     Args:
@@ -234,7 +233,7 @@ def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> Floa
     return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
-def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, FloatArray]:
+def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, Float32Array]:
     """Wavelengths (M,) and weights (M, C) that integrate smooth spectra times Gaussian filters.
 
     A narrow filter has two wavelengths of its own (Gauss-Hermite). Wide ones share a grid: sums

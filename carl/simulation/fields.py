@@ -10,7 +10,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-FloatArray = NDArray[np.float32]
+from carl.arrays import Float32Array
+
 Labels = NDArray[np.uint8]
 Shape = tuple[int, int]
 
@@ -21,7 +22,7 @@ _MURRAY = 2 ** (-1 / 3)
 """Radius of a daughter vessel over its mother's, where two equal ones branch off (Murray 1926)."""
 
 
-def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> FloatArray:
+def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> Float32Array:
     """Gaussian random fields of mean 0 and variance 1 in expectation, (n, H, W).
 
     White noise is filtered with a Gaussian, by FFT. The fields are cut out of larger ones, because
@@ -76,7 +77,7 @@ def voronoi_regions(
     return np.asarray(squared.argmin(axis=0), np.uint8)
 
 
-def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> FloatArray:
+def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float32Array:
     """Branching vessels, as the share of its widest diameter that light crosses in each pixel.
 
     Each vessel is a walk whose direction drifts, thinning as it goes; daughters leave their mother
@@ -122,7 +123,7 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> FloatA
     return np.asarray(chord * local / radius, np.float32)
 
 
-def ridges(generator: Generator, shape: Shape, scale: float) -> FloatArray:
+def ridges(generator: Generator, shape: Shape, scale: float) -> Float32Array:
     """A net of thin bright lines, as of capillaries: the zero crossings of a smooth field.
 
     Args:
@@ -137,7 +138,9 @@ def ridges(generator: Generator, shape: Shape, scale: float) -> FloatArray:
     return np.asarray(np.exp(-((4 * field) ** 2)), np.float32)
 
 
-def nuclei(generator: Generator, shape: Shape, density: FloatArray, radius: float) -> FloatArray:
+def nuclei(
+    generator: Generator, shape: Shape, density: Float32Array, radius: float
+) -> Float32Array:
     """Cell nuclei that do not overlap: roundish discs with soft edges and irregular outlines.
 
     Args:

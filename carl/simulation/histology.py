@@ -7,12 +7,10 @@ from typing import Final
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.simulation.anatomy import Anatomy, Range
 from carl.simulation.fields import Shape, nuclei, smooth_fields, voronoi_regions
-
-FloatArray = NDArray[np.float32]
 
 _REFERENCE_SIDE = 64
 
@@ -46,7 +44,7 @@ def section_anatomy(generator: Generator, shape: Shape) -> Anatomy:
     regions = voronoi_regions(generator, shape, n, 5 * size, generator.uniform(3, 9) * size)
     chosen = [COMPARTMENTS[name] for name in names]
 
-    def level(parameter: str) -> FloatArray:
+    def level(parameter: str) -> Float32Array:
         low, high = np.array([getattr(compartment, parameter) for compartment in chosen]).T
         return np.asarray(generator.uniform(low, high)[regions], np.float32)
 
@@ -72,7 +70,7 @@ def section_anatomy(generator: Generator, shape: Shape) -> Anatomy:
     )
 
 
-def _fibres(generator: Generator, shape: Shape) -> FloatArray:
+def _fibres(generator: Generator, shape: Shape) -> Float32Array:
     """A field of variance near 1, drawn out along curves by sampling noise through a warp."""
     across, along = smooth_fields(generator, 2, shape, 10)
     stripes = generator.uniform(0.25, 0.8) * (

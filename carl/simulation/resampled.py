@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.simulation.camera import (
@@ -17,8 +18,6 @@ from carl.simulation.camera import (
     tabulated_weights,
 )
 from carl.simulation.chromophores import Spectrum
-
-FloatArray = NDArray[np.float32]
 
 _SIGMA_PER_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
 _LEAST_KNOWN = 0.5
@@ -93,7 +92,7 @@ def _own_fwhm(cube: SpectralCube) -> Spectrum:
     return np.minimum(spacing, np.median(spacing))  # not across gaps
 
 
-def _weights(cube: SpectralCube, camera: SimulatedCamera) -> FloatArray:
+def _weights(cube: SpectralCube, camera: SimulatedCamera) -> Float32Array:
     """From the bands of a cube to those of a camera; bands at one wavelength share its weight."""
     nm, first, place, counts = np.unique(
         cube.require_wavelengths(), return_index=True, return_inverse=True, return_counts=True
@@ -112,7 +111,7 @@ class _Filtered:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, cube: SpectralCube, weights: FloatArray) -> None:
+    def __init__(self, cube: SpectralCube, weights: Float32Array) -> None:
         self._cube = cube
         self._weights = weights
 
@@ -129,7 +128,7 @@ class _Filtered:
         return filtered[tuple(0 if _is_index(k) else slice(None) for k in (rows, columns, bands))]
 
 
-def _apply(spectra: FloatArray, weights: FloatArray) -> FloatArray:
+def _apply(spectra: Float32Array, weights: Float32Array) -> Float32Array:
     """(..., N) spectra times (N, C) weights; of the values that are known."""
     if np.isfinite(spectra.sum()):
         return spectra @ weights

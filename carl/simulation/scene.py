@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.simulation.acquisition import Acquisition, capture, random_acquisition
 from carl.simulation.anatomy import ORGANS, VESSELS, Anatomy, organ_anatomy, skin_anatomy
@@ -24,7 +25,6 @@ from carl.simulation.tissue import (
     tissue_reflectance,
 )
 
-FloatArray = NDArray[np.float32]
 Kind = Literal["organ", "skin", "section", "land"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -62,7 +62,7 @@ class Scene:
     cube: SpectralCube
     labels: NDArray[np.uint8]
     classes: tuple[str, ...]
-    parameters: Mapping[str, FloatArray]
+    parameters: Mapping[str, Float32Array]
     kind: Kind
     mie_power: float
     stain_shift: float
@@ -114,13 +114,13 @@ def simulate_scene(
 
 
 def render(
-    parameters: Mapping[str, FloatArray],
+    parameters: Mapping[str, Float32Array],
     camera: SimulatedCamera,
     kind: Kind,
     *,
     mie_power: float = 1.0,
     stain_shift: float = 0.0,
-) -> FloatArray:
+) -> Float32Array:
     """What a perfect camera sees of given maps, (H, W, C); NaN where a map is.
 
     Args:
@@ -149,7 +149,7 @@ def _random_kind(generator: Generator, camera: SimulatedCamera) -> Kind:
 
 def _land(
     generator: Generator, shape: Shape, camera: SimulatedCamera
-) -> tuple[Anatomy, FloatArray]:
+) -> tuple[Anatomy, Float32Array]:
     """Regions of materials that mix into each other, under uneven light.
 
     Mixing is linear, so filters are applied to the materials' spectra and not to the pixels'.
@@ -171,14 +171,16 @@ def _land(
     return Anatomy({}, label_of[regions], classes), np.minimum(image, 1, out=image)
 
 
-def _material_bands(generator: Generator, names: list[str], camera: SimulatedCamera) -> FloatArray:
+def _material_bands(
+    generator: Generator, names: list[str], camera: SimulatedCamera
+) -> Float32Array:
     """(n, C) what a camera sees of random materials of these names."""
     spectra = [material_spectrum(name, generator, camera.nodes) for name in names]
     return np.asarray(np.stack(spectra).astype(np.float32) @ camera.weights)
 
 
 def _add_object(
-    generator: Generator, anatomy: Anatomy, image: FloatArray, camera: SimulatedCamera
+    generator: Generator, anatomy: Anatomy, image: Float32Array, camera: SimulatedCamera
 ) -> Anatomy:
     """Lay a strip of metal or cloth across the image; what is below it is no longer known."""
     name = str(generator.choice(_OBJECTS))
@@ -199,7 +201,7 @@ def _add_object(
 
 
 def _as_cube(
-    image: FloatArray, camera: SimulatedCamera, kind: Kind, acquisition: Acquisition
+    image: Float32Array, camera: SimulatedCamera, kind: Kind, acquisition: Acquisition
 ) -> SpectralCube:
     quantity = "transmittance" if kind == "section" else "reflectance"
     bad = acquisition.bad_bands

@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.simulation.chromophores import STAINS, absorption, reduced_scattering, stain_density
 
-FloatArray = NDArray[np.float32]
 Spectrum = NDArray[np.float64]
 
 TISSUE_PARAMETERS: Final = (
@@ -41,8 +41,8 @@ _PIXELS_AT_ONCE = 4096  # intermediate arrays stay in the processor's cache
 
 
 def diffuse_reflectance(
-    ratio: FloatArray, refractive_index: float = _REFRACTIVE_INDEX
-) -> FloatArray:
+    ratio: Float32Array, refractive_index: float = _REFRACTIVE_INDEX
+) -> Float32Array:
     """Share of light that a thick, uniform tissue gives back in all directions.
 
     The closed form of S. T. Flock, M. S. Patterson, B. C. Wilson and D. R. Wyman, IEEE Trans.
@@ -74,8 +74,8 @@ def diffuse_reflectance(
 
 
 def tissue_reflectance(
-    parameters: Mapping[str, FloatArray], nm: Spectrum, weights: FloatArray, mie_power: float
-) -> FloatArray:
+    parameters: Mapping[str, Float32Array], nm: Spectrum, weights: Float32Array, mie_power: float
+) -> Float32Array:
     """What a camera without noise sees of tissue.
 
     Args:
@@ -103,7 +103,7 @@ def tissue_reflectance(
     epidermis = (_EPIDERMIS_CM * _EPIDERMIS_PATH * absorption("melanin", nm)).astype(np.float32)
     melanin, glare = flat["melanin"], flat["glare"]
 
-    def reflectance(pixels: slice) -> FloatArray:
+    def reflectance(pixels: slice) -> Float32Array:
         ratio = contents[pixels] @ absorbers
         ratio /= structures[pixels] @ scatterers
         result = diffuse_reflectance(ratio)
@@ -118,8 +118,8 @@ def tissue_reflectance(
 
 
 def section_transmittance(
-    parameters: Mapping[str, FloatArray], nm: Spectrum, weights: FloatArray, stain_shift: float
-) -> FloatArray:
+    parameters: Mapping[str, Float32Array], nm: Spectrum, weights: Float32Array, stain_shift: float
+) -> Float32Array:
     """What a camera without noise sees of a stained section of 5 µm, by Beer and Lambert.
 
     Args:
@@ -144,7 +144,7 @@ def section_transmittance(
         ]
     )
 
-    def transmittance(pixels: slice) -> FloatArray:
+    def transmittance(pixels: slice) -> Float32Array:
         exponent = contents[pixels] @ -absorbers
         return np.exp(exponent, out=exponent)
 
@@ -152,13 +152,13 @@ def section_transmittance(
     return bands.reshape(*parameters["blood"].shape, -1)
 
 
-def _rows(spectra: Iterable[Spectrum]) -> FloatArray:
+def _rows(spectra: Iterable[Spectrum]) -> Float32Array:
     return np.stack(list(spectra)).astype(np.float32)
 
 
 def _in_blocks(
-    spectra: Callable[[slice], FloatArray], n_pixels: int, weights: FloatArray
-) -> FloatArray:
+    spectra: Callable[[slice], Float32Array], n_pixels: int, weights: Float32Array
+) -> Float32Array:
     """Spectra of all pixels, weighed into bands: (n_pixels, C)."""
     bands = np.empty((n_pixels, weights.shape[1]), np.float32)
     for start in range(0, n_pixels, _PIXELS_AT_ONCE):

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
 
-FloatArray = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 _VISIBLE_NM = np.arange(380.0, 781.0)
@@ -186,7 +186,7 @@ def _visible_bands(cube: SpectralCube) -> tuple[NDArray[np.intp], NDArray[np.flo
 
 def _read_bands(
     cube: SpectralCube, rows: slice, columns: slice, bands: NDArray[np.intp]
-) -> FloatArray:
+) -> Float32Array:
     """Some bands of a block, read as the one range that covers them.
 
     If that is nearly all, all of them are read: in many files those of a pixel lie together, and so
@@ -206,7 +206,7 @@ def _row_blocks(cube: SpectralCube) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
-def _xyz(values: FloatArray, weights: FloatArray) -> FloatArray:
+def _xyz(values: Float32Array, weights: Float32Array) -> Float32Array:
     """XYZ of (..., C) spectra; where values are missing, of those that are left."""
     if np.isfinite(values.sum()):
         return values @ weights
@@ -217,7 +217,7 @@ def _xyz(values: FloatArray, weights: FloatArray) -> FloatArray:
     return np.asarray(np.nan_to_num(xyz, posinf=0, neginf=0), np.float32)
 
 
-def _exposure(luminance: FloatArray) -> float:
+def _exposure(luminance: Float32Array) -> float:
     """Factor that makes bright parts white; 1 for values that already are a share of white."""
     bright = float(np.percentile(luminance, _BRIGHT_PERCENTILE))
     if bright <= 0 or _REFLECTANCE[0] <= bright <= _REFLECTANCE[1]:
@@ -232,14 +232,14 @@ def _equal_energy_to_srgb() -> NDArray[np.float64]:
     return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
 
 
-def _encode_srgb(linear: FloatArray) -> Picture:
+def _encode_srgb(linear: Float32Array) -> Picture:
     """The transfer curve of sRGB (IEC 61966-2-1), to 8 bits."""
     linear = np.clip(linear, 0, 1)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(255 * curved), np.uint8)
 
 
-def _stretch(values: FloatArray) -> Picture:
+def _stretch(values: Float32Array) -> Picture:
     """One band to 8 bits between its percentiles, taken over a sample of its pixels."""
     step = int(np.ceil(np.sqrt(values.size / _SAMPLED_PIXELS)))
     sample = values[::step, ::step]

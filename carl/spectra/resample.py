@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float64Array
 from carl.errors import WavelengthError
 
-FloatArray = NDArray[np.float64]
 
-
-def wavelength_grid(cameras: Sequence[FloatArray]) -> FloatArray:
+def wavelength_grid(cameras: Sequence[Float64Array]) -> Float64Array:
     """Wavelengths at which the spectra of all these cameras can be compared.
 
     The bands of the camera with the most bands, inside the range that all share: with one camera
@@ -38,7 +37,7 @@ def wavelength_grid(cameras: Sequence[FloatArray]) -> FloatArray:
     return np.asarray(inside, np.float64)
 
 
-def resampling_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np.float32]:
+def resampling_matrix(wavelengths: Float64Array, wanted: Float64Array) -> NDArray[np.float32]:
     """Weights that turn spectra at some wavelengths into spectra at others.
 
     Where fewer are wanted than there are, bands are averaged under triangles as wide as the steps
@@ -62,7 +61,7 @@ def resampling_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np
     return np.where(total > 0, averaged, interpolated).astype(np.float32)
 
 
-def interpolation_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray[np.float32]:
+def interpolation_matrix(wavelengths: Float64Array, wanted: Float64Array) -> NDArray[np.float32]:
     """Weights of linear interpolation, (C, G); bands at one wavelength share its weight.
 
     Args:
@@ -75,7 +74,7 @@ def interpolation_matrix(wavelengths: FloatArray, wanted: FloatArray) -> NDArray
 
 
 def filter_matrix(
-    wavelengths: FloatArray, centres: FloatArray, fwhm: FloatArray
+    wavelengths: Float64Array, centres: Float64Array, fwhm: Float64Array
 ) -> NDArray[np.float32]:
     """Weights that turn spectra into what a camera with Gaussian filters sees of them.
 

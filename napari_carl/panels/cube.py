@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_carl import bands
-from napari_carl.panels.parts import Facts, button, column, label, row
+from napari_carl.panels.parts import MetadataTable, button, column, label, row
 from napari_carl.session import Session
 from napari_carl.steps import describe_range, describe_size
 
@@ -33,7 +33,7 @@ class CubePanel(QWidget):
         self._choice.activated.connect(self._on_chosen)
         open_ = button("Open …", tip="Open a cube from a file")
         open_.clicked.connect(self._on_open)
-        self._facts = Facts("Size", "Wavelengths")
+        self._facts = MetadataTable("Size", "Wavelengths")
         self._bad = BadBands(session)
         self._change = button("Change …", "quiet", "Give the bands other wavelengths")
         self._change.clicked.connect(self._on_change)
@@ -106,7 +106,7 @@ class BadBands(QWidget):
         )
         self._text.editingFinished.connect(self._on_edited)
         caption = label("Leave out", "muted")
-        caption.setFixedWidth(Facts.NAME_WIDTH)
+        caption.setFixedWidth(MetadataTable.NAME_WIDTH)
         self.setLayout(row(caption, self._text, stretch=1))
         session.cube_changed.connect(self._show)
         self._show()

@@ -7,19 +7,19 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSlider, QWidget
 
 from napari_carl import bands
-from napari_carl.panels.parts import Segments, TaskBar, column, label, row
+from napari_carl.display import DisplayMode
+from napari_carl.jobs import JobKind
+from napari_carl.panels.parts import JobBar, Segments, column, label, row
 from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.panels.theme import Colours
 from napari_carl.session import Session
-from napari_carl.state import View
 from napari_carl.steps import band_name
-from napari_carl.tasks import Task
 
 _LABELS = {
-    View.TRUE_COLOUR: "Colour",
-    View.THREE_BANDS: "3 bands",
-    View.SINGLE_BAND: "1 band",
-    View.EMBEDDING: "PCA",
+    DisplayMode.TRUE_COLOUR: "Colour",
+    DisplayMode.THREE_BANDS: "3 bands",
+    DisplayMode.SINGLE_BAND: "1 band",
+    DisplayMode.EMBEDDING: "PCA",
 }
 _TIPS = (
     "The cube as an eye would see it",
@@ -42,7 +42,7 @@ class ExplorePanel(QWidget):
         self._composer = [BandSlider(name) for name in ("Red", "Green", "Blue")]
         self._single = BandSlider("Band")
         self._plot = SpectrumPlot()
-        self._busy = TaskBar()
+        self._busy = JobBar()
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
@@ -56,18 +56,18 @@ class ExplorePanel(QWidget):
         layout.addWidget(self._busy)
         layout.addWidget(self._plot)
         self._single.slider.valueChanged.connect(self._on_single)
-        self._busy.cancelled.connect(lambda: session.tasks.cancel(Task.EMBEDDING))
+        self._busy.cancelled.connect(lambda: session.jobs.cancel(JobKind.EMBEDDING))
         self._plot.band_picked.connect(
             lambda band: session.edit_cube(lambda cube: bands.with_band_toggled(cube, band))
         )
         session.cube_changed.connect(self._on_cube)
-        session.view_changed.connect(self._on_view)
+        session.display_mode_changed.connect(self._on_display_mode)
         session.band_changed.connect(self._on_band)
-        session.network.changed.connect(self._on_view)
+        session.network.changed.connect(self._on_display_mode)
         session.cursor_changed.connect(self._plot.show_cursor)
         session.spectra_changed.connect(self._show_classes)
         session.classes.changed.connect(self._show_classes)
-        session.tasks.changed.connect(self._on_task)
+        session.jobs.changed.connect(self._on_task)
         self._on_cube()
 
     def set_colours(self, colours: Colours) -> None:
@@ -86,36 +86,36 @@ class ExplorePanel(QWidget):
         self._plot.set_bands(wavelengths, n_bands)
         if cube is not None:
             self._plot.shade_bands(~cube.good_bands)
-        self._on_view()
+        self._on_display_mode()
 
     def _on_view_chosen(self, name: str) -> None:
         session = self._session
         view = next(view for view, text in _LABELS.items() if text == name)
-        if view is View.TRUE_COLOUR:
+        if view is DisplayMode.TRUE_COLOUR:
             session.show_true_colour()
-        elif view is View.THREE_BANDS:
+        elif view is DisplayMode.THREE_BANDS:
             session.show_bands(*session.composition)
-        elif view is View.SINGLE_BAND:
+        elif view is DisplayMode.SINGLE_BAND:
             session.show_band(session.band)
         else:
             session.show_embedding()
 
-    def _on_view(self) -> None:
-        view = self._session.view
+    def _on_display_mode(self) -> None:
+        view = self._session.display_mode
         self._views.set_current(_LABELS[view])
         self._views.set_enabled(
-            _LABELS[View.EMBEDDING], self._session.network.impression is not None
+            _LABELS[DisplayMode.EMBEDDING], self._session.network.preview_features is not None
         )
         for slider in self._composer:
-            slider.setVisible(view is View.THREE_BANDS)
-        self._single.setVisible(view is View.SINGLE_BAND)
+            slider.setVisible(view is DisplayMode.THREE_BANDS)
+        self._single.setVisible(view is DisplayMode.SINGLE_BAND)
 
     def _compose(self) -> None:
-        if self._session.view is View.THREE_BANDS:
+        if self._session.display_mode is DisplayMode.THREE_BANDS:
             self._session.show_bands(*(slider.band for slider in self._composer))
 
     def _on_single(self) -> None:
-        if self._session.view is View.SINGLE_BAND:
+        if self._session.display_mode is DisplayMode.SINGLE_BAND:
             self._session.show_band(self._single.band)
 
     def _on_band(self, band: int) -> None:
@@ -130,8 +130,8 @@ class ExplorePanel(QWidget):
         )
 
     def _on_task(self, task: str) -> None:
-        if task == Task.EMBEDDING:
-            self._busy.show_state(self._session.tasks.state(Task.EMBEDDING))
+        if task == JobKind.EMBEDDING:
+            self._busy.show_state(self._session.jobs.state(JobKind.EMBEDDING))
 
 
 class BandSlider(QWidget):

@@ -9,9 +9,9 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QWidget
 
 from carl.io import CONTENTS, Content
-from napari_carl.panels.parts import GAP, ElidedLabel, TaskBar, button, column, label, row
+from napari_carl.jobs import JobKind
+from napari_carl.panels.parts import GAP, ElidedLabel, JobBar, button, column, label, row
 from napari_carl.session import Session
-from napari_carl.tasks import Task
 
 _CONTENTS: dict[Content, tuple[str, str]] = {
     "label map": (
@@ -50,7 +50,7 @@ class ExportPanel(QWidget):
         self._many.clicked.connect(self._on_many)
         self._open = button("Open folder", "quiet")
         self._open.clicked.connect(self._on_open)
-        self._progress = TaskBar()
+        self._progress = JobBar()
         self._files = label("", "muted", wrap=True)
         caption = label("To", "muted")
         layout = column(self, spacing=8)
@@ -59,8 +59,8 @@ class ExportPanel(QWidget):
         layout.addLayout(row(self._export, self._many, QWidget(), self._open, stretch=2))
         layout.addWidget(self._progress)
         layout.addWidget(self._files)
-        self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.EXPORTING))
-        session.tasks.changed.connect(self._on_task)
+        self._progress.cancelled.connect(lambda: session.jobs.cancel(JobKind.EXPORTING))
+        session.jobs.changed.connect(self._on_task)
         session.cube_changed.connect(self._show_files)
         session.exports.changed.connect(self._show_files)
         self.set_folder(self._folder)
@@ -93,12 +93,12 @@ class ExportPanel(QWidget):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._folder)))
 
     def _on_task(self, task: str) -> None:
-        if task == Task.EXPORTING:
-            self._progress.show_state(self._session.tasks.state(Task.EXPORTING))
+        if task == JobKind.EXPORTING:
+            self._progress.show_state(self._session.jobs.state(JobKind.EXPORTING))
             self._refresh()
 
     def _refresh(self) -> None:
-        can_begin = self._session.tasks.state(Task.EXPORTING) is None and bool(self.contents)
+        can_begin = self._session.jobs.state(JobKind.EXPORTING) is None and bool(self.contents)
         self._export.setEnabled(can_begin)
         self._many.setEnabled(can_begin)
 

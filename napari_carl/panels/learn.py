@@ -7,12 +7,12 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QSizePolicy, QWidget
 
-from napari_carl.panels.parts import LazyComboBox, TaskBar, button, column, label, line, row
+from napari_carl.jobs import JobKind
+from napari_carl.panels.parts import JobBar, LazyComboBox, button, column, label, line, row
 from napari_carl.panels.plots import CurvePlot
 from napari_carl.panels.theme import Colours
 from napari_carl.session import Session
 from napari_carl.steps import describe_fine_tuning, describe_network, offered_networks
-from napari_carl.tasks import Task
 
 _MODES = {"head": "Last blocks", "lora": "LoRA adapters", "full": "Whole network"}
 _CAPTION_WIDTH = 58
@@ -33,14 +33,14 @@ class LearnPanel(QWidget):
         self._automatic.toggled.connect(session.set_automatic)
         self._network = NetworkChoice(session)
         self._device = label("", "muted")
-        self._progress = TaskBar()
+        self._progress = JobBar()
         self._mode = QComboBox()
         self._mode.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for mode, name in _MODES.items():
             self._mode.addItem(name, mode)
         self._tune = button("Start", tip="Train the network itself on the strokes")
         self._tune.clicked.connect(lambda: session.fine_tune(self._mode.currentData()))
-        self._tuning = TaskBar()
+        self._tuning = JobBar()
         self._curve = CurvePlot()
         self._legend = label("", "muted")
         self._verdict = label("", "value", wrap=True)
@@ -49,12 +49,12 @@ class LearnPanel(QWidget):
         self._load = button("Load …", tip="Map this cube with a saved model or a trained head")
         self._load.clicked.connect(self._on_load)
         self._lay_out()
-        self._progress.cancelled.connect(lambda: session.tasks.cancel(Task.LEARNING))
-        self._tuning.cancelled.connect(lambda: session.tasks.cancel(Task.FINE_TUNING))
-        session.tasks.changed.connect(self._on_task)
+        self._progress.cancelled.connect(lambda: session.jobs.cancel(JobKind.SEGMENTING))
+        self._tuning.cancelled.connect(lambda: session.jobs.cancel(JobKind.FINE_TUNING))
+        session.jobs.changed.connect(self._on_task)
         for signal in (session.cube_changed, session.strokes_changed, session.network.changed):
             signal.connect(self._refresh)
-        session.learned_changed.connect(self._refresh)
+        session.segmentation_changed.connect(self._refresh)
         session.cube_changed.connect(self._on_fine_tuning)
         session.fine_tuning_changed.connect(self._on_fine_tuning)
         self._refresh()
@@ -84,7 +84,7 @@ class LearnPanel(QWidget):
 
     def _refresh(self) -> None:
         session = self._session
-        tuning = session.tasks.state(Task.FINE_TUNING) is not None
+        tuning = session.jobs.state(JobKind.FINE_TUNING) is not None
         self._learn.setEnabled(session.can_learn)
         self._tune.setEnabled(
             session.can_learn and session.network.features is not None and not tuning
@@ -95,9 +95,9 @@ class LearnPanel(QWidget):
         self._device.setText(session.network.device)
 
     def _on_task(self, task: str) -> None:
-        bars = {Task.LEARNING: self._progress, Task.FINE_TUNING: self._tuning}
+        bars = {JobKind.SEGMENTING: self._progress, JobKind.FINE_TUNING: self._tuning}
         if task in bars:
-            bars[Task(task)].show_state(self._session.tasks.state(Task(task)))
+            bars[JobKind(task)].show_state(self._session.jobs.state(JobKind(task)))
             self._refresh()
 
     def _on_fine_tuning(self) -> None:
@@ -123,7 +123,7 @@ class LearnPanel(QWidget):
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
         if path:
-            self._session.load_trained(Path(path))
+            self._session.load_predictor(Path(path))
 
 
 class NetworkChoice(QWidget):

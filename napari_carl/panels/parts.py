@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_carl.tasks import TaskState
+from napari_carl.jobs import JobState
 
 GAP = 6
 """Pixels between things that belong together."""
@@ -109,7 +109,7 @@ class LazyComboBox(QComboBox):
         super().showPopup()
 
 
-class Facts(QWidget):
+class MetadataTable(QWidget):
     """A table of names and values, one line each."""
 
     NAME_WIDTH = 78
@@ -213,7 +213,7 @@ class Swatch(QPushButton):
             self.picked.emit((colour.red(), colour.green(), colour.blue()))
 
 
-class TaskBar(QWidget):
+class JobBar(QWidget):
     """How far a task is, what it does, and a button that calls it off.
 
     Hidden when none runs, and for the first moment of one, so that short ones do not flicker.
@@ -239,7 +239,7 @@ class TaskBar(QWidget):
         self._moment.timeout.connect(self.show)
         self.hide()
 
-    def show_state(self, state: TaskState | None) -> None:
+    def show_state(self, state: JobState | None) -> None:
         """Show where the task stands; None hides the bar."""
         if state is None:
             self._moment.stop()

@@ -16,14 +16,14 @@ from carl.cube import SpectralCube
 from carl.io import write_cube
 from napari_carl import bands
 from napari_carl.autosave import strokes_file
+from napari_carl.display import DisplayMode
+from napari_carl.jobs import JobKind
 from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import BadBands, WavelengthForm
 from napari_carl.panels.learn import NetworkChoice
 from napari_carl.panels.plots import SpectrumPlot
-from napari_carl.state import View
 from napari_carl.steps import NetworkOffer, Step
-from napari_carl.tasks import Task
 
 LONG_MS = 120_000
 
@@ -38,7 +38,7 @@ def no_network(monkeypatch):
             sleep(0.01)
         yield
 
-    monkeypatch.setattr("napari_carl.work.compute_features", compute_features)
+    monkeypatch.setattr("napari_carl.computations.compute_features", compute_features)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_steps_open_up_one_after_the_other(viewer, dock, session, small_cube, qt
     show(small_cube[0])
     assert ready() == [Step.CUBE, Step.EXPLORE, Step.ANNOTATE, Step.LEARN]
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
     assert ready() == list(Step)
 
 
@@ -109,7 +109,7 @@ def test_the_canvas_says_what_is_shown(viewer, session, small_cube, qtbot, show)
 
     viewer.dims.set_current_step(0, 2)
     assert text.text == "510 nm · band 3/8"
-    assert session.view is View.SINGLE_BAND
+    assert session.display_mode is DisplayMode.SINGLE_BAND
     assert not colour.visible
 
     session.show_band(4)
@@ -162,12 +162,12 @@ def test_a_cube_without_wavelengths_asks_for_them(viewer, dock, session, small_c
     viewer.dims.set_current_step(0, 3)
     assert viewer.canvas.overlays.text.text == "540 nm · band 4/8"
     assert viewer.layers["two tissues"].metadata["carl"]["cube"] is session.cube
-    assert session.tasks.state(Task.LOOKING) is not None
+    assert session.jobs.state(JobKind.PRECOMPUTING) is not None
 
 
 def test_a_bad_file_ends_as_one_notification(viewer, session, qtbot, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("napari_carl.jobs.show_error", shown.append)
+    monkeypatch.setattr("napari_carl.thread_runner.show_error", shown.append)
     bad = tmp_path / "notes.tif"
     bad.write_text("not an image")
 
@@ -260,7 +260,7 @@ def test_keys_choose_class_and_tool(viewer, session, hand, small_cube, qtbot, sh
 def test_classes_colour_strokes_and_map(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
 
     session.classes.recolour(2, (255, 0, 0))
 
@@ -368,29 +368,29 @@ def test_networks_are_listed_when_they_are_asked_for(dock, session, small_cube, 
 def test_the_session_knows_what_is_seen(viewer, dock, session, small_cube, qtbot, show):
     show(small_cube[0])
     viewer.reset_view()
-    assert (session.sight.rows, session.sight.columns) == ((0, 48), (0, 64))
+    assert (session.viewport.rows, session.viewport.columns) == ((0, 48), (0, 64))
 
     viewer.scene.camera.zoom = 40
     viewer.scene.camera.center = (0, 10, 50)
-    seen = session.sight
+    seen = session.viewport
     assert seen.rows[0] <= 10 < seen.rows[1] <= 30
     assert 30 <= seen.columns[0] < 50 < seen.columns[1]
     assert seen.step == 1
 
     viewer.scene.camera.zoom = 0.3
-    assert session.sight.step == 3
+    assert session.viewport.step == 3
     viewer.scene.camera.center = (0, 5000, 5000)
-    assert session.sight is None
+    assert session.viewport is None
 
 
 def test_a_sharper_map_is_drawn_into_the_same_layer(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
     layer, data = viewer.layers["two tissues map"], viewer.layers["two tissues map"].data
 
-    session.learned.labels[:] = 2
-    session.map_sharpened.emit()
+    session.segmentation.labels[:] = 2
+    session.segmentation_refined.emit()
 
     assert viewer.layers["two tissues map"] is layer
     assert layer.data is data
@@ -404,7 +404,7 @@ def test_a_closed_dock_is_gone_with_all_that_was_behind_it(
     show(small_cube[0])
     paint_halves(viewer)
     qtbot.waitUntil(lambda: bool(carl_threads()), timeout=LONG_MS)
-    gone = [weakref.ref(dock), weakref.ref(dock.session), weakref.ref(dock.session.tasks)]
+    gone = [weakref.ref(dock), weakref.ref(dock.session), weakref.ref(dock.session.jobs)]
 
     viewer.window.remove_dock_widget(dock_widget)
     assert not carl_threads()
@@ -439,17 +439,17 @@ def test_closing_the_viewer_ends_all_work(
 def test_the_window_stays_alive_while_a_map_is_learned(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
     qtbot.wait(100)
     beats = []
     heart = QTimer()
     heart.timeout.connect(lambda: beats.append(perf_counter()))
     heart.start(10)
 
-    before = session.learned
+    before = session.segmentation
     viewer.layers["two tissues strokes"].data[20:24, 4:28] = 1
     viewer.layers["two tissues strokes"].refresh()
-    qtbot.waitUntil(lambda: session.learned is not before, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not before, timeout=LONG_MS)
     heart.stop()
 
     longest = 1000 * np.diff(beats).max()

@@ -65,7 +65,7 @@ def test_nothing_is_cut_off(viewer, dock, small_cube, qtbot, size, monkeypatch, 
     strokes.data[::6, 36:60] = 2
     strokes.refresh()
     session = dock.session
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=120_000)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=120_000)
     for _ in range(7):
         session.classes.add()
     session.show_bands(7, 4, 0)

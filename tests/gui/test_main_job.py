@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 
 from carl.files import resource_path
 from carl.io import read_labels
-from napari_carl.tasks import Task
+from napari_carl.jobs import JobKind
 
 LUMEN, STROMA = 1, 3  # in the labels of the sample
 
@@ -19,7 +19,7 @@ LEARNING_MS = 120_000  # a busy machine takes its time
 
 def has_whole_map(session):
     """Whether the map is there and has been drawn to the end."""
-    learned, state = session.learned, session.tasks.state(Task.LEARNING)
+    learned, state = session.segmentation, session.jobs.state(JobKind.SEGMENTING)
     return learned is not None and not learned.is_preview and state is None
 
 
@@ -56,17 +56,17 @@ def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
     assert (strokes != 0).mean() < 0.01
 
     # From here on with the network.
-    qtbot.waitUntil(lambda: session.tasks.state(Task.EMBEDDING) is None, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.jobs.state(JobKind.EMBEDDING) is None, timeout=LEARNING_MS)
     qtbot.waitUntil(lambda: has_whole_map(session), timeout=LEARNING_MS)
-    before, painted = session.learned, strokes.copy()
+    before, painted = session.segmentation, strokes.copy()
     hand.press(Qt.Key.Key_1)
     hand.paint((430, 330), (470, 380))
-    qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
-    wrong = session.learned
+    qtbot.waitUntil(lambda: session.segmentation is not before, timeout=LEARNING_MS)
+    wrong = session.segmentation
 
     hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(viewer.layers["bladder strokes"].data, painted)
-    qtbot.waitUntil(lambda: session.learned is not wrong, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not wrong, timeout=LEARNING_MS)
     qtbot.waitUntil(lambda: has_whole_map(session), timeout=LEARNING_MS)
     agreement = viewer.layers["bladder map"].data == before.labels
     assert agreement.mean() > 0.99
@@ -95,8 +95,8 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
     strokes.data[::6, 4:28] = 1
     strokes.data[::6, 36:60] = 2
     strokes.refresh()
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LEARNING_MS)
-    assert session.learned.has_network
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LEARNING_MS)
+    assert session.segmentation.has_network
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
 
     session.show_embedding()
@@ -117,8 +117,8 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
     path = tmp_path / "two.carl"
     session.exports.save_segmenter(path)
     qtbot.waitUntil(path.is_file, timeout=LEARNING_MS)
-    qtbot.waitUntil(lambda: session.tasks.state(Task.LEARNING) is None, timeout=LEARNING_MS)
-    before = session.learned
-    session.load_trained(path)
-    qtbot.waitUntil(lambda: session.learned is not before, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.jobs.state(JobKind.SEGMENTING) is None, timeout=LEARNING_MS)
+    before = session.segmentation
+    session.load_predictor(path)
+    qtbot.waitUntil(lambda: session.segmentation is not before, timeout=LEARNING_MS)
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98

@@ -10,11 +10,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from carl.io import LabelClass, read_labels, write_cube, write_labels
-from carl.learning import tasks
+from carl.learning import head_training
 from carl.model import build_model, save_model
+from napari_carl.jobs import JobKind
 from napari_carl.panels.learn import LearnPanel
 from napari_carl.steps import Step
-from napari_carl.tasks import Task
 
 LONG_MS = 120_000
 CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 30, 40)))
@@ -41,8 +41,8 @@ def train_head(network, small_cube, tmp_path):
             "model": str(network), "head": head, "held_out": 0, "steps": 60, "batch_size": 4,
             "crop": 16, "learning_rate": 5e-3, "network_rate": 5e-3,
         }  # fmt: skip
-        config = tasks.TrainConfig.from_dict(values, tmp_path)
-        tasks.train(config, device="cpu").trained.save(config.output)
+        config = head_training.TrainConfig.from_dict(values, tmp_path)
+        head_training.train(config, device="cpu").trained.save(config.output)
         return config.output
 
     return train
@@ -58,7 +58,7 @@ def session(dock, monkeypatch):
             sleep(0.01)
         yield
 
-    monkeypatch.setattr("napari_carl.work.compute_features", compute_features)
+    monkeypatch.setattr("napari_carl.computations.compute_features", compute_features)
     return dock.session
 
 
@@ -81,7 +81,7 @@ def buttons(dock, text):
 
 
 def is_drawn(session):
-    return session.learned is not None and session.tasks.state(Task.LEARNING) is None
+    return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
 
 def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
@@ -93,7 +93,7 @@ def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
     load(path)
     qtbot.waitUntil(lambda: is_drawn(session), timeout=LONG_MS)
 
-    expected = tasks.load_trained(path, "cpu").predict(cube).labels
+    expected = head_training.load_predictor(path, "cpu").predict(cube).labels
     assert (expected == truth).mean() > 0.95
     shown = viewer.layers["two tissues map"]
     np.testing.assert_array_equal(shown.data, expected)
@@ -106,14 +106,16 @@ def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
     np.testing.assert_array_equal(exported.labels, expected)
     assert exported.classes == CLASSES
 
-    loaded = session.learned
+    loaded = session.segmentation
     hand.press(Qt.Key.Key_1)
     hand.paint((10, 40), (20, 60))
     hand.press(Qt.Key.Key_2)
     hand.paint((10, 5), (20, 25))
-    qtbot.waitUntil(lambda: session.learned is not loaded and is_drawn(session), timeout=LONG_MS)
+    qtbot.waitUntil(
+        lambda: session.segmentation is not loaded and is_drawn(session), timeout=LONG_MS
+    )
     assert (shown.data != truth).mean() > 0.95  # it was painted the other way round
-    assert session.learned.segmenter.classes == CLASSES
+    assert session.segmentation.segmenter.classes == CLASSES
     assert tuple(session.classes) == CLASSES
 
 
@@ -121,7 +123,7 @@ def test_the_map_of_a_head_can_be_called_off(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
     path = train_head("linear")
-    draw = tasks.TrainedHead.draw
+    draw = head_training.TrainedHead.draw
 
     def drawn_slowly(self, cube, order=iter, *, progress):
         for piece in draw(self, cube, order, progress=progress):
@@ -130,15 +132,15 @@ def test_the_map_of_a_head_can_be_called_off(
                 progress(0.5, "Predicting")
                 sleep(0.01)
 
-    monkeypatch.setattr(tasks.TrainedHead, "draw", drawn_slowly)
+    monkeypatch.setattr(head_training.TrainedHead, "draw", drawn_slowly)
     show(small_cube[0])
     load(path)
-    qtbot.waitUntil(lambda: session.learned is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
     assert not viewer.layers["two tissues map"].data.all()  # more is to come
 
     qtbot.waitUntil(lambda: bool(buttons(dock, "Cancel")), timeout=LONG_MS)
     qtbot.mouseClick(buttons(dock, "Cancel")[0], Qt.MouseButton.LeftButton)
-    assert session.tasks.state(Task.LEARNING) is None
+    assert session.jobs.state(JobKind.SEGMENTING) is None
     qtbot.wait(50)
     assert not viewer.layers["two tissues map"].data.all()
 
@@ -147,7 +149,7 @@ def test_a_head_that_draws_no_map_says_what_it_is(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
     told = []
-    monkeypatch.setattr("napari_carl.jobs.show_error", told.append)
+    monkeypatch.setattr("napari_carl.thread_runner.show_error", told.append)
     path = train_head("classification")
     show(small_cube[0])
     before = tuple(session.classes)
@@ -159,7 +161,7 @@ def test_a_head_that_draws_no_map_says_what_it_is(
         "two.carl tells the class of whole images (fat, muscle) and draws no map: use it with "
         "'carl predict', or load a model for segmentation."
     ]
-    assert session.learned is None
+    assert session.segmentation is None
     assert tuple(session.classes) == before
     assert "two tissues map" not in viewer.layers
     assert not dock.sections[Step.EXPORT].body.isEnabled()

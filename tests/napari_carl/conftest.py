@@ -16,16 +16,16 @@ from npe2._pytest_plugin import TestPluginManager
 import napari_carl
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
-from napari_carl import mapping, work
+from napari_carl import computations, segmentation
+from napari_carl.jobs import JobKind
 from napari_carl.session import Session
-from napari_carl.tasks import Task
 
 
 @dataclass
 class Job:
     """A job that was handed to the runner."""
 
-    task: Task
+    task: JobKind
     run: Callable[..., Any]
     arrived: Callable[[Any], None]
     finished: Callable[[Any], None]
@@ -49,18 +49,18 @@ class HeldRunner:
 
     jobs: list[Job] = field(default_factory=list)
 
-    def start(self, task: Task, job: Callable[..., Any], **callbacks: Any) -> None:
+    def start(self, task: JobKind, job: Callable[..., Any], **callbacks: Any) -> None:
         self.jobs.append(Job(task, job, **callbacks))
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: JobKind) -> None:
         for job in self.jobs:
             if job.task == task:
                 job.cancelled = True
 
-    def of(self, task: Task) -> list[Job]:
+    def of(self, task: JobKind) -> list[Job]:
         return [job for job in self.jobs if job.task == task]
 
-    def go(self, task: Task) -> None:
+    def go(self, task: JobKind) -> None:
         """Run the newest job of a kind."""
         self.of(task)[-1].go()
 
@@ -89,9 +89,9 @@ def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
     def compute_features(cube, model, name, device, progress):
         progress(0.5, "Spectral features")
         model = model or SimpleNamespace(name=name)
-        yield work.Features(model, "CPU", SimpleNamespace(cube=cube, speed="exact"))
+        yield computations.Features(model, "CPU", SimpleNamespace(cube=cube, speed="exact"))
 
-    def learn(cube, strokes, features, classes, before, sight, progress):
+    def learn(cube, strokes, features, classes, before, viewport, progress):
         progress(0.5, "Learning")
         labels = np.where(strokes, strokes, strokes.max())
         prediction = SimpleNamespace(labels=labels)
@@ -99,11 +99,11 @@ def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
         segmenter = SimpleNamespace(
             classes=classes, model=model, predict=lambda cube, progress: prediction
         )
-        yield mapping.Learned(segmenter, labels, 0.9, model is not None, 0.1)
+        yield segmentation.SegmentationResult(segmenter, labels, 0.9, model is not None, 0.1)
 
-    monkeypatch.setattr(mapping, "look", look)
-    monkeypatch.setattr(work, "compute_features", compute_features)
-    monkeypatch.setattr(mapping, "learn", learn)
+    monkeypatch.setattr(segmentation, "look", look)
+    monkeypatch.setattr(computations, "compute_features", compute_features)
+    monkeypatch.setattr(segmentation, "learn", learn)
     return Session(runner)
 
 

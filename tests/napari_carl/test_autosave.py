@@ -11,7 +11,7 @@ from carl.cube import SpectralCube
 from carl.io import LabelClass
 from carl.progress import no_progress
 from napari_carl.autosave import Autosave, find_strokes, keep_strokes, strokes_file
-from napari_carl.tasks import Task
+from napari_carl.jobs import JobKind
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     session.add_cube(make_cube())
     for value in (1, 2):
         session.set_strokes(strokes * value)
-        runner.go(Task.AUTOSAVING)
+        runner.go(JobKind.AUTOSAVING)
 
     assert len(told) == 1
     assert "strokes" in str(told[0])

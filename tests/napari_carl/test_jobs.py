@@ -1,262 +1,115 @@
-"""Threads, progress and errors; needs Qt's event loop, no window."""
+"""A late result never overwrites a newer one, in whatever order jobs come back."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
-import sys
-import threading
-import weakref
-from time import monotonic, sleep
-
 import pytest
 
-from carl.errors import CubeError
-from napari_carl.jobs import ThreadRunner, explain, notify
-from napari_carl.tasks import Task
-
-LONG_MS = 60_000
+from carl.errors import Cancelled
+from napari_carl.jobs import JobKind, Jobs, JobState
 
 
 @pytest.fixture
-def runner(qtbot):
-    made = ThreadRunner()
-    yield made
-    made.close()
-    assert not carl_threads()
+def tasks(runner):
+    return Jobs(runner)
 
 
-def carl_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("carl ")]
+def test_result_reaches_its_taker(tasks, runner):
+    taken = []
+    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
+    assert tasks.state(JobKind.SEGMENTING) == JobState()
 
+    runner.go(JobKind.SEGMENTING)
 
-class Outcome:
-    """What a job told, and in which thread."""
+    assert taken == ["map"]
+    assert tasks.state(JobKind.SEGMENTING) is None
 
-    def __init__(self):
-        self.results, self.errors, self.progress, self.threads = [], [], [], set()
-        self.pieces = []
 
-    def callbacks(self):
-        return {
-            "arrived": self._into(self.pieces),
-            "finished": self._into(self.results),
-            "failed": self._into(self.errors),
-            "progressed": lambda *told: self._into(self.progress)(told),
-        }
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_late_result_of_an_older_job_is_dropped(tasks, runner, order):
+    taken = []
+    tasks.start(JobKind.SEGMENTING, lambda progress: "older", taken.append)
+    tasks.start(JobKind.SEGMENTING, lambda progress: "newer", taken.append)
+    older, newer = runner.of(JobKind.SEGMENTING)
 
-    def _into(self, heap):
-        def take(value):
-            self.threads.add(threading.current_thread())
-            heap.append(value)
+    for index in order:
+        (older, newer)[index].go()
 
-        return take
+    assert taken == ["newer"]
 
 
-def until_cancelled(progress, give):
-    while True:
-        progress(0.5, "working")
-        sleep(0.001)
+def test_older_job_leaves_the_state_of_the_newer_alone(tasks, runner):
+    tasks.start(JobKind.SEGMENTING, lambda progress: progress(0.9, "older"), lambda _: None)
+    tasks.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
 
+    runner.of(JobKind.SEGMENTING)[0].go()
 
-def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
-    outcome, ran_in = Outcome(), []
+    assert tasks.state(JobKind.SEGMENTING) == JobState()
 
-    def job(progress, give):
-        ran_in.append(threading.current_thread())
-        return "map"
 
-    runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == ["map"], timeout=LONG_MS)
+def test_kinds_do_not_disturb_each_other(tasks, runner):
+    taken = []
+    tasks.start(JobKind.EMBEDDING, lambda progress: "features", taken.append)
+    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
 
-    assert ran_in[0].name == "carl learning"
-    assert outcome.threads == {threading.main_thread()}
-    assert not carl_threads()
+    runner.go(JobKind.SEGMENTING)
+    runner.go(JobKind.EMBEDDING)
 
+    assert taken == ["map", "features"]
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own here")
-def test_the_window_comes_before_jobs(runner, qtbot):
-    outcome, here = Outcome(), os.getpriority(os.PRIO_PROCESS, 0)
 
-    def job(progress, give):
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def test_cancelled_job_brings_nothing_even_if_it_ends_well(tasks, runner):
+    taken, failures = [], []
+    tasks.failed.connect(failures.append)
+    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
 
-    runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: bool(outcome.results), timeout=LONG_MS)
+    tasks.cancel(JobKind.SEGMENTING)
+    runner.go(JobKind.SEGMENTING)
 
-    assert outcome.results[0] > here
-    assert os.getpriority(os.PRIO_PROCESS, 0) == here
+    assert runner.of(JobKind.SEGMENTING)[0].cancelled
+    assert tasks.state(JobKind.SEGMENTING) is None
+    assert (taken, failures) == ([], [])
 
 
-def test_what_a_job_gives_arrives_here_before_its_end(runner, qtbot):
-    outcome, go_on = Outcome(), threading.Event()
+def test_cancel_without_a_name_calls_everything_off(tasks, runner):
+    tasks.start(JobKind.EMBEDDING, lambda progress: None, lambda _: None)
+    tasks.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
 
-    def job(progress, give):
-        give("coarse")
-        assert go_on.wait(60)
-        give("fine")
+    tasks.cancel()
 
-    runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.pieces == ["coarse"], timeout=LONG_MS)
-    assert outcome.results == []
+    assert all(job.cancelled for job in runner.jobs)
+    assert tasks.state(JobKind.EMBEDDING) is tasks.state(JobKind.SEGMENTING) is None
 
-    go_on.set()
-    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
-    assert outcome.pieces == ["coarse", "fine"]
-    assert outcome.threads == {threading.main_thread()}
 
+def test_errors_are_told_but_not_that_of_a_cancelled_job(tasks, runner):
+    failures = []
+    tasks.failed.connect(failures.append)
 
-def test_an_error_arrives_here(runner, qtbot):
-    outcome, error = Outcome(), CubeError("broken")
+    def fail(error):
+        def job(progress):
+            raise error
 
-    def job(progress, give):
-        raise error
+        return job
 
-    runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.errors == [error], timeout=LONG_MS)
+    tasks.start(JobKind.SEGMENTING, fail(Cancelled("Called off.")), lambda _: None)
+    runner.go(JobKind.SEGMENTING)
+    assert failures == []
 
+    error = ValueError("broken")
+    tasks.start(JobKind.SEGMENTING, fail(error), lambda _: None)
+    runner.go(JobKind.SEGMENTING)
+    assert failures == [error]
+    assert tasks.state(JobKind.SEGMENTING) is None
 
-def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
-    outcome = Outcome()
 
-    def job(progress, give):
-        end = monotonic() + 0.5
-        while monotonic() < end:
-            progress(0.5, "working")
+def test_progress_is_the_state_and_is_told(tasks, runner):
+    seen = []
+    tasks.changed.connect(lambda task: seen.append((task, tasks.state(task))))
+    tasks.start(JobKind.SEGMENTING, lambda progress: progress(0.5, "half"), lambda _: None)
 
-    runner.start(Task.LEARNING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+    runner.go(JobKind.SEGMENTING)
 
-    assert 2 <= len(outcome.progress) <= 6
-    assert outcome.progress[0] == (0.5, "working")
-
-
-def test_cancelling_stops_the_job_and_tells_nothing(runner, qtbot):
-    outcome = Outcome()
-    runner.start(Task.LEARNING, until_cancelled, **outcome.callbacks())
-    qtbot.waitUntil(lambda: bool(outcome.progress), timeout=LONG_MS)
-
-    runner.cancel(Task.LEARNING)
-    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
-    qtbot.wait(20)
-
-    assert (outcome.results, outcome.errors) == ([], [])
-
-
-def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runner, qtbot):
-    first, second, third = Outcome(), Outcome(), Outcome()
-    most = []
-
-    def job(progress, give):
-        most.append(len(carl_threads()))
-        return "third"
-
-    runner.start(Task.LEARNING, until_cancelled, **first.callbacks())
-    runner.start(Task.LEARNING, lambda progress, give: "second", **second.callbacks())
-    runner.start(Task.LEARNING, job, **third.callbacks())
-    qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
-
-    assert first.results == second.results == []
-    assert most == [1]
-
-
-def test_kinds_run_side_by_side(runner, qtbot):
-    barrier = threading.Barrier(2, timeout=5)
-    one, other = Outcome(), Outcome()
-
-    runner.start(Task.EXPORTING, lambda progress, give: barrier.wait(), **one.callbacks())
-    runner.start(Task.SPECTRA, lambda progress, give: barrier.wait(), **other.callbacks())
-
-    qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
-
-
-def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
-    embedding, learning = Outcome(), Outcome()
-    steps, go_on = [], threading.Event()
-
-    def embed(progress, give):
-        while True:
-            progress(0.5, "working")
-            steps.append(monotonic())
-            sleep(0.001)
-
-    runner.start(Task.EMBEDDING, embed, **embedding.callbacks())
-    qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
-    runner.start(Task.LEARNING, lambda progress, give: go_on.wait(5), **learning.callbacks())
-    sleep(0.05)
-    before = len(steps)
-    sleep(0.1)
-    assert len(steps) == before
-
-    go_on.set()
-    qtbot.waitUntil(lambda: bool(learning.results), timeout=LONG_MS)
-    qtbot.waitUntil(lambda: len(steps) > before, timeout=LONG_MS)
-
-
-def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
-    outcome = Outcome()
-    runner.start(Task.EMBEDDING, until_cancelled, **outcome.callbacks())
-    runner.start(Task.LEARNING, until_cancelled, **outcome.callbacks())
-
-    runner.close()
-    assert not carl_threads()
-
-    runner.start(Task.LEARNING, lambda progress, give: "too late", **outcome.callbacks())
-    qtbot.wait(50)
-    assert (outcome.results, outcome.errors) == ([], [])
-
-
-def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
-    class Result:
-        pass
-
-    result = Result()
-    gone, taken = weakref.ref(result), []
-    runner.start(
-        Task.LEARNING,
-        lambda progress, give, result=result: result,
-        arrived=taken.append,
-        finished=lambda _: taken.append(True),
-        failed=taken.append,
-        progressed=lambda *_: None,
-    )
-    del result
-    qtbot.waitUntil(lambda: taken == [True], timeout=LONG_MS)
-    qtbot.wait(20)
-    gc.collect()
-
-    assert gone() is None
-
-
-class OutOfMemoryError(RuntimeError):
-    """Named as torch names its own."""
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (CubeError("bladder.tif is cut short."), "bladder.tif is cut short."),
-        (MemoryError(), "memory does not suffice"),
-        (OutOfMemoryError(), "memory does not suffice"),
-        (ZeroDivisionError("division by zero"), "ZeroDivisionError"),
-    ],
-)
-def test_every_error_becomes_one_sentence(error, words):
-    sentence = explain(error)
-
-    assert words in sentence
-    assert "\n" not in sentence
-
-
-def test_only_defects_of_ours_go_to_the_log(monkeypatch, caplog):
-    shown = []
-    monkeypatch.setattr("napari_carl.jobs.show_error", shown.append)
-
-    with caplog.at_level(logging.ERROR, "napari_carl.jobs"):
-        notify(CubeError("bladder.tif is cut short."))
-        assert caplog.records == []
-        notify(ZeroDivisionError("division by zero"))
-
-    assert shown[0] == "bladder.tif is cut short."
-    assert caplog.records[0].exc_info[0] is ZeroDivisionError
+    assert seen == [
+        (JobKind.SEGMENTING, JobState()),
+        (JobKind.SEGMENTING, JobState(0.5, "half")),
+        (JobKind.SEGMENTING, None),
+    ]

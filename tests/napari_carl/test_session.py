@@ -7,10 +7,10 @@ import pytest
 
 from carl.errors import CubeError, WavelengthError
 from carl.io import LabelClass, read_labels
-from napari_carl import bands, mapping, work
-from napari_carl.state import View
+from napari_carl import bands, computations, segmentation
+from napari_carl.display import DisplayMode
+from napari_carl.jobs import JobKind
 from napari_carl.steps import Step, step_state
-from napari_carl.tasks import Task
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def failures(session):
 def test_a_cube_with_wavelengths_is_pictured_and_embedded_by_itself(session, runner, make_cube):
     cube = make_cube()
     session.add_cube(cube)
-    assert {job.task for job in runner.jobs} == {Task.PICTURE, Task.LOOKING}
+    assert {job.task for job in runner.jobs} == {JobKind.PICTURE, JobKind.PRECOMPUTING}
 
     runner.go_all()
 
@@ -37,7 +37,7 @@ def test_nothing_is_guessed_for_a_cube_without_wavelengths(session, runner, make
     session.set_strokes(strokes)
     runner.go_all()
 
-    assert session.network.features is session.learned is None
+    assert session.network.features is session.segmentation is None
     assert not session.can_learn
     assert "missing" in step_state(session, Step.CUBE).line
     assert not step_state(session, Step.LEARN).ready
@@ -57,7 +57,7 @@ def test_wavelengths_given_by_hand_start_what_waited_for_them(session, runner, m
     assert session.cubes == (session.cube,)
     np.testing.assert_array_equal(session.cube.wavelengths, np.arange(450, 521, 10))
     assert session.network.features.embedding.cube is session.cube
-    assert session.learned is not None
+    assert session.segmentation is not None
 
 
 @pytest.mark.parametrize("text", ["450:520", "450:520:100", "violet to red"])
@@ -103,27 +103,27 @@ def test_strokes_of_two_classes_make_a_map(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(np.where(strokes == 1, strokes, 0))
     runner.go_all()
-    assert session.learned is None
+    assert session.segmentation is None
     assert "second class" in step_state(session, Step.ANNOTATE).line
 
     session.set_strokes(strokes)
     runner.go_all()
 
     assert session.counts == {1: 6, 2: 4}
-    assert session.learned.labels.shape == (12, 16)
+    assert session.segmentation.labels.shape == (12, 16)
     assert step_state(session, Step.EXPORT).ready
 
 
 def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(strokes)
-    runner.go(Task.LOOKING)
-    runner.go(Task.LEARNING)
-    assert not session.learned.has_network
+    runner.go(JobKind.PRECOMPUTING)
+    runner.go(JobKind.SEGMENTING)
+    assert not session.segmentation.has_network
 
-    runner.go(Task.EMBEDDING)
-    runner.go(Task.LEARNING)
-    assert session.learned.has_network
+    runner.go(JobKind.EMBEDDING)
+    runner.go(JobKind.SEGMENTING)
+    assert session.segmentation.has_network
 
 
 def test_the_map_is_made_with_approximate_features_and_again_with_exact_ones(
@@ -132,28 +132,28 @@ def test_the_map_is_made_with_approximate_features_and_again_with_exact_ones(
     def compute_features(cube, *_):
         for speed in ("turbo", "exact"):
             embedding = SimpleNamespace(speed=speed, fidelity=0.995)
-            yield work.Features(SimpleNamespace(), "CPU", embedding, speed=speed)
+            yield computations.Features(SimpleNamespace(), "CPU", embedding, speed=speed)
 
     def learn(cube, strokes, features, *_):
         used.append(features.speed)
         fidelity = features.embedding.fidelity if features.is_approximate else None
-        yield mapping.Learned(None, strokes, 0.9, True, 0.1, fidelity=fidelity)
+        yield segmentation.SegmentationResult(None, strokes, 0.9, True, 0.1, fidelity=fidelity)
 
     used: list[str] = []
-    monkeypatch.setattr(work, "compute_features", compute_features)
-    monkeypatch.setattr(mapping, "learn", learn)
+    monkeypatch.setattr(computations, "compute_features", compute_features)
+    monkeypatch.setattr(segmentation, "learn", learn)
     session.add_cube(make_cube())
-    runner.go(Task.LOOKING)
+    runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
-    embedding = runner.of(Task.EMBEDDING)[0]
+    embedding = runner.of(JobKind.EMBEDDING)[0]
     pieces = []
     embedding.run(lambda *_: None, pieces.append)
 
     embedding.arrived(pieces[0])
-    runner.go(Task.LEARNING)
+    runner.go(JobKind.SEGMENTING)
     assert "network in turbo (0.995), exact to follow" in step_state(session, Step.LEARN).line
     embedding.arrived(pieces[1])
-    runner.go(Task.LEARNING)
+    runner.go(JobKind.SEGMENTING)
     assert "turbo" not in step_state(session, Step.LEARN).line
     assert used == ["turbo", "exact"]
 
@@ -170,25 +170,25 @@ def test_a_coarse_map_comes_first_and_the_whole_one_takes_its_place(
 
     def preview(of, strokes, classes, progress):
         asked.append(of)
-        yield mapping.Learned(None, strokes, None, False, 0.1, is_preview=True)
+        yield segmentation.SegmentationResult(None, strokes, None, False, 0.1, is_preview=True)
 
-    monkeypatch.setattr(mapping, "look", look)
-    monkeypatch.setattr(mapping, "preview", preview)
+    monkeypatch.setattr(segmentation, "look", look)
+    monkeypatch.setattr(segmentation, "preview", preview)
     session.add_cube(cube)
     session.set_strokes(strokes)
-    assert runner.of(Task.LEARNING) == []  # nothing is known of the cube yet
+    assert runner.of(JobKind.SEGMENTING) == []  # nothing is known of the cube yet
 
-    runner.of(Task.LOOKING)[0].arrived(small)
-    runner.go(Task.LEARNING)
+    runner.of(JobKind.PRECOMPUTING)[0].arrived(small)
+    runner.go(JobKind.SEGMENTING)
     assert asked == [small]
-    assert session.learned.is_preview
+    assert session.segmentation.is_preview
     assert not step_state(session, Step.EXPORT).ready
     session.exports.write(tmp_path)
-    assert runner.of(Task.EXPORTING) == []
+    assert runner.of(JobKind.EXPORTING) == []
 
-    runner.of(Task.LOOKING)[0].arrived(cube)
-    runner.go(Task.LEARNING)
-    assert not session.learned.is_preview
+    runner.of(JobKind.PRECOMPUTING)[0].arrived(cube)
+    runner.go(JobKind.SEGMENTING)
+    assert not session.segmentation.is_preview
     assert step_state(session, Step.EXPORT).ready
 
 
@@ -198,18 +198,18 @@ def test_a_map_that_gets_sharper_is_told_once_as_new(
     told = []
 
     def learn(cube, strokes, *_):
-        learned = mapping.Learned(None, np.array(strokes), None, False, 0.1)
+        learned = segmentation.SegmentationResult(None, np.array(strokes), None, False, 0.1)
         for row in range(3):
             learned.labels[row] = 1
             yield learned
 
-    monkeypatch.setattr(mapping, "learn", learn)
-    session.learned_changed.connect(lambda: told.append("new"))
-    session.map_sharpened.connect(lambda: told.append("sharper"))
+    monkeypatch.setattr(segmentation, "learn", learn)
+    session.segmentation_changed.connect(lambda: told.append("new"))
+    session.segmentation_refined.connect(lambda: told.append("sharper"))
     session.add_cube(make_cube())
-    runner.go(Task.LOOKING)
+    runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
-    runner.go(Task.LEARNING)
+    runner.go(JobKind.SEGMENTING)
 
     assert told == ["new", "sharper", "sharper"]
 
@@ -221,30 +221,30 @@ def test_a_first_impression_of_the_network_is_for_pictures_only(
     shown = []
 
     def compute_features(cube, *_):
-        yield work.Features(SimpleNamespace(), "CPU", coarse, step=4)
-        yield work.Features(SimpleNamespace(), "CPU", exact)
+        yield computations.Features(SimpleNamespace(), "CPU", coarse, step=4)
+        yield computations.Features(SimpleNamespace(), "CPU", exact)
 
     def picture(features, progress):
         shown.append(features.embedding)
-        yield work.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
+        yield computations.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
 
-    monkeypatch.setattr(work, "compute_features", compute_features)
-    monkeypatch.setattr(work, "picture_embedding", picture)
+    monkeypatch.setattr(computations, "compute_features", compute_features)
+    monkeypatch.setattr(computations, "picture_embedding", picture)
     session.add_cube(make_cube())
-    runner.go(Task.LOOKING)
-    embedding = runner.of(Task.EMBEDDING)[0]
+    runner.go(JobKind.PRECOMPUTING)
+    embedding = runner.of(JobKind.EMBEDDING)[0]
     pieces = []
     embedding.run(lambda *_: None, pieces.append)
 
     embedding.arrived(pieces[0])
     assert session.network.features is None
     session.show_embedding()
-    runner.go(Task.PICTURE)
+    runner.go(JobKind.PICTURE)
     assert shown == [coarse]
 
     embedding.arrived(pieces[1])
     assert session.network.features.embedding is exact
-    runner.go(Task.PICTURE)  # the picture that is shown follows
+    runner.go(JobKind.PICTURE)  # the picture that is shown follows
     assert shown == [coarse, exact]
 
 
@@ -270,18 +270,18 @@ def test_strokes_are_copied(session, make_cube, strokes):
 
 def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
-    runner.go(Task.LOOKING)
+    runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
     newer = strokes.copy()
     newer[10, 2:6] = 3
     session.set_strokes(newer)
-    first, second = runner.of(Task.LEARNING)
+    first, second = runner.of(JobKind.SEGMENTING)
 
     second.go()
-    learned = session.learned
+    learned = session.segmentation
     first.go()
 
-    assert session.learned is learned
+    assert session.segmentation is learned
     assert learned.labels.max() == 3
 
 
@@ -289,26 +289,26 @@ def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, st
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     runner.go_all()
-    old = session.learned
+    old = session.segmentation
 
     strokes[10] = 1
     session.set_strokes(strokes)
-    assert session.learned is old
+    assert session.segmentation is old
 
     runner.go_all()
-    assert session.learned is not old
+    assert session.segmentation is not old
 
 
 def test_without_automatic_the_map_waits_for_the_button(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
-    runner.go(Task.LOOKING)
+    runner.go(JobKind.PRECOMPUTING)
     session.set_automatic(False)
     session.set_strokes(strokes)
-    assert runner.of(Task.LEARNING) == []
+    assert runner.of(JobKind.SEGMENTING) == []
 
     session.learn()
-    runner.go(Task.LEARNING)
-    assert session.learned is not None
+    runner.go(JobKind.SEGMENTING)
+    assert session.segmentation is not None
 
 
 def test_painted_values_without_a_class_get_one(session, make_cube, strokes):
@@ -324,15 +324,15 @@ def test_another_cube_starts_anew_and_calls_the_work_on_the_first_off(
     session, runner, make_cube, strokes
 ):
     session.add_cube(make_cube("first"))
-    runner.go(Task.LOOKING)
+    runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
-    late = runner.of(Task.LEARNING)[0]
+    late = runner.of(JobKind.SEGMENTING)[0]
 
     session.add_cube(make_cube("second"))
     late.go()
 
     assert late.cancelled
-    assert session.learned is None
+    assert session.segmentation is None
     assert session.strokes is None
 
 
@@ -354,7 +354,7 @@ def test_views_ask_for_their_pictures(session, runner, make_cube):
     session.add_cube(make_cube())
     session.show_bands(7, 3, 0)
     runner.go_all()
-    assert session.view is View.THREE_BANDS
+    assert session.display_mode is DisplayMode.THREE_BANDS
     assert session.picture.name == "Three bands"
     assert session.composition == (7, 3, 0)
 
@@ -362,7 +362,7 @@ def test_views_ask_for_their_pictures(session, runner, make_cube):
     session.band_changed.connect(told.append)
     session.show_band(5)
     session.show_band(5)
-    assert session.view is View.SINGLE_BAND
+    assert session.display_mode is DisplayMode.SINGLE_BAND
     assert told == [5]
 
 
@@ -370,7 +370,7 @@ def test_class_spectra_follow_the_strokes(session, runner, make_cube, strokes):
     cube = make_cube()
     session.add_cube(cube)
     session.set_strokes(strokes)
-    runner.go(Task.SPECTRA)
+    runner.go(JobKind.SPECTRA)
 
     painted = cube.to_numpy()[strokes == 1]
     assert set(session.spectra) == {1, 2}
@@ -385,10 +385,10 @@ def test_spectrum_under_the_cursor(session, runner, make_cube):
     session.cursor_changed.connect(told.append)
 
     session.point_at(3, 4)
-    runner.go(Task.CURSOR)
+    runner.go(JobKind.CURSOR)
     session.point_at(12, 4)  # outside
 
-    assert len(runner.of(Task.CURSOR)) == 1
+    assert len(runner.of(JobKind.CURSOR)) == 1
     np.testing.assert_array_equal(told[0], cube.spectrum(3, 4))
 
 
@@ -404,12 +404,14 @@ def test_only_a_map_that_is_not_there_yet_is_made_for_the_export(
 
     def learn(cube, strokes, *_):
         segmenter = SimpleNamespace(predict=predict)
-        learned = mapping.Learned(segmenter, np.ones_like(strokes), None, False, 0.1)
+        learned = segmentation.SegmentationResult(
+            segmenter, np.ones_like(strokes), None, False, 0.1
+        )
         if whole:
             learned.drawn.set()
         yield learned
 
-    monkeypatch.setattr(mapping, "learn", learn)
+    monkeypatch.setattr(segmentation, "learn", learn)
     cube = make_cube()
     session.add_cube(cube)
     session.set_strokes(strokes)
@@ -424,7 +426,7 @@ def test_only_a_map_that_is_not_there_yet_is_made_for_the_export(
 def test_export_writes_the_map(session, runner, make_cube, strokes, tmp_path):
     session.add_cube(make_cube())
     session.exports.write(tmp_path)
-    assert runner.of(Task.EXPORTING) == []
+    assert runner.of(JobKind.EXPORTING) == []
 
     session.set_strokes(strokes)
     runner.go_all()
@@ -446,7 +448,7 @@ def test_opening_a_bad_file_tells_why_and_leaves_the_session_alone(
     bad.write_text("not an image")
 
     session.open_cube(bad)
-    runner.go(Task.OPENING)
+    runner.go(JobKind.OPENING)
 
     assert [type(error) for error in failures] == [CubeError]
     assert "notes.tif" in str(failures[0])
@@ -473,7 +475,7 @@ def ready(session, runner, make_cube, strokes):
 def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatch, kept):
     before, tuned = ready.network.features.model, object()
     monkeypatch.setattr(
-        work, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept), raising=True
+        computations, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept), raising=True
     )
 
     ready.fine_tune("head")
@@ -491,7 +493,7 @@ def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeyp
             progress(step / 3, "Training")
         return Tuned(model, False)
 
-    monkeypatch.setattr(work, "fine_tune", fine_tune)
+    monkeypatch.setattr(computations, "fine_tune", fine_tune)
     lengths = []
     ready.fine_tuning_changed.connect(lambda: lengths.append(len(ready.fine_tuning.steps)))
 
@@ -504,10 +506,10 @@ def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeyp
 
 def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
     model = ready.network.features.model
-    monkeypatch.setattr(work, "fine_tune", lambda *_: Tuned(object(), True))
+    monkeypatch.setattr(computations, "fine_tune", lambda *_: Tuned(object(), True))
     ready.fine_tune("head")
 
-    ready.tasks.cancel(Task.FINE_TUNING)
+    ready.jobs.cancel(JobKind.FINE_TUNING)
     runner.go_all()
 
     assert ready.network.features.model is model
@@ -516,11 +518,13 @@ def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
 
 def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkeypatch, tmp_path):
     classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
-    loaded = mapping.Learned(SimpleNamespace(classes=classes), np.ones((12, 16)), None, True, 0.1)
-    monkeypatch.setattr(mapping, "load_trained", lambda *_: iter([loaded]))
+    loaded = segmentation.SegmentationResult(
+        SimpleNamespace(classes=classes), np.ones((12, 16)), None, True, 0.1
+    )
+    monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
 
-    ready.load_trained(tmp_path / "model.carl")
-    runner.go(Task.LEARNING)
+    ready.load_predictor(tmp_path / "model.carl")
+    runner.go(JobKind.SEGMENTING)
 
     assert ready.learned is loaded
     assert [(known.value, known.name) for known in ready.classes] == [
@@ -533,13 +537,15 @@ def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkey
 def test_a_loaded_map_is_not_replaced_when_the_network_comes(
     session, runner, make_cube, strokes, monkeypatch, tmp_path
 ):
-    loaded = mapping.Learned(SimpleNamespace(classes=()), np.ones((12, 16)), None, True, 0.1)
-    monkeypatch.setattr(mapping, "load_trained", lambda *_: iter([loaded]))
+    loaded = segmentation.SegmentationResult(
+        SimpleNamespace(classes=()), np.ones((12, 16)), None, True, 0.1
+    )
+    monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
     session.add_cube(make_cube())
     session.set_strokes(strokes)
-    session.load_trained(tmp_path / "model.carl")
+    session.load_predictor(tmp_path / "model.carl")
 
     runner.go_all()
 
     assert session.network.features is not None
-    assert session.learned is loaded
+    assert session.segmentation is loaded

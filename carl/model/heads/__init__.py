@@ -4,6 +4,6 @@ Linear and classification heads need nothing else; those with UperNet or Mask2Fo
 transformers, which ``pip install "napari-carl[heads]"`` brings. Nothing is ever downloaded.
 """
 
-from carl.model.heads.registry import HEADS, HeadConfig, build_head
+from carl.model.heads.factory import HEADS, HeadConfig, build_head
 
 __all__ = ["HEADS", "HeadConfig", "build_head"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carl.model.carl import CARL
-from carl.model.heads.registry import Task
+from carl.model.heads.factory import Task
 
 _UNLABELLED = -1
 

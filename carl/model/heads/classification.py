@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from carl.model.carl import CARL
 from carl.model.heads.base import Head, cross_entropy
-from carl.model.heads.registry import Task
+from carl.model.heads.factory import Task
 
 
 class Classification(Head):

@@ -18,10 +18,10 @@ import tifffile
 import torch
 import torch.nn.functional as F
 
+from carl.arrays import Float32Array
 from carl.errors import CubeError
 from carl.io.reader import reading
 from carl.pretraining.datasets.images import (
-    FloatArray,
     Images,
     PatchImages,
     nothing_found,
@@ -82,12 +82,12 @@ class Patches(PatchImages):
         """The folder of a patch."""
         return self._folders[item]
 
-    def load(self, path: Path) -> FloatArray:
+    def load(self, path: Path) -> Float32Array:
         """(120, 120, 12) reflectance; 0 is no data."""
         return np.stack([_read_band(path / f"{path.name}_{band}.tif") for band in BANDS], axis=-1)
 
 
-def _read_band(path: Path) -> FloatArray:
+def _read_band(path: Path) -> Float32Array:
     with reading(path, "a band of BigEarthNet-S2"):
         stored = tifffile.imread(path)
         if stored.ndim != 2:
@@ -97,7 +97,7 @@ def _read_band(path: Path) -> FloatArray:
     return _resized(values)
 
 
-def _resized(band: FloatArray) -> FloatArray:
+def _resized(band: Float32Array) -> Float32Array:
     """A band on the grid of 10 m, by bilinear interpolation."""
     if band.shape == (SIZE, SIZE):
         return band

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.errors import CarlError, CubeError, WavelengthError
 from carl.io import read_cube
 from carl.pretraining.datasets.images import (
-    FloatArray,
     Images,
     PatchImages,
     nothing_found,
@@ -112,7 +112,7 @@ class EnMAPPatches(PatchImages):
         files = self._files[item]
         return files[int(random.integers(len(files)))]
 
-    def load(self, path: Path) -> FloatArray:
+    def load(self, path: Path) -> Float32Array:
         """(h, w, 202) values as stored; NaN where the file declares no data."""
         return read_cube(path, wavelengths=self._in_file).read()[..., self._kept]
 

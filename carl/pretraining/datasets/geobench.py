@@ -22,11 +22,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.errors import CarlError, CubeError
 from carl.io.reader import reading
 from carl.pretraining.datasets.bigearthnet import CAMERA_BANDS
 from carl.pretraining.datasets.images import (
-    FloatArray,
     Images,
     PatchImages,
     nothing_found,
@@ -109,7 +109,7 @@ class GeoBenchSamples(PatchImages):
         """The file of a sample."""
         return self.paths[item]
 
-    def load(self, path: Path) -> FloatArray:
+    def load(self, path: Path) -> Float32Array:
         """(h, w, C) values as stored, of the first time at which all bands were seen."""
         with reading(path, "a sample of GeoBench"), h5py.File(path) as file:
             by_time: dict[str, dict[str, str]] = defaultdict(dict)

@@ -10,11 +10,10 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
 from carl.spectra.normalise import cube_statistics
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +28,11 @@ class Window:
         truth: (h, w, N_TRUTHS) of `carl.pretraining.truth.scene_truth`; None if nothing is known.
     """
 
-    values: FloatArray
-    spectra: FloatArray
+    values: Float32Array
+    spectra: Float32Array
     gaps_declared: bool
     name: str
-    truth: FloatArray | None = None
+    truth: Float32Array | None = None
 
 
 class View(Protocol):
@@ -124,7 +123,7 @@ class PatchImages(OneCamera):
         """The file or folder of a patch."""
 
     @abstractmethod
-    def load(self, path: Path) -> FloatArray:
+    def load(self, path: Path) -> Float32Array:
         """(h, w, C) physical values; NaN where the file declares that there are none.
 
         Raises:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from carl.io import write_labels
-from carl.learning.tasks import TrainReport
-from carl.learning.tasks.run import Run
+from carl.learning.head_training import TrainReport
+from carl.learning.head_training.training_run import Run
 from carl.model import CARL, build_model, save_model
 
 

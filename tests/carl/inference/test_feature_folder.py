@@ -19,8 +19,8 @@ from carl.cube import SpectralCube
 from carl.errors import CarlWarning
 from carl.folders import features_folder
 from carl.inference import Embedding, FeatureCache, embed, feature_folder
-from carl.inference.feature_folder import FeatureFolder, Place
-from carl.inference.identity import Watch
+from carl.inference.cache_keys import FileGuard
+from carl.inference.feature_folder import CacheKey, FeatureFolder
 from carl.io import read_cube, write_cube
 from carl.model import CARL
 
@@ -148,7 +148,7 @@ def test_a_damaged_entry_is_computed_again(
 
 
 def test_no_changed_byte_gives_wrong_features(tiny_model: CARL) -> None:
-    folder, place = FeatureFolder(), Place("a", Watch(cube()))
+    folder, place = FeatureFolder(), CacheKey("a", FileGuard(cube()))
     truth = embed(cube(), tiny_model)
     folder.put(place, truth)
     (entry,) = entries()
@@ -223,12 +223,12 @@ def hammer(seed: int, seconds: float, queue: Any) -> None:
     """Read, write, damage and drop entries at random, and count what is wrong with them."""
     warnings.simplefilter("error", CarlWarning)
     draw, folder = random.Random(seed), FeatureFolder()
-    nowhere = Watch(cube())
+    nowhere = FileGuard(cube())
     found = missed = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         number = draw.randrange(_N_KEYS)
-        place = Place(f"k{number}", nowhere)
+        place = CacheKey(f"k{number}", nowhere)
         embedding = folder.get(place)
         if embedding is None:
             missed += 1
@@ -269,7 +269,7 @@ def test_two_programs_never_see_wrong_or_half_features(monkeypatch: pytest.Monke
 def test_an_entry_that_vanishes_while_it_is_read_is_not_there(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, place = FeatureFolder(), Place("a", Watch(cube()))
+    folder, place = FeatureFolder(), CacheKey("a", FileGuard(cube()))
     folder.put(place, features_of(1))
     load = Embedding.load
 

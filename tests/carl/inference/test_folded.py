@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carl.inference.folded import Effort, FoldedSpectral, whole_effort
+from carl.inference.folded import ComputeBudget, FoldedSpectral, full_budget
 from carl.inference.prepared import Prepared
 from carl.model import CARL, CARLConfig, load_model
 from carl.model.config import READOUTS, SpatialEncoderConfig, SpectralEncoderConfig
@@ -108,9 +108,9 @@ def test_less_of_it_can_be_run(make: Make) -> None:
     with torch.inference_mode():
         part, whole = (FoldedSpectral(each, torch.float32) for each in (shorter, model))
         code = whole.encode(bands)
-        less = whole(strip, code, Effort(pairs=1, queries=2))
+        less = whole(strip, code, ComputeBudget(pairs=1, queries=2))
         torch.testing.assert_close(less, part(strip, code), atol=1e-5, rtol=1e-5)
-        assert torch.equal(whole(strip, code, whole_effort(model)), whole(strip, code))
+        assert torch.equal(whole(strip, code, full_budget(model)), whole(strip, code))
 
 
 @pytest.mark.parametrize("sizes", [(8, 16), (9, 31), (16, 24)])

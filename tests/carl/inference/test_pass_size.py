@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carl.inference.folded import Effort
+from carl.inference.folded import ComputeBudget
 from carl.inference.pass_size import SMALLEST, PassSizes
 from carl.model import CARL
 
@@ -38,7 +38,7 @@ def test_the_quickest_size_is_found_on_the_work_itself_and_remembered(
     others = (
         PassSizes(tiny_model, "bf16", 600),
         PassSizes(tiny_model, "float32", 601),
-        PassSizes(tiny_model, "float32", 600, Effort(1, 3)),
+        PassSizes(tiny_model, "float32", 600, ComputeBudget(1, 3)),
     )
     assert all(other.remembered is None for other in others)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from carl.inference.mosaic import MemoryChunks, Mosaic
+from carl.inference.tile_grid import MemoryChunks, TileGrid
 from carl.inference.tiling import TileLayout, tile_weights, tiles
 
 LAYOUTS = st.builds(
@@ -28,7 +28,7 @@ def encode_in_tiles(
 ) -> np.ndarray:
     """(h, w, D) features encoded tile by tile, and blended."""
     shape = features.shape[0], features.shape[1]
-    mosaic, chunks = Mosaic("tiles", shape, tiles(*shape, layout)), MemoryChunks()
+    mosaic, chunks = TileGrid("tiles", shape, tiles(*shape, layout)), MemoryChunks()
     for index, piece in enumerate(mosaic.pieces):
         chunks[mosaic.key(index)] = encode(features[piece.rows, piece.columns])
     return mosaic.read(chunks)

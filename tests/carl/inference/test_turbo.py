@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from carl.inference.folded import Effort
+from carl.inference.folded import ComputeBudget
 from carl.inference.turbo import BandGroups, Correction, band_statistics, shortcuts
 
 FloatArray = NDArray[np.float32]
@@ -36,23 +36,28 @@ def test_groups_are_neighbours_and_hold_every_band_once(
 def test_the_cheapest_shortcuts_are_tried_first_and_only_what_saves_work(
     n_bands: int, pairs: int, queries: int
 ) -> None:
-    whole = Effort(pairs, queries)
+    whole = ComputeBudget(pairs, queries)
     found = shortcuts(np.arange(1.0, n_bands + 1), whole, min(2, queries))
-    costs = [each.effort.pairs * (each.groups.starts.size + each.effort.queries) for each in found]
+    costs = [each.budget.pairs * (each.groups.starts.size + each.budget.queries) for each in found]
     full = pairs * (n_bands + queries)
     assert costs == sorted(costs)
     assert sum(costs) <= 3 * full
     assert all(1.5 * cost <= full for cost in costs)
     assert all(3 <= each.groups.starts.size < n_bands for each in found)
-    assert len({(each.groups.starts.size, each.effort) for each in found}) == len(found)
+    assert len({(each.groups.starts.size, each.budget) for each in found}) == len(found)
 
 
 def test_many_bands_are_worth_trying() -> None:
-    found = shortcuts(np.arange(400.0, 700.0, 3.0), Effort(3, 8), 2)
+    found = shortcuts(np.arange(400.0, 700.0, 3.0), ComputeBudget(3, 8), 2)
     assert found[0].groups.starts.size == 3
-    assert found[0].effort == Effort(1, 2)
-    efforts = {each.effort for each in found}
-    assert efforts == {Effort(1, 2), Effort(2, 2), Effort(3, 2), Effort(3, 8)}
+    assert found[0].budget == ComputeBudget(1, 2)
+    efforts = {each.budget for each in found}
+    assert efforts == {
+        ComputeBudget(1, 2),
+        ComputeBudget(2, 2),
+        ComputeBudget(3, 2),
+        ComputeBudget(3, 8),
+    }
 
 
 @given(

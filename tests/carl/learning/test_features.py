@@ -70,4 +70,4 @@ def test_doubt_is_nothing_where_a_group_has_none():
         FeatureMap("sure", np.zeros((1, 1, 2), np.float32), 1),
         FeatureMap("unsure", np.zeros((1, 1, 1), np.float32), 1, np.array([0.4], np.float32)),
     )
-    np.testing.assert_allclose(FeatureStack((1, 1), maps).doubt, [0, 0, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(FeatureStack((1, 1), maps).error_variance, [0, 0, 0.4], rtol=1e-6)

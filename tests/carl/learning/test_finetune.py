@@ -12,7 +12,7 @@ from carl.errors import Cancelled, CarlError, LabelError, WavelengthError
 from carl.learning.crops import IGNORED
 from carl.learning.finetune import StepReport, few_stroke_score, finetune
 from carl.learning.holdout import split_strokes
-from carl.learning.training import balanced_cross_entropy
+from carl.learning.pixel_training import balanced_cross_entropy
 from carl.model import CARL, read_model, save_model
 
 NM = np.linspace(450, 750, 5)
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "carl.learning.training.balanced_cross_entropy",
+        "carl.learning.pixel_training.balanced_cross_entropy",
         lambda logits, target: logits.sum() * float("nan"),
     )
     with pytest.raises(CarlError, match="not a number"):

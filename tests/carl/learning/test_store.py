@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carl.cube import SpectralCube
-from carl.learning import bank
+from carl.learning import filter_bank
 from carl.learning.space import CARL_GROUPS
 from carl.learning.store import FeatureStore
 from carl.model import CARL
@@ -21,13 +21,13 @@ def cube(seed: int) -> SpectralCube:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which cubes the bank has looked at."""
     seen: list[str] = []
-    look = bank._groups
+    look = filter_bank._groups
 
     def recording(of, *args):
         seen.append(of.name)
         return look(of, *args)
 
-    monkeypatch.setattr(bank, "_groups", recording)
+    monkeypatch.setattr(filter_bank, "_groups", recording)
     return seen
 
 
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_not_kept_but_given(calls):
 
 def test_a_cube_does_not_wait_for_another(monkeypatch):
     begun, go_on = Event(), Event()
-    look = bank._groups
+    look = filter_bank._groups
 
     def slow_with_the_first(of, *args):
         if of.name == "cube 0":
@@ -78,7 +78,7 @@ def test_a_cube_does_not_wait_for_another(monkeypatch):
             assert go_on.wait(60)
         return look(of, *args)
 
-    monkeypatch.setattr(bank, "_groups", slow_with_the_first)
+    monkeypatch.setattr(filter_bank, "_groups", slow_with_the_first)
     store = FeatureStore()
     thread = Thread(target=store.fit, args=([cube(0)], None))
     thread.start()
@@ -92,14 +92,14 @@ def test_a_cube_does_not_wait_for_another(monkeypatch):
 
 def test_two_who_ask_for_the_same_have_it_computed_once(calls, monkeypatch):
     begun, go_on = Event(), Event()
-    look = bank._groups
+    look = filter_bank._groups
 
     def slow(*args):
         begun.set()
         assert go_on.wait(60)
         return look(*args)
 
-    monkeypatch.setattr(bank, "_groups", slow)
+    monkeypatch.setattr(filter_bank, "_groups", slow)
     store, waited = FeatureStore(), []
 
     def waiting(fraction, message):
@@ -132,8 +132,8 @@ def test_the_oldest_go_first(calls):
 def test_the_network_is_doubted_under_another_camera(tiny_model: CARL):
     store, one = FeatureStore(), cube(0)
     space, (own,) = store.fit([one], tiny_model)
-    assert not own.doubt.any()
+    assert not own.error_variance.any()
     fewer = SpectralCube(one.data[..., ::2], wavelengths=one.wavelengths[::2], name="other camera")
     other = store.stack(fewer, space, tiny_model)
     for name in space.projections:
-        assert (other.doubt[other.columns()[name]] > 0).all()
+        assert (other.error_variance[other.columns()[name]] > 0).all()

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
-from carl.inference import embed_to_file, enlarging
+from carl.inference import embed_to_file, upsampled_cube
 from carl.learning import Segmenter, store, tiles
 from carl.model import CARL
 from carl.progress import no_progress
@@ -25,7 +25,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "_ROWS", 48)
     monkeypatch.setattr(tiles, "_COLUMNS", 60)
     monkeypatch.setattr(store, "_SMALL_PIXELS", 1000)
-    monkeypatch.setattr(enlarging, "_MOST_PIXELS", 1000)
+    monkeypatch.setattr(upsampled_cube, "_MOST_PIXELS", 1000)
 
 
 def mixture(height: int = 450, width: int = 230, seed: int = 0) -> SpectralCube:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from carl.errors import ModelError
-from carl.model import CARL, CARLConfig, build_model, load_model, registry, save_model
-from carl.model.registry import NAMED_MODELS
+from carl.model import CARL, CARLConfig, build_model, load_model, named_models, save_model
+from carl.model.named_models import NAMED_MODELS
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_weights_that_are_not_there_are_not_made_up() -> None:
 def test_untrained_networks_say_so_and_are_always_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(registry, "resource_path", lambda *parts: tmp_path.joinpath(*parts))
+    monkeypatch.setattr(named_models, "resource_path", lambda *parts: tmp_path.joinpath(*parts))
     state = torch.random.get_rng_state()
     first, second = load_model(device="cpu"), load_model("carl-nano", "cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -50,7 +50,7 @@ def test_untrained_networks_say_so_and_are_always_the_same(
 
 
 def test_installed_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "resource_path", lambda *parts: tmp_path.joinpath(*parts))
+    monkeypatch.setattr(named_models, "resource_path", lambda *parts: tmp_path.joinpath(*parts))
     trained = build_model("carl-nano", seed=5)
     trained.trained = True
     save_model(trained, tmp_path / "weights/carl-nano.safetensors")

@@ -13,7 +13,7 @@ import torch
 from carl.errors import ModelError
 from carl.model import CARL, download_weights, list_models, load_model, published
 from carl.model.checkpoint import original_name
-from carl.model.registry import NAMED_MODELS, weights_path
+from carl.model.named_models import NAMED_MODELS, weights_path
 
 NAME = "carl-small-satellite"
 

@@ -12,7 +12,7 @@ import torch
 
 from carl.cube import SpectralCube
 from carl.io import write_cube
-from carl.pretraining.config import PretrainConfig
+from carl.pretraining.pretrain_config import PretrainConfig
 
 NETWORK = {
     "patch_size": 4,

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from carl.model import CARLConfig, build_model
-from carl.pretraining.config import OptimiserConfig, with_predictors
 from carl.pretraining.lightning_module import learning_rate_course, terms_of
 from carl.pretraining.losses import LossTerms
 from carl.pretraining.module import CARLSSL, SSLLoss
+from carl.pretraining.pretrain_config import OptimiserConfig, with_predictors
 
 SMALL = {
     "patch_size": 4,

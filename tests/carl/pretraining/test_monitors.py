@@ -13,8 +13,8 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError, LabelError
 from carl.io import write_cube, write_labels
 from carl.model import CARL, CARLConfig, build_model
-from carl.pretraining.config import MonitorConfig
 from carl.pretraining.monitors import GeoBenchMonitor, open_monitors
+from carl.pretraining.pretrain_config import MonitorConfig
 
 BANDS = ["02 - Blue", "03 - Green", "04 - Red", "08 - NIR"]
 SPECTRA = np.array([[200, 300, 400, 500], [500, 400, 300, 200]])

@@ -20,7 +20,7 @@ from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError, ModelError, OutputError
 from carl.io import write_cube, write_labels
 from carl.model import read_model
-from carl.pretraining.config import PretrainConfig
+from carl.pretraining.pretrain_config import PretrainConfig
 from carl.pretraining.runner import pretrain, require_lightning
 from carl.progress import Progress, no_progress
 

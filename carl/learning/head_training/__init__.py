@@ -1,0 +1,16 @@
+"""Training heads for segmentation and classification on top of a CARL network."""
+
+from carl.learning.head_training.train import TrainResult, train
+from carl.learning.head_training.train_config import PairConfig, TrainConfig
+from carl.learning.head_training.trained_head import TrainedHead, load_predictor
+from carl.learning.head_training.training_run import TrainReport
+
+__all__ = [
+    "PairConfig",
+    "TrainConfig",
+    "TrainReport",
+    "TrainResult",
+    "TrainedHead",
+    "load_predictor",
+    "train",
+]

@@ -1,0 +1,170 @@
+"""A training that is killed goes on from its last checkpoint as if it had never been."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from carl.errors import Cancelled, CarlError, ModelError, OutputError
+from carl.io import read_labels, write_labels
+from carl.learning.head_training import TrainConfig, TrainResult, train
+from carl.progress import Progress
+
+FORK = multiprocessing.get_context("fork")
+STEPS = 9
+SWIN = {
+    "name": "swin-mask2former",  # draws random numbers, for stochastic depth and for its loss
+    "swin": {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 4], "window": 4},
+    "mask2former": {
+        "hidden_size": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 3, "queries": 4,
+        "points": 50,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def short(recipe: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Makes configurations of nine steps, with checkpoints after 4 and 8, scored at 3, 6 and 9."""
+
+    def make(**keys: Any) -> TrainConfig:
+        usual = {"output": str(tmp_path / "a.carl"), "steps": STEPS, "check_every": 3}
+        return recipe(**{**usual, "checkpoint_every": 4, **keys})
+
+    return make
+
+
+def run(config: TrainConfig, **options: Any) -> TrainResult:
+    return train(config, device="cpu", checkpoint=config.checkpoint, **options)
+
+
+def stop_at(step: int, act: Callable[[], None]) -> Progress:
+    def progress(fraction: float, message: str) -> None:
+        if message == f"Training: step {step} of {STEPS}":
+            act()
+
+    return progress
+
+
+def cancel() -> None:
+    raise Cancelled("enough")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def assert_same(one: TrainResult, other: TrainResult, tolerance: float) -> None:
+    assert one.scores == pytest.approx(other.scores)
+    for first, second in zip(one.history, other.history, strict=True):
+        assert (first.step, first.loss) == pytest.approx((second.step, second.loss), abs=tolerance)
+        assert (first.scores is None) == (second.scores is None)
+    weights = other.trained.head.state_dict()
+    for name, each in one.trained.head.state_dict().items():
+        torch.testing.assert_close(weights[name], each, atol=tolerance, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"frozen": True}, {"head": SWIN, "held_out": 0}, {"precision": "bf16", "seed": 3}],
+    ids=["scored", "frozen", "random numbers, the last state", "bf16"],
+)
+def test_stopped_and_resumed_is_never_stopped(short, keys: dict[str, Any]):
+    config = short(**keys)
+    whole = train(config, device="cpu")
+    with pytest.raises(Cancelled):
+        run(config, progress=stop_at(7, cancel))
+    told = []
+    resumed = run(config, resume=True, on_step=told.append)
+    assert [report.step for report in told] == [5, 6, 7, 8, 9]
+    assert_same(whole, resumed, 1e-6)
+
+
+def test_killed_and_resumed_is_never_killed(short):
+    config = short()
+    whole = train(config, device="cpu")
+    process = FORK.Process(target=run, args=(config,), kwargs={"progress": stop_at(6, die)})
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert_same(whole, run(config, resume=True), 1e-6)
+
+
+def test_killed_while_a_checkpoint_is_written_leaves_the_one_before(short, monkeypatch):
+    config = short()
+    replace, written = os.replace, []
+
+    def replace_once(source: str, target: str) -> None:
+        if written:
+            die()
+        written.append(target)
+        replace(source, target)
+
+    def begin() -> None:
+        monkeypatch.setattr("carl.files.os.replace", replace_once)
+        run(config)
+
+    process = FORK.Process(target=begin)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    told = []
+    assert_same(train(config, device="cpu"), run(config, resume=True, on_step=told.append), 1e-6)
+    assert told[0].step == 5
+
+
+def test_a_training_that_is_done_is_done(short):
+    config = short(steps=8)
+    first, again = run(config), run(config, resume=True, on_step=lambda _: pytest.fail("a step"))
+    assert_same(first, again, 0)
+
+
+def test_only_the_same_training_is_resumed(short, tmp_path: Path):
+    with pytest.raises(CarlError, match=r"no training to resume in .*a\.ckpt: start without"):
+        run(short(), resume=True)
+    run(short())
+    with pytest.raises(CarlError, match=r"There is a training in .*a\.ckpt already: go on with"):
+        run(short())
+    for keys, words in [
+        ({"seed": 1}, r"began with another 'seed' \(0, now 1\)"),
+        ({"head": "multilabel"}, "began with another 'head'"),
+        ({"model": "carl-nano"}, "began with another 'model'"),
+    ]:
+        with pytest.raises(CarlError, match=words):
+            run(short(**keys), resume=True)
+    run(short(checkpoint_every=3), resume=True)  # it changes nothing of what is learned
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "a.ckpt")
+    with pytest.raises(ModelError, match=r"a\.ckpt is not a checkpoint of 'carl train'"):
+        run(short(), resume=True)
+    (tmp_path / "a.ckpt").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match=r"a\.ckpt cannot be read as a checkpoint"):
+        run(short(), resume=True)
+
+
+def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    pairs = [{"cube": str(copy / "tissue.hdr"), "labels": str(copy / "tissue_labels.png")}]
+    config = short(pairs=pairs, steps=4)
+    run(config)
+    for path in copy.iterdir():
+        path.touch()
+    run(config, resume=True)  # what is in the files counts
+
+    labels = read_labels(copy / "tissue_labels.png")
+    write_labels(copy / "tissue_labels.png", labels.labels[::-1].copy(), labels.classes)
+    with pytest.raises(CarlError, match=r"began with another 'data' \(1 cubes, .*now 1 cubes, "):
+        run(config, resume=True)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(short, tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=r"a\.ckpt cannot be written"):
+        run(short(output=str(tmp_path / "file" / "a.carl")))

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+from safetensors.numpy import load_file, save_file
+
+from carl.cube import SpectralCube
+from carl.errors import Cancelled, ModelError
+from carl.io import read_cube, read_labels
+from carl.learning import Segmenter
+from carl.learning.head_training import TrainedHead, load_predictor, train
+from carl.learning.metrics import evaluate
+from carl.model.heads import HEADS
+from carl.spectra.normalise import cube_statistics
+
+SMALL = {
+    "adapter": {"num_heads": 2, "channels": 8, "n_colours": 4},
+    "swin": {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 4], "window": 4},
+    "upernet": {"hidden_size": 16},
+    "mask2former": {
+        "hidden_size": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 3, "queries": 4,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cube(folder: Path) -> SpectralCube:
+    return read_cube(folder / "tissue.hdr")
+
+
+@pytest.fixture(scope="module")
+def trained(recipe) -> TrainedHead:
+    return train(recipe(held_out=0, steps=80), device="cpu").trained
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_saved_head_says_the_same(recipe, cube, tmp_path: Path, name: str):
+    head = train(recipe(head={"name": name, **SMALL}, steps=2, held_out=0), device="cpu").trained
+    head.save(tmp_path / "head.carl")
+    random_numbers = torch.random.get_rng_state()
+    loaded = load_predictor(tmp_path / "head.carl", "cpu")
+    assert torch.equal(torch.random.get_rng_state(), random_numbers)
+    assert isinstance(loaded, TrainedHead)
+    assert (loaded.config, loaded.classes, loaded.size) == (head.config, head.classes, 16)
+    assert loaded.head.carl.fingerprint == head.head.carl.fingerprint
+    weights = loaded.head.state_dict()
+    assert all(torch.equal(each, weights[key]) for key, each in head.head.state_dict().items())
+    assert not loaded.head.training
+    if loaded.classifies:
+        assert loaded.classify(cube) == head.classify(cube)
+        with pytest.raises(ModelError, match="classifies whole images"):
+            loaded.predict(cube)
+    else:
+        np.testing.assert_array_equal(loaded.predict(cube).scores, head.predict(cube).scores)
+        with pytest.raises(ModelError, match="draws maps"):
+            loaded.classify(cube)
+
+
+def test_the_file_tells_what_it_is_and_nothing_of_the_machine(trained, folder, tmp_path: Path):
+    trained.save(tmp_path / "head.carl")
+    with safetensors.safe_open(tmp_path / "head.carl", framework="np") as file:
+        header = json.loads(file.metadata()["carl_head"])
+    assert header["head"]["name"] == "linear"
+    assert header["network"]["name"] == "tiny"
+    assert header["classes"] == [
+        [1, "lumen", [230, 159, 0]], [2, "urothelium", [86, 180, 233]]
+    ]  # fmt: skip
+    assert header["training"]["config"]["pairs"][0]["cube"] == "tissue.hdr"
+    assert header["training"]["config"]["seed"] == 0
+    assert str(folder) not in json.dumps(header)
+
+
+def test_the_map_is_right_and_without_seams(trained, cube, folder: Path):
+    told = []
+    prediction = trained.predict(cube, progress=lambda share, _: told.append(share))
+    truth = read_labels(folder / "tissue_labels.png").labels
+    assert evaluate(prediction.labels, truth).miou > 0.95
+    assert prediction.probabilities.shape == (80, 120, 2)
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=2), 1, atol=1e-5)
+    assert told == sorted(told)
+    assert told[-1] == 1
+    small = SpectralCube(cube.read(slice(0, 13), slice(0, 9)), cube.wavelengths)
+    with torch.no_grad():
+        mean, std = cube_statistics(small)
+        image = torch.from_numpy((small.to_numpy() - mean) / std).movedim(-1, 0)[None]
+        nm = torch.as_tensor(cube.wavelengths / 1000, dtype=torch.float32)
+        alone = trained.head(image, nm).softmax(dim=1)[0].movedim(0, -1).numpy()
+    np.testing.assert_allclose(trained.predict(small).probabilities, alone, atol=1e-4)
+
+
+def test_a_map_grows_tile_by_tile_in_any_order(trained, cube):
+    whole, grown = trained.predict(cube), np.zeros(cube.shape[:2], np.uint8)
+    drawn = trained.draw(cube, reversed)
+    for tiles, (region, prediction) in enumerate(drawn, start=1):
+        assert np.all(prediction.labels[grown[region] > 0] > 0)  # what is known stays known
+        grown[region] = prediction.labels
+        if tiles == 1:
+            assert 0 < np.count_nonzero(grown) < 16 * 16  # the rim waits for its neighbours
+            assert not grown[:60].any()
+    assert tiles > 20
+    np.testing.assert_array_equal(grown, whole.labels)
+
+
+def test_pixels_without_data_have_no_class(trained, cube):
+    values = cube.to_numpy()
+    values[10:20, 30:50] = np.nan
+    values[40, 60, 2] = np.nan
+    prediction = trained.predict(SpectralCube(values, cube.wavelengths))
+    assert np.all(prediction.labels[10:20, 30:50] == 0)
+    assert np.count_nonzero(prediction.labels == 0) == 200
+    assert np.isfinite(prediction.scores).all()
+
+
+def test_predicting_can_be_called_off(trained, cube):
+    def stop(fraction: float, message: str) -> None:
+        if message == "Predicting":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        trained.predict(cube, progress=stop)
+
+
+def test_damaged_files_are_refused(trained, tmp_path: Path):
+    path = tmp_path / "head.carl"
+    trained.save(path)
+    with safetensors.safe_open(path, framework="np") as file:
+        facts = file.metadata()
+    weights = load_file(path)
+
+    def refused(words: str) -> None:
+        with pytest.raises(ModelError) as caught:
+            load_predictor(path, "cpu")
+        assert words in str(caught.value)
+        assert "head.carl" in str(caught.value)
+
+    name = "classifier.linear.weight"
+    save_file({key: each for key, each in weights.items() if key != name}, path, facts)
+    refused(f"1 missing: {name}")
+    save_file(weights, path, {"carl_head": json.dumps({"version": 1})})
+    refused("cannot be read as a trained head")
+    save_file(weights, path, {"other": "file"})
+    refused("cannot be read as a saved segmenter")
+    path.write_bytes(b"nonsense")
+    refused("cannot be read as a saved segmenter")
+
+
+def test_segmenters_are_loaded_by_the_same_call(cube, folder: Path, tmp_path: Path):
+    labels = read_labels(folder / "tissue_labels.png").labels
+    Segmenter().fit(cube, labels).save(tmp_path / "strokes.carl")
+    assert isinstance(load_predictor(tmp_path / "strokes.carl", "cpu"), Segmenter)

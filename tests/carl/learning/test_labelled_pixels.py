@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carl.errors import LabelError
+from carl.learning.features import FeatureMap, FeatureStack
+from carl.learning.labelled_pixels import BLOCK, sample_labelled_pixels
+
+
+def stack(shape: tuple[int, int] = (64, 80), valid: np.ndarray | None = None) -> FeatureStack:
+    """The only feature is the pixel's number."""
+    values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(*shape, 1)
+    return FeatureStack(shape, (FeatureMap("number", values, 1),), valid)
+
+
+def test_every_pixel_of_a_few_is_taken_and_counts_fully():
+    labels = np.zeros((64, 80), np.uint8)
+    labels[3, 3], labels[3, 40], labels[50, 3] = 1, 1, 7
+    pixels = sample_labelled_pixels([stack()], [labels], [1, 7])
+    assert sorted(pixels.features[:, 0]) == [3 * 80 + 3, 3 * 80 + 40, 50 * 80 + 3]
+    assert pixels.classes.tolist() == [0, 0, 1]
+    assert pixels.weights.tolist() == [1, 1, 1]
+    assert len(set(pixels.blocks)) == 3
+
+
+def test_a_flood_of_paint_is_thinned_block_by_block():
+    labels = np.full((64, 80), 1, np.uint8)
+    labels[0, 0] = 2
+    pixels = sample_labelled_pixels([stack()], [labels], [1, 2])
+    _, counts = np.unique(pixels.blocks[pixels.classes == 0], return_counts=True)
+    assert len(counts) == -(-64 // BLOCK) * -(-80 // BLOCK)
+    assert counts.max() <= 8
+    np.testing.assert_allclose(pixels.weights[pixels.classes == 0], 1 / np.sqrt(8))
+
+
+def test_the_same_paint_gives_the_same_pixels():
+    labels = (np.random.default_rng(0).random((64, 80)) < 0.3) + np.uint8(1)
+    one, other = (sample_labelled_pixels([stack()], [labels], [1, 2]) for _ in range(2))
+    np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_blocks_of_two_cubes_are_different():
+    labels = np.zeros((64, 80), np.uint8)
+    labels[0, 0], labels[40, 40] = 1, 2
+    pixels = sample_labelled_pixels([stack(), stack()], [labels, labels], [1, 2])
+    assert len(set(pixels.blocks)) == 4
+
+
+def test_paint_where_there_is_no_data_is_left_out():
+    valid = np.ones((64, 80), bool)
+    valid[:, :40] = False
+    labels = np.zeros((64, 80), np.uint8)
+    labels[5, 5], labels[5, 60], labels[6, 61] = 1, 1, 2
+    assert len(sample_labelled_pixels([stack(valid=valid)], [labels], [1, 2]).classes) == 2
+    labels[5, 60] = 0
+    with pytest.raises(LabelError, match="Class 1 is painted only where the cube has no data"):
+        sample_labelled_pixels([stack(valid=valid)], [labels], [1, 2])

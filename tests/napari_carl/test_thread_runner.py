@@ -1,0 +1,262 @@
+"""Threads, progress and errors; needs Qt's event loop, no window."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import threading
+import weakref
+from time import monotonic, sleep
+
+import pytest
+
+from carl.errors import CubeError
+from napari_carl.jobs import JobKind
+from napari_carl.thread_runner import ThreadRunner, explain, notify
+
+LONG_MS = 60_000
+
+
+@pytest.fixture
+def runner(qtbot):
+    made = ThreadRunner()
+    yield made
+    made.close()
+    assert not carl_threads()
+
+
+def carl_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("carl ")]
+
+
+class Outcome:
+    """What a job told, and in which thread."""
+
+    def __init__(self):
+        self.results, self.errors, self.progress, self.threads = [], [], [], set()
+        self.pieces = []
+
+    def callbacks(self):
+        return {
+            "arrived": self._into(self.pieces),
+            "finished": self._into(self.results),
+            "failed": self._into(self.errors),
+            "progressed": lambda *told: self._into(self.progress)(told),
+        }
+
+    def _into(self, heap):
+        def take(value):
+            self.threads.add(threading.current_thread())
+            heap.append(value)
+
+        return take
+
+
+def until_cancelled(progress, give):
+    while True:
+        progress(0.5, "working")
+        sleep(0.001)
+
+
+def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
+    outcome, ran_in = Outcome(), []
+
+    def job(progress, give):
+        ran_in.append(threading.current_thread())
+        return "map"
+
+    runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: outcome.results == ["map"], timeout=LONG_MS)
+
+    assert ran_in[0].name == "carl learning"
+    assert outcome.threads == {threading.main_thread()}
+    assert not carl_threads()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own here")
+def test_the_window_comes_before_jobs(runner, qtbot):
+    outcome, here = Outcome(), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def job(progress, give):
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: bool(outcome.results), timeout=LONG_MS)
+
+    assert outcome.results[0] > here
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
+
+
+def test_what_a_job_gives_arrives_here_before_its_end(runner, qtbot):
+    outcome, go_on = Outcome(), threading.Event()
+
+    def job(progress, give):
+        give("coarse")
+        assert go_on.wait(60)
+        give("fine")
+
+    runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: outcome.pieces == ["coarse"], timeout=LONG_MS)
+    assert outcome.results == []
+
+    go_on.set()
+    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+    assert outcome.pieces == ["coarse", "fine"]
+    assert outcome.threads == {threading.main_thread()}
+
+
+def test_an_error_arrives_here(runner, qtbot):
+    outcome, error = Outcome(), CubeError("broken")
+
+    def job(progress, give):
+        raise error
+
+    runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: outcome.errors == [error], timeout=LONG_MS)
+
+
+def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
+    outcome = Outcome()
+
+    def job(progress, give):
+        end = monotonic() + 0.5
+        while monotonic() < end:
+            progress(0.5, "working")
+
+    runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
+    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+
+    assert 2 <= len(outcome.progress) <= 6
+    assert outcome.progress[0] == (0.5, "working")
+
+
+def test_cancelling_stops_the_job_and_tells_nothing(runner, qtbot):
+    outcome = Outcome()
+    runner.start(JobKind.SEGMENTING, until_cancelled, **outcome.callbacks())
+    qtbot.waitUntil(lambda: bool(outcome.progress), timeout=LONG_MS)
+
+    runner.cancel(JobKind.SEGMENTING)
+    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
+    qtbot.wait(20)
+
+    assert (outcome.results, outcome.errors) == ([], [])
+
+
+def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runner, qtbot):
+    first, second, third = Outcome(), Outcome(), Outcome()
+    most = []
+
+    def job(progress, give):
+        most.append(len(carl_threads()))
+        return "third"
+
+    runner.start(JobKind.SEGMENTING, until_cancelled, **first.callbacks())
+    runner.start(JobKind.SEGMENTING, lambda progress, give: "second", **second.callbacks())
+    runner.start(JobKind.SEGMENTING, job, **third.callbacks())
+    qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
+
+    assert first.results == second.results == []
+    assert most == [1]
+
+
+def test_kinds_run_side_by_side(runner, qtbot):
+    barrier = threading.Barrier(2, timeout=5)
+    one, other = Outcome(), Outcome()
+
+    runner.start(JobKind.EXPORTING, lambda progress, give: barrier.wait(), **one.callbacks())
+    runner.start(JobKind.SPECTRA, lambda progress, give: barrier.wait(), **other.callbacks())
+
+    qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
+
+
+def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
+    embedding, learning = Outcome(), Outcome()
+    steps, go_on = [], threading.Event()
+
+    def embed(progress, give):
+        while True:
+            progress(0.5, "working")
+            steps.append(monotonic())
+            sleep(0.001)
+
+    runner.start(JobKind.EMBEDDING, embed, **embedding.callbacks())
+    qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
+    runner.start(JobKind.SEGMENTING, lambda progress, give: go_on.wait(5), **learning.callbacks())
+    sleep(0.05)
+    before = len(steps)
+    sleep(0.1)
+    assert len(steps) == before
+
+    go_on.set()
+    qtbot.waitUntil(lambda: bool(learning.results), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: len(steps) > before, timeout=LONG_MS)
+
+
+def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
+    outcome = Outcome()
+    runner.start(JobKind.EMBEDDING, until_cancelled, **outcome.callbacks())
+    runner.start(JobKind.SEGMENTING, until_cancelled, **outcome.callbacks())
+
+    runner.close()
+    assert not carl_threads()
+
+    runner.start(JobKind.SEGMENTING, lambda progress, give: "too late", **outcome.callbacks())
+    qtbot.wait(50)
+    assert (outcome.results, outcome.errors) == ([], [])
+
+
+def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
+    class Result:
+        pass
+
+    result = Result()
+    gone, taken = weakref.ref(result), []
+    runner.start(
+        JobKind.SEGMENTING,
+        lambda progress, give, result=result: result,
+        arrived=taken.append,
+        finished=lambda _: taken.append(True),
+        failed=taken.append,
+        progressed=lambda *_: None,
+    )
+    del result
+    qtbot.waitUntil(lambda: taken == [True], timeout=LONG_MS)
+    qtbot.wait(20)
+    gc.collect()
+
+    assert gone() is None
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CubeError("bladder.tif is cut short."), "bladder.tif is cut short."),
+        (MemoryError(), "memory does not suffice"),
+        (OutOfMemoryError(), "memory does not suffice"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError"),
+    ],
+)
+def test_every_error_becomes_one_sentence(error, words):
+    sentence = explain(error)
+
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+def test_only_defects_of_ours_go_to_the_log(monkeypatch, caplog):
+    shown = []
+    monkeypatch.setattr("napari_carl.thread_runner.show_error", shown.append)
+
+    with caplog.at_level(logging.ERROR, "napari_carl.thread_runner"):
+        notify(CubeError("bladder.tif is cut short."))
+        assert caplog.records == []
+        notify(ZeroDivisionError("division by zero"))
+
+    assert shown[0] == "bladder.tif is cut short."
+    assert caplog.records[0].exc_info[0] is ZeroDivisionError
