@@ -482,7 +482,7 @@ def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatc
     runner.go_all()
 
     assert ready.network.features.model is (tuned if kept else before)
-    assert ready.learned.segmenter.model is ready.network.features.model
+    assert ready.segmentation.segmenter.model is ready.network.features.model
     assert ready.fine_tuning.result.kept is kept
 
 
@@ -526,7 +526,7 @@ def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkey
     ready.load_predictor(tmp_path / "model.carl")
     runner.go(JobKind.SEGMENTING)
 
-    assert ready.learned is loaded
+    assert ready.segmentation is loaded
     assert [(known.value, known.name) for known in ready.classes] == [
         (1, "stroma"),
         (2, "Class 2"),  # painted, though the segmenter does not know it
