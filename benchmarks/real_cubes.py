@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import carl
+from carl.arrays import mirror_indices
 from carl.cube import SpectralCube
-from carl.inference import mirrored
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 AVIRIS_NM = (400, 2500)
@@ -18,7 +18,7 @@ AVIRIS_NM = (400, 2500)
 
 def square(cube: SpectralCube, side: int) -> SpectralCube:
     """A square of pixels in memory; smaller cubes are mirrored until they fill it."""
-    y, x = (mirrored(np.arange(side), length) for length in cube.shape[:2])
+    y, x = (mirror_indices(np.arange(side), length) for length in cube.shape[:2])
     block = cube.read(slice(0, int(y.max()) + 1), slice(0, int(x.max()) + 1))
     return SpectralCube(np.ascontiguousarray(block[y][:, x]), cube.require_wavelengths())
 

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import CubeError, WavelengthError
+from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.mapped import read_mapped
 from carl.wavelengths import check_wavelengths
-
-
-@runtime_checkable
-class LazyArray(Protocol):
-    """What a cube's pixels need: NumPy arrays and memory maps have it, and HDF5 views of ours."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(height, width, bands)."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the numbers as stored."""
-
-    def __getitem__(self, key: Any) -> Any:
-        """Basic indexing with integers and slices."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,7 +34,7 @@ class SpectralCube:
         nodata: the stored number that means "no data", or None.
     """
 
-    data: LazyArray
+    data: ArraySource
     wavelengths: NDArray[np.float64] | None = None
     fwhm: NDArray[np.float64] | None = None
     good_bands: NDArray[np.bool_] = None  # type: ignore[assignment]  # filled in __post_init__
@@ -161,7 +146,7 @@ class SpectralCube:
 
         return replace(
             self,
-            data=_ChosenBands(self.data, keep),
+            data=_SelectedBands(self.data, keep),
             wavelengths=chosen(self.wavelengths),
             fwhm=chosen(self.fwhm),
             good_bands=np.ones(keep.size, bool),
@@ -170,38 +155,26 @@ class SpectralCube:
         )
 
 
-class _ChosenBands:
-    """Some bands of an array, read as they are asked for."""
+class _SelectedBands(LazyArray):
+    """Some of the bands of an array.
 
-    def __init__(self, data: LazyArray, bands: NDArray[np.intp]) -> None:
-        self._data = data
+    Args:
+        source: (H, W, C) array.
+        bands: increasing indices of the selected bands.
+    """
+
+    def __init__(self, source: ArraySource, bands: NDArray[np.intp]) -> None:
+        super().__init__((*source.shape[:2], bands.size), source.dtype)
+        self._source = source
         self._bands = bands
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self._data.shape[:2], self._bands.size)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
-
-    def __getitem__(self, key: Any) -> Any:
-        rows, columns, bands = (
-            (*key, *[slice(None)] * 3)[:3]
-            if isinstance(key, tuple)
-            else (
-                key,
-                slice(None),
-                slice(None),
-            )
-        )
-        wanted = self._bands[bands]
-        if np.ndim(wanted) == 0:
-            return self._data[rows, columns, int(wanted)]
-        # Read the covering range and choose in memory: every lazy source understands slices.
-        low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, -1)
-        covering = np.asarray(self._data[rows, columns, low : high + 1])
-        return read_mapped(covering)[..., wanted - low]
+    def _read_block(self, block: Block) -> NDArray[Any]:
+        rows, columns, bands = block
+        selected = self._bands[bands]
+        first, last = int(selected[0]), int(selected[-1])
+        # Sources are indexed by slices only: read the covering range and select in memory.
+        covering = read_mapped(np.asarray(self._source[rows, columns, first : last + 1]))
+        return covering[..., selected - first]
 
 
 def _per_band(values: ArrayLike, n_bands: int, dtype: type, what: str) -> NDArray[Any]:

@@ -5,7 +5,8 @@ Every complaint names the key as it is written in the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from math import isfinite
@@ -13,9 +14,39 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
 from carl.errors import CarlError
 
 T = TypeVar("T")
+
+
+def load_yaml(
+    path: str | Path, parse: Callable[[Any], T], error_type: type[CarlError] = CarlError
+) -> T:
+    """Read a YAML file, or a JSON file by its suffix, and parse what it holds.
+
+    Args:
+        path: the file.
+        parse: returns the result for the values in the file, or raises a `CarlError`.
+        error_type: raised if the file cannot be read.
+
+    Raises:
+        CarlError: the file cannot be read, or `parse` refuses it; the message names the file.
+    """
+    path = Path(path)
+    is_json = path.suffix.lower() == ".json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if is_json else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        kind = "JSON" if is_json else "YAML"
+        raise error_type(f"{path} cannot be read as a {kind} file ({reason}).") from error
+    try:
+        return parse(values)
+    except CarlError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def parse_table(cls: type[T], values: Any, where: str = "") -> T:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.io import sample_pixels
-from carl.io.lazy import full_key
+from carl.lazy_array import Block, LazyArray
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -156,63 +156,27 @@ def band_levels(cube: SpectralCube) -> list[Any]:
     return [stack[:, ::n, ::n] for n in steps]
 
 
-class BandStack:
-    """A cube as a (bands, height, width) array of float32 physical values, read as asked for.
+class BandStack(LazyArray):
+    """A cube as a (bands, height, width) array of float32 physical values, read when indexed.
 
     Args:
         cube: any.
-        step: every how many pixels one is taken, along height and width.
+        step: every `step`-th pixel is taken along height and width.
     """
 
     def __init__(self, cube: SpectralCube, step: int = 1) -> None:
+        height, width, bands = cube.shape
+        super().__init__((bands, ceil(height / step), ceil(width / step)), np.float32)
         self._cube = cube
         self._step = step
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(bands, height, width)."""
-        height, width, bands = self._cube.shape
-        return bands, ceil(height / self._step), ceil(width / self._step)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """Type of the values."""
-        return np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        parts = full_key(key, self.shape)
-        bands, rows, columns = (slice(i, i + 1) if isinstance(i, int) else i for i in parts)
+    def _read_block(self, block: Block) -> NDArray[np.float32]:
+        bands, *spans = block
         rows, columns = (
-            _spread(span, length, self._step)
-            for span, length in zip((rows, columns), self.shape[1:], strict=True)
+            slice(self._step * span.start, self._step * (span.stop - 1) + 1, self._step * span.step)
+            for span in spans
         )
-        block = np.moveaxis(self._cube.read(rows, columns, bands), -1, 0)
-        return block[tuple(0 if isinstance(part, int) else slice(None) for part in parts)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
-
-
-def _spread(span: slice, length: int, step: int) -> slice:
-    """The positions of a slice of an axis of that length, each times the step."""
-    chosen = range(*span.indices(length))
-    if not chosen:
-        return slice(0, 0)
-    stop = step * chosen[-1] + (1 if chosen.step > 0 else -1)
-    return slice(step * chosen[0], None if stop < 0 else stop, step * chosen.step)
+        return np.moveaxis(self._cube.read(rows, columns, bands), -1, 0)
 
 
 def _contrast_limits(cube: SpectralCube) -> tuple[float, float]:

@@ -66,8 +66,3 @@ def test_no_source_can_execute_what_it_reads():
 
 def test_private_parts_of_napari_are_left_alone():
     assert not offenders(SOURCES + PROGRAMS, re.compile("_qt_viewer"))
-
-
-def test_files_stay_short():
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert not {str(path): lines for path, lines in lengths.items() if lines > 400}

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.cube import LazyArray
 from carl.errors import Cancelled
+from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.mapped import read_mapped
 
 cancelled = Event()
@@ -31,33 +31,25 @@ def interrupt(number: int, frame: Any) -> None:
     signal.default_int_handler(number, frame)
 
 
-class InterruptibleArray:
+class InterruptibleArray(LazyArray):
     """The pixels of a cube, each block fetched by a thread of its own.
 
     Args:
         source: the pixels.
     """
 
-    def __init__(self, source: LazyArray) -> None:
+    def __init__(self, source: ArraySource) -> None:
+        super().__init__(source.shape, source.dtype)
         self._source = source
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(height, width, bands)."""
-        return self._source.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the numbers as stored."""
-        return self._source.dtype
-
-    def __getitem__(self, key: Any) -> Any:
-        """A block, in memory.
+    def _read_block(self, block: Block) -> NDArray[Any]:
+        """Return a block, in memory.
 
         Raises:
             Cancelled: the command was interrupted.
         """
-        return _fetched(lambda: _in_memory(np.asarray(self._source[key])))
+        values: NDArray[Any] = _fetched(lambda: _in_memory(np.asarray(self._source[block])))
+        return values
 
 
 def _in_memory(block: NDArray[Any]) -> NDArray[Any]:

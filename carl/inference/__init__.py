@@ -1,6 +1,6 @@
 """A cube and a model in, maps of features out."""
 
-from carl.inference.blocks import mirrored, normalisation
+from carl.inference.blocks import normalisation
 from carl.inference.cache import FeatureCache, embed_cached
 from carl.inference.cache_keys import cube_key
 from carl.inference.embedding import Embedding, embed, embed_to_file, partial_folder
@@ -20,7 +20,6 @@ __all__ = [
     "embed_finely",
     "embed_to_file",
     "has_fast_bf16",
-    "mirrored",
     "normalisation",
     "partial_folder",
     "pca_picture",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, mirror_indices
 from carl.cube import SpectralCube
 from carl.inference.tile_grid import Tile
 from carl.io import check_pixels
@@ -72,7 +72,7 @@ class PatchReader:
         size = self.patch_size
         height, width, n_bands = self.cube.shape
         y, x = (
-            mirrored(_pixels(span, n_patches, size), length)
+            mirror_indices(_pixels(span, n_patches, size), length)
             for span, n_patches, length in zip(
                 (rows, columns), self.grid, (height, width), strict=True
             )
@@ -104,15 +104,6 @@ class PatchReader:
             for top in range(0, h, down)
             for left in range(0, w, across)
         ]
-
-
-def mirrored(positions: NDArray[np.intp], length: int) -> NDArray[np.intp]:
-    """Indices into an axis for positions that may lie beyond its last pixel: mirrored there."""
-    if length == 1:
-        return np.zeros_like(positions)
-    period = 2 * (length - 1)
-    inside = positions % period
-    return np.minimum(inside, period - inside)
 
 
 def _pixels(patches: slice, n_patches: int, patch_size: int) -> NDArray[np.intp]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.inference.embedding import Embedding
 from carl.inference.upsampling import upsample
+from carl.lazy_array import Block, LazyArray
 
 _FEWEST_PATCHES = 48
 """Along the shorter side. A field or a vessel a few pixels wide is lost in a patch of eight."""
@@ -66,36 +66,25 @@ def embed_finely(
 
 def enlarged(cube: SpectralCube, factor: int) -> SpectralCube:
     """A cube `factor` times as high and wide, interpolated linearly between centres of pixels."""
-    pixels = _EnlargedPixels(cube.to_numpy(), factor)
+    pixels = _UpsampledPixels(cube.to_numpy(), factor)
     return replace(cube, data=pixels, scale=1.0, offset=0.0, nodata=None)
 
 
-class _EnlargedPixels:
-    """An array that is interpolated as it is read.
+class _UpsampledPixels(LazyArray):
+    """Pixels interpolated when they are read.
 
     Args:
         values: (H, W, C).
-        factor: how many times as high and wide the array is.
+        factor: height and width of the array as multiples of those of `values`.
     """
 
     def __init__(self, values: NDArray[np.float32], factor: int) -> None:
+        height, width, n_bands = values.shape
+        super().__init__((height * factor, width * factor, n_bands), values.dtype)
         self._values = values
         self._factor = factor
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, bands."""
-        height, width, bands = self._values.shape
-        return height * self._factor, width * self._factor, bands
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """Of the values."""
-        return self._values.dtype
-
-    def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> Any:
-        rows, columns, bands = (
-            each if isinstance(each, slice) else slice(each, each + 1 or None) for each in key
-        )
-        found = upsample(self._values[..., bands], self.shape[:2], self._factor, rows, columns)
-        return found[tuple(slice(None) if isinstance(each, slice) else 0 for each in key)]
+    def _read_block(self, block: Block) -> NDArray[np.float32]:
+        rows, columns, bands = block
+        shape = self.shape[0], self.shape[1]
+        return upsample(self._values[..., bands], shape, self._factor, rows, columns)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
-from carl.io.lazy import bands_last
 from carl.io.reader import FileContents
 from carl.io.sidecar import find_sidecar
+from carl.lazy_array import ArraySource
 from carl.wavelengths import camera as find_camera
 from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
 
@@ -80,7 +80,7 @@ def assemble(contents: FileContents, path: Path, requested: Bands | None) -> Spe
     notes = list(contents.notes)
     bands = _choose_bands(contents, path, requested, notes)
     n_known = None if bands is None else bands.wavelengths.size
-    data = bands_last(contents.data, band_axis(contents, n_known))
+    data = _bands_last(contents.data, band_axis(contents, n_known))
     n_bands = int(data.shape[2])
     metadata: dict[str, Any] = {**contents.metadata, "path": str(path), "notes": tuple(notes)}
     if bands is not None:
@@ -96,6 +96,11 @@ def assemble(contents: FileContents, path: Path, requested: Bands | None) -> Spe
         offset=_one_or_per_band(contents.offset, n_bands, 0.0),
         nodata=contents.nodata,
     )
+
+
+def _bands_last(data: ArraySource, axis: int) -> ArraySource:
+    """Return a view of `data` with its bands along the last axis."""
+    return data if axis == 2 else np.moveaxis(cast(Any, data), axis, -1)
 
 
 def band_axis(contents: FileContents, n_known: int | None) -> int:

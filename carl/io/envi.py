@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.cube import LazyArray, SpectralCube
+from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
 from carl.io.arcgis import envi_keys, is_arcgis_header
 from carl.io.reader import FileContents, Reader, starts_with
+from carl.lazy_array import ArraySource
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
 """Endings of the data file beside a header, the likeliest first."""
@@ -226,7 +227,7 @@ def _dtype(header: Header, path: Path) -> np.dtype[Any]:
     return dtype
 
 
-def _memory_map(header: Header, header_path: Path, data_path: Path) -> LazyArray:
+def _memory_map(header: Header, header_path: Path, data_path: Path) -> ArraySource:
     """The data as a memory map of (lines, samples, bands)."""
     dtype = _dtype(header, header_path).newbyteorder(
         ">" if _number(header.get("byte order")) else "<"

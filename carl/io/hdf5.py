@@ -8,16 +8,15 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.cube import LazyArray
 from carl.io.chunked import ChunkedArray, Position
-from carl.io.lazy import TransposedArray
-from carl.io.reader import FileContents, Reader
+from carl.io.reader import FileContents, Reader, reading
 from carl.io.variables import Variable, choose_cube, find_wavelengths
+from carl.lazy_array import Block, LazyArray
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
@@ -58,7 +57,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         axes = tuple(range(len(dataset.shape)))[:: _direction(dataset, path)]
         on_failure.pop_all()
     return FileContents(
-        data=TransposedArray(_kept_decoded(dataset), axes, path, "HDF5"),
+        data=_lazy_array(dataset, path).transpose(axes),
         wavelengths=wavelengths,
         wavelength_unit=unit,
         scale=_number(dataset, "scale_factor", 1.0),
@@ -68,22 +67,41 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     )
 
 
-def _kept_decoded(dataset: Any) -> LazyArray:
-    """The dataset, with the chunks used last kept decoded where they are large.
+class _Dataset(LazyArray):
+    """A dataset of an open file.
 
-    HDF5 itself keeps a few megabytes of each dataset: less than the chunks that one row of pixels
-    touches in a file whose chunks are bands, so that it would decode all of them for each row.
+    Args:
+        dataset: the HDF5 dataset.
+        path: the file, for error messages.
     """
+
+    def __init__(self, dataset: Any, path: Path) -> None:
+        super().__init__(dataset.shape, dataset.dtype)
+        self._dataset = dataset
+        self._path = path
+
+    def _read_block(self, block: Block) -> NDArray[Any]:
+        with reading(self._path, "HDF5"):
+            return np.asarray(self._dataset[block])
+
+
+def _lazy_array(dataset: Any, path: Path) -> LazyArray:
+    """Return a dataset as a lazy array, which caches decoded chunks where they are large.
+
+    HDF5 itself caches a few megabytes of each dataset. In a file whose chunks are bands, that is
+    less than the chunks one row of pixels touches, so that each row would decode all of them.
+    """
+    array = _Dataset(dataset, path)
     lengths = dataset.chunks
-    if lengths is None or math.prod(lengths) * dataset.dtype.itemsize < _LARGE_CHUNK_BYTES:
-        return cast(LazyArray, dataset)
+    if lengths is None or math.prod(lengths) * array.dtype.itemsize < _LARGE_CHUNK_BYTES:
+        return array
 
     def load(position: Position) -> NDArray[Any]:
         starts = [number * length for number, length in zip(position, lengths, strict=True)]
         ends = (start + length for start, length in zip(starts, lengths, strict=True))
-        return np.asarray(dataset[tuple(map(slice, starts, ends))])
+        return np.asarray(array[tuple(map(slice, starts, ends))])
 
-    return ChunkedArray(dataset.shape, lengths, dataset.dtype, load)
+    return ChunkedArray(array.shape, lengths, array.dtype, load)
 
 
 def _direction(dataset: Any, path: Path) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from carl.cube import LazyArray
 from carl.errors import CarlError, CubeError, is_out_of_memory
+from carl.lazy_array import ArraySource
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class FileContents:
         notes: sentences the user should read.
     """
 
-    data: LazyArray
+    data: ArraySource
     band_axis: int | None = None
     band_axis_in_doubt: int = 2
     wavelengths: ArrayLike | None = None

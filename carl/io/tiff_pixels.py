@@ -17,10 +17,10 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.cube import LazyArray
 from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
-from carl.io.lazy import TransposedArray
+from carl.io.reader import reading
+from carl.lazy_array import ArraySource
 from carl.mapped import fill
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _Layout:
     fill: np.generic
 
 
-def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> LazyArray:
+def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> ArraySource:
     """The pixels of a series of pages, read as they are asked for.
 
     Only what tifffile puts together in a way of its own, such as images spread over several files,
@@ -96,8 +96,12 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
             "pip install imagecodecs, or save the file with deflate or without compression."
         ) from error
     dtype = np.dtype(keyframe.dtype).newbyteorder("=")
-    chunked = ChunkedArray(shape, strips.chunk_shape, dtype, strips.load)
-    return TransposedArray(chunked, (0, 1, 2), strips.path, "TIFF")
+
+    def load(position: Position) -> NDArray[Any]:
+        with reading(strips.path, "TIFF"):
+            return strips.load(position)
+
+    return ChunkedArray(shape, strips.chunk_shape, dtype, load)
 
 
 def _axes_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] | None:

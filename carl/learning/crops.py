@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from carl.arrays import mirror_indices
 from carl.cube import SpectralCube
-from carl.inference.blocks import mirrored
 from carl.spectra.missing import fill_missing
 
 T = TypeVar("T", bound=np.generic)
@@ -119,7 +119,7 @@ class StrokeCrops:
     ) -> Crop:
         height, width, _ = self._cube.shape
         rows, columns = np.arange(top, top + self._size), np.arange(left, left + self._size)
-        y, x = mirrored(rows, height), mirrored(columns, width)
+        y, x = mirror_indices(rows, height), mirror_indices(columns, width)
         block = self._cube.read(slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1))
         block = block[np.ix_(y - y.min(), x - x.min(), bands)]
         block -= self._mean

@@ -11,13 +11,11 @@ from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
-from carl.spectra.normalise import sample_spectra, white_level
+from carl.spectra.normalise import optical_density, sample_spectra, white_level
 from carl.spectra.resample import filter_matrix, interpolation_matrix
 
 Wavelengths = NDArray[np.float64]
 
-_DARK = 0.02
-"""Added to values relative to white before the logarithm: below it a camera sees only noise."""
 _SAMPLE = 20_000
 _LEAST_SPANNED = 1 / 3
 _TOLERANCE = 1.2
@@ -48,15 +46,6 @@ class CrossSensorMapping:
         values = spectra if in_order else spectra[..., self.bands]
         values = values if self.to_grid is None else values @ self.to_grid
         return np.asarray(optical_density(values, white) @ self.basis - self.mean @ self.basis)
-
-
-def optical_density(values: Float32Array, white: float) -> Float32Array:
-    """Optical density −ln(value / white), bounded where a camera sees only noise."""
-    density = np.asarray(values * np.float32(1 / white), np.float32)
-    np.maximum(density, 0, out=density)  # in place: this runs over every value of a cube
-    density += np.float32(_DARK)
-    np.log(density, out=density)
-    return np.negative(density, out=density)
 
 
 def cross_sensor_mapping(

@@ -18,11 +18,11 @@ from scipy import ndimage
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.learning.component_reader import ComponentReader, PixelComponents
-from carl.learning.cross_sensor import cross_sensor_mapping, optical_density
+from carl.learning.cross_sensor import cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
 from carl.progress import Progress, no_progress, part
-from carl.spectra.normalise import sample_spectra, white_level
+from carl.spectra.normalise import optical_density, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
 N_COMPONENTS = 8

@@ -11,10 +11,12 @@ import hashlib
 import json
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carl.arrays import mirror_indices
 from carl.errors import ModelError, WavelengthError
 from carl.model.config import CARLConfig
 from carl.model.readout import Readout
@@ -234,9 +236,8 @@ def reflect_to_multiple(image: Tensor, size: int) -> Tensor:
         wanted = -(-length // size) * size
         if wanted == length:
             continue
-        period = max(2 * (length - 1), 1)
-        position = torch.arange(wanted, device=image.device) % period
-        image = image.index_select(axis, torch.minimum(position, period - position))
+        positions = torch.from_numpy(mirror_indices(np.arange(wanted), length))
+        image = image.index_select(axis, positions.to(image.device))
     return image
 
 

@@ -6,16 +6,13 @@ Every ablation of the paper is one key: `pos_enc_sigma` (0 for no wavelength enc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from carl.errors import CarlError, ModelError
-from carl.parsing import parse_table
+from carl.parsing import load_yaml, parse_table
 
 READOUTS = ("sum", "concat", "max", "attention")
 
@@ -186,18 +183,7 @@ class CARLConfig:
         Raises:
             ModelError: it cannot be read, or holds an unknown key or a value that does not fit.
         """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ModelError(
-                f"{path} cannot be read as a configuration: give a JSON or YAML file."
-            ) from error
-        try:
-            return cls.from_dict(values)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
+        return load_yaml(path, cls.from_dict, ModelError)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the original's keys, as JSON and YAML take them."""

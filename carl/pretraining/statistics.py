@@ -23,6 +23,7 @@ from carl.errors import CarlError
 from carl.model.carl import CARL
 from carl.pretraining.scales import LEAST_VARIANCE, RunningScale, contrast_error, known_error
 from carl.pretraining.truth import TruthHeads
+from carl.spectra.normalise import optical_density
 from carl.spectra.resample import interpolation_matrix
 
 RANGES_NM = ((400.0, 760.0), (800.0, 2300.0))
@@ -33,7 +34,6 @@ N_COMPONENTS = _COMPONENTS * len(RANGES_NM)
 """Number of components of a spectrum: the slowest cosines over each range."""
 _SLACK = 0.12
 """Share of a range that may be missing at its ends; the last band stands for it."""
-_DARK = 0.02
 _WHITE = 2.0
 """White is taken to be so many standard deviations above the mean of an image."""
 _SIGMAS = (0.0, 1.0, 2.0, 4.0)
@@ -66,7 +66,7 @@ def patch_moments(
         (2·N_COMPONENTS, S/P, S/P); NaN for a range of wavelengths that is not covered.
     """
     white = max(mean + _WHITE * std, float(np.finfo(np.float32).tiny))
-    density = -np.log(np.maximum(values / np.float32(white), 0) + np.float32(_DARK))
+    density = optical_density(values, white)
     parts = []
     for low, high in RANGES_NM:
         slack = _SLACK * (high - low)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
+from carl.lazy_array import Block, LazyArray
 from carl.simulation.camera import (
     SimulatedCamera,
     band_spacing,
@@ -56,7 +56,7 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
     metadata = {key: value for key, value in cube.metadata.items() if key not in _PER_BAND_METADATA}
     return replace(
         cube,
-        data=_Filtered(source, _weights(source, camera)),
+        data=_FilteredPixels(source, _weights(source, camera)),
         wavelengths=camera.wavelengths,
         fwhm=camera.fwhm,
         good_bands=np.ones(camera.n_bands, bool),
@@ -106,26 +106,17 @@ def _weights(cube: SpectralCube, camera: SimulatedCamera) -> Float32Array:
     return np.asarray((weights / counts[:, None])[place], np.float32)
 
 
-class _Filtered:
-    """The physical values of a cube times weights, (H, W, C)."""
-
-    dtype = np.dtype(np.float32)
+class _FilteredPixels(LazyArray):
+    """(H, W, C) physical values of a cube, weighted by the filters of another camera."""
 
     def __init__(self, cube: SpectralCube, weights: Float32Array) -> None:
+        super().__init__((*cube.shape[:2], weights.shape[1]), np.float32)
         self._cube = cube
         self._weights = weights
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self._cube.shape[:2], self._weights.shape[1])
-
-    def __getitem__(self, key: Any) -> Any:
-        rows, columns, bands = (*(key if isinstance(key, tuple) else (key,)), *[slice(None)] * 3)[
-            :3
-        ]
-        spectra = self._cube.read(_as_slice(rows), _as_slice(columns))
-        filtered = _apply(spectra, self._weights[:, _as_slice(bands)])
-        return filtered[tuple(0 if _is_index(k) else slice(None) for k in (rows, columns, bands))]
+    def _read_block(self, block: Block) -> Float32Array:
+        rows, columns, bands = block
+        return _apply(self._cube.read(rows, columns), self._weights[:, bands])
 
 
 def _apply(spectra: Float32Array, weights: Float32Array) -> Float32Array:
@@ -138,11 +129,3 @@ def _apply(spectra: Float32Array, weights: Float32Array) -> Float32Array:
         return np.where(
             share >= _LEAST_KNOWN, np.where(known, spectra, 0) @ weights / share, np.float32(np.nan)
         )
-
-
-def _is_index(key: Any) -> bool:
-    return not isinstance(key, slice)
-
-
-def _as_slice(key: Any) -> slice:
-    return key if isinstance(key, slice) else slice(key, key + 1 or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
@@ -13,6 +14,8 @@ from carl.spectra.missing import fill_missing
 _BLOCK_VALUES = 1 << 23
 _STATISTICS_VALUES = 1 << 20
 """Few enough to stay in a processor's cache from one step to the next."""
+_DARK = 0.02
+"""Added to values relative to white before the logarithm: darker pixels hold mostly noise."""
 _WHITE_SAMPLE = 20_000
 _MOST_ROWS = 256
 
@@ -140,3 +143,20 @@ def white_level(cube: SpectralCube) -> float:
             f"{cube.name} holds no value above zero: check the file, its scale or its bad bands."
         )
     return level
+
+
+def optical_density(values: Float32Array, white: float) -> Float32Array:
+    """Return the optical density −ln(value / white + 0.02), with negative values taken as 0.
+
+    Args:
+        values: (..., C) physical values; NaN stays NaN.
+        white: value of white, as `white_level` returns it.
+
+    Returns:
+        (..., C) densities, at most 3.9.
+    """
+    density = np.asarray(values * np.float32(1 / white), np.float32)
+    np.maximum(density, 0, out=density)  # in place: this runs over every value of a cube
+    density += np.float32(_DARK)
+    np.log(density, out=density)
+    return np.negative(density, out=density)

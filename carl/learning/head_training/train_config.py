@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from carl.errors import CarlError
 from carl.model.heads import HeadConfig
 from carl.model.named_models import DEFAULT_MODEL
-from carl.parsing import parse_table
+from carl.parsing import load_yaml, parse_table
 
 SUFFIX = ".carl"
 _SMALLEST_CROP = 8
@@ -131,16 +129,8 @@ class TrainConfig:
             CarlError: it cannot be read, has an unknown key or lacks one, or a value does not fit;
                 the message names the file and the key.
         """
-        path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise CarlError(f"{path} cannot be read as a YAML file ({reason}).") from error
-        try:
-            return cls.from_dict(values, path.parent.resolve())
-        except CarlError as error:
-            raise type(error)(f"{path}: {error}") from error
+        folder = Path(path).parent.resolve()
+        return load_yaml(path, lambda values: cls.from_dict(values, folder))
 
     @classmethod
     def from_dict(cls, values: Any, folder: Path = Path()) -> TrainConfig:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from carl.arrays import mirror_indices
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.inference.blocks import mirrored
 from carl.simulation import SimulatedCamera, covered, random_camera, simulate_camera
 
 _LEAST_COVERED = 3
@@ -174,4 +174,4 @@ def random_start(length: int, size: int, random: np.random.Generator) -> int:
 
 
 def _positions(length: int, size: int, random: np.random.Generator) -> NDArray[np.intp]:
-    return mirrored(np.arange(size) + random_start(length, size, random), length)
+    return mirror_indices(np.arange(size) + random_start(length, size, random), length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from carl.io import chunked
 from carl.io.chunked import ChunkedArray, Position
+from carl.memory_cache import MemoryCache
 
 SHAPE = (7, 11, 9)
 ARRAY = np.arange(7 * 11 * 9, dtype=np.int32).reshape(SHAPE)
@@ -32,6 +34,13 @@ class Source:
 
     def array(self) -> ChunkedArray:
         return ChunkedArray(SHAPE, self.lengths, ARRAY.dtype, self.load)
+
+
+def use_cache(monkeypatch: pytest.MonkeyPatch, max_bytes: int) -> MemoryCache[Any, NDArray[Any]]:
+    """Replace the cache of decoded chunks by an empty one."""
+    cache: MemoryCache[Any, NDArray[Any]] = MemoryCache(max_bytes, lambda chunk: chunk.nbytes)
+    monkeypatch.setattr(chunked, "_cache", cache)
+    return cache
 
 
 def forward_slices(length: int) -> st.SearchStrategy[slice]:
@@ -63,34 +72,32 @@ def test_only_what_a_block_touches_is_decoded_and_once() -> None:
 
 def test_all_arrays_together_keep_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     chunk_bytes = 11 * 9 * 4
-    monkeypatch.setattr(chunked, "_cache", chunked._Cache())
-    monkeypatch.setattr(chunked, "_CACHE_BYTES", 5 * chunk_bytes)
+    cache = use_cache(monkeypatch, 5 * chunk_bytes)
     sources = [Source((1, 11, 9)) for _ in range(2)]
     arrays = [source.array() for source in sources]
     everything = (slice(None),) * 3
     for array in arrays:
         assert np.array_equal(array[everything], ARRAY)
-        assert chunked._cache._nbytes == 5 * chunk_bytes
+        assert cache.total_size == 5 * chunk_bytes
     arrays[1][(slice(2, 7), slice(None), slice(None))]
     assert len(sources[1].loaded) == 7  # the last five were kept
     arrays[0][everything]
     assert len(sources[0].loaded) == 14  # and nothing of the other array
     arrays.clear()
     del array
-    assert chunked._cache._nbytes == 0
+    assert cache.total_size == 0
 
 
 def test_a_chunk_beyond_the_allowance_is_given_but_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chunked, "_cache", chunked._Cache())
-    monkeypatch.setattr(chunked, "_CACHE_BYTES", 100)
+    cache = use_cache(monkeypatch, 100)
     assert np.array_equal(Source(SHAPE).array()[(slice(None),) * 3], ARRAY)
-    assert chunked._cache._nbytes == 0
+    assert cache.total_size == 0
 
 
 def test_many_threads_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunked, "_CACHE_BYTES", 2000)
+    use_cache(monkeypatch, 2000)
     array = Source((2, 4, 3)).array()
     rows = [slice(top, top + 3) for top in range(5)] * 20
     with ThreadPoolExecutor(8) as threads:

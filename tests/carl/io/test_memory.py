@@ -23,9 +23,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from carl.io import chunked, read_cube
+from carl.memory_cache import MemoryCache
 import h5py, tifffile
 
-chunked._CACHE_BYTES = int(sys.argv[2])
+chunked._cache = MemoryCache(int(sys.argv[2]), lambda chunk: chunk.nbytes)
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from carl.errors import CubeError
 from carl.io import read_cube
-from carl.io.lazy import TransposedArray
+from carl.lazy_array import LazyArray
 
 CUBE = np.random.default_rng(0).integers(0, 999, (41, 37, 6), np.uint16)
 BANDS_FIRST = np.moveaxis(CUBE, -1, 0)
@@ -69,7 +69,7 @@ def test_any_block_is_that_of_the_whole(
     if not path.exists():
         write(path)
     cube = read_cube(path)
-    assert isinstance(cube.data, TransposedArray)
+    assert isinstance(cube.data, LazyArray)
     assert np.array_equal(cube.data[key], CUBE[key])
     assert cube.data.dtype == CUBE.dtype
 
