@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
+DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -53,8 +54,20 @@ def quick_config() -> CARLConfig:
 
 
 @pytest.fixture(scope="session")
+def carl_reference() -> Path:
+    """Folder of small checkpoints with inputs and outputs of the original implementation."""
+    return DATA / "carl_reference"
+
+
+@pytest.fixture(scope="session")
+def real_cubes() -> Path:
+    """Folder of small real files that may be redistributed."""
+    return DATA / "cubes"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data and reference numbers, beside the project where it exists."""
+    """Folder of real files too large to ship or without a licence to; skip without it."""
     if not SHARED.is_dir():
-        pytest.skip("needs the folder 'shared' beside the project: real cubes, reference numbers")
+        pytest.skip("needs the folder 'shared' beside the checkout: large or unlicensed real files")
     return SHARED

@@ -62,8 +62,8 @@ def test_pretrain_fails_in_one_line(call, recipe_path: Path, cube_path: Path):
 
 
 @pytest.fixture
-def reference(shared: Path) -> Path:
-    return shared / "fixtures" / "carl_reference" / "vit_small_case"
+def reference(carl_reference: Path) -> Path:
+    return carl_reference / "vit_small_case"
 
 
 @pytest.mark.parametrize("part", ["student", "teacher"])

@@ -76,8 +76,8 @@ def test_is_the_same_function_in_every_configuration(
 
 @pytest.mark.parametrize("bands", [3, 12, 60])
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_equals_the_original(shared, case: str, bands: int) -> None:
-    folder = shared / "fixtures/carl_reference" / case
+def test_equals_the_original(carl_reference, case: str, bands: int) -> None:
+    folder = carl_reference / case
     model = load_model(folder / "checkpoint.ckpt", "cpu", folder / "config.json")
     network = Prepared(model, "float32")
     with np.load(folder / f"forward_{bands}ch.npz", allow_pickle=False) as reference:

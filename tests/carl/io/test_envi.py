@@ -238,7 +238,6 @@ def test_a_file_larger_than_memory_is_mapped(tmp_path: Path) -> None:
 
 REAL = {
     "plantcv_envi/corn-kernel-hyperspectral.hdr": ((31, 43, 580), 366.551, 1.0),
-    "plantcv_envi/darkReference": ((1, 1600, 978), 379.027, 1.0),
     "openspecy_ftir_map/CA small UF.hdr": ((13, 16, 427), 1e7 / 717.42, 1.0),
     "spechomo_airborne/AV_mastercal_testdata.bsq": ((50, 50, 194), 394.935486, 1.0),
     "spechomo_airborne/refcube__Landsat-5__TM__nclust50__nsamp1000.hdr": (
@@ -249,9 +248,9 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_files(shared: Path, name: str) -> None:
+def test_real_files(real_cubes: Path, name: str) -> None:
     shape, first, scale = REAL[name]
-    cube = read_cube(shared / "data" / name)
+    cube = read_cube(real_cubes / name)
     assert cube.shape == shape
     assert cube.wavelengths is not None
     assert cube.wavelengths[0] == pytest.approx(first, rel=1e-4)
@@ -261,23 +260,28 @@ def test_real_files(shared: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "notes"), [("darkReference2.hdr", 1), ("darkReference_arcgis.hdr", 1)]
+    ("header", "first", "notes"),
+    [
+        ("darkReference.hdr", 379.027, 0),
+        ("darkReference2.hdr", None, 1),
+        ("darkReference_arcgis.hdr", None, 1),
+    ],
 )
-def test_real_headers_with_wrong_wavelengths(
-    shared: Path, tmp_path: Path, header: str, notes: int
+def test_real_headers_of_one_camera(
+    real_cubes: Path, tmp_path: Path, header: str, first: float | None, notes: int
 ) -> None:
-    folder = shared / "data" / "plantcv_envi"
-    shutil.copyfile(folder / header, tmp_path / "dark.hdr")
-    shutil.copyfile(folder / "darkReference", tmp_path / "dark.raw")
+    pixels = np.random.default_rng(0).integers(2, 48, (1, 978, 1600), "<u2")  # band by line
+    shutil.copyfile(real_cubes / "plantcv_envi" / header, tmp_path / "dark.hdr")
+    (tmp_path / "dark.raw").write_bytes(pixels.tobytes())
     cube = read_cube(tmp_path / "dark.hdr")
-    assert np.array_equal(cube.data, read_cube(folder / "darkReference.hdr").data)
-    assert cube.wavelengths is None
+    assert np.array_equal(cube.data, pixels.transpose(0, 2, 1))
+    assert (None if cube.wavelengths is None else cube.wavelengths[0]) == first
     assert len(cube.metadata["notes"]) == notes
 
 
-def test_real_header_with_an_impossible_interleave(shared: Path) -> None:
+def test_real_header_with_an_impossible_interleave(real_cubes: Path) -> None:
     with pytest.raises(CubeError, match=r"darkReference4\.hdr says interleave = bup"):
-        read_cube(shared / "data" / "plantcv_envi" / "darkReference4.hdr")
+        read_cube(real_cubes / "plantcv_envi" / "darkReference4.hdr")
 
 
 def test_a_lack_of_memory_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,15 +47,23 @@ def test_upper_case_suffixes(tmp_path: Path) -> None:
     assert read_cube(tmp_path / "A.NPY").shape == (8, 8, 3)
 
 
-def test_every_shared_file_reads_or_is_refused_in_a_sentence(shared: Path) -> None:
-    files = [path for path in (shared / "data").rglob("*") if path.is_file()]
+def test_real_files_read_or_are_refused_in_a_sentence(real_cubes: Path) -> None:
+    assert_read_or_refused(real_cubes, least=7)
+
+
+def test_shared_files_read_or_are_refused_in_a_sentence(shared: Path) -> None:
+    assert_read_or_refused(shared / "data", least=25)
+
+
+def assert_read_or_refused(folder: Path, least: int) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
     refused = []
     for path in files:
         try:
             check_pixels(read_cube(path))
         except CubeError as error:
             refused.append((path, str(error)))
-    assert len(files) - len(refused) >= 25
+    assert len(files) - len(refused) >= least
     for path, message in refused:
         assert path.stem in message
         assert message.endswith(".")

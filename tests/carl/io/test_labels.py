@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from carl.errors import LabelError, OutputError
+from carl.files import resource_path
 from carl.io import LabelClass, default_classes, default_colour, read_labels, write_labels
 
 CLASSES = (LabelClass(1, "lumen", (1, 2, 3)), LabelClass(3, "Gefäß / vessel", (255, 0, 128)))
@@ -180,8 +181,8 @@ def test_default_colours_differ() -> None:
     assert all(0 <= part <= 255 for colour in colours for part in colour)
 
 
-def test_real_labels(shared: Path) -> None:
-    known = read_labels(shared / "data" / "hims_bladder" / "labels.png", (676, 844))
+def test_real_labels(real_cubes: Path) -> None:
+    known = read_labels(resource_path("sample", "bladder_labels.png"), (676, 844))
     assert [c.value for c in known.classes] == [1, 2, 3, 4]
-    land = read_labels(shared / "data" / "sentinel2_eolearn" / "LULC.npy", (101, 100, 13))
+    land = read_labels(real_cubes / "sentinel2_eolearn" / "LULC.npy", (101, 100, 13))
     assert [c.value for c in land.classes] == [1, 2, 3, 4, 8]

@@ -197,11 +197,14 @@ def test_wavelengths_given_have_to_fit(tmp_path: Path) -> None:
         read_cube(tmp_path / "a.tif", camera="tivita")
 
 
-def test_real_files(shared: Path) -> None:
-    bladder = shared / "data" / "hims_bladder" / "hims_bladder_uint16.tif"
-    assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
-    landsat = read_cube(shared / "data" / "landsat7_stars" / "L7_ETMs.tif", camera="landsat-7")
+def test_real_geotiff(real_cubes: Path) -> None:
+    landsat = read_cube(real_cubes / "landsat7_stars" / "L7_ETMs.tif", camera="landsat-7")
     assert landsat.shape == (352, 349, 6)
     assert landsat.metadata["pixel_size"] == pytest.approx((28.5, 28.5))
+
+
+def test_large_real_files(shared: Path) -> None:
+    bladder = shared / "data" / "hims_bladder" / "hims_bladder_uint16.tif"
+    assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
     with pytest.raises(CubeError, match="two-dimensional"):
         read_cube(shared / "data" / "micasense_rededge" / "IMG_0000_1.tif")

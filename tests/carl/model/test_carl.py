@@ -21,8 +21,8 @@ Make = Callable[..., CARL]
 
 @pytest.mark.parametrize("bands", [3, 12, 60])
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_equals_the_original(shared: Path, case: str, bands: int) -> None:
-    folder = shared / "fixtures/carl_reference" / case
+def test_equals_the_original(carl_reference: Path, case: str, bands: int) -> None:
+    folder = carl_reference / case
     model = load_model(folder / "checkpoint.ckpt", "cpu", folder / "config.json")
     with np.load(folder / f"forward_{bands}ch.npz", allow_pickle=False) as reference:
         image, wavelengths = (torch.from_numpy(reference[k]) for k in ("image", "wavelengths_um"))

@@ -55,8 +55,8 @@ def test_student_and_teacher(lightning: Callable[..., Path], small_model: Make) 
     assert (student.name, student.trained, student.training) == ("run", True, False)
 
 
-def test_the_originals_own_teacher_differs_from_its_student(shared: Path) -> None:
-    folder = shared / "fixtures/carl_reference/vit_small_case"
+def test_the_originals_own_teacher_differs_from_its_student(carl_reference: Path) -> None:
+    folder = carl_reference / "vit_small_case"
     path, config = folder / "checkpoint.ckpt", folder / "config.json"
     assert not equal(read_checkpoint(path, config), read_checkpoint(path, config, "teacher"))
 
@@ -167,9 +167,9 @@ def test_other_content_is_refused(
 
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
 def test_import_then_save_then_read_gives_the_same_features(
-    shared: Path, tmp_path: Path, case: str
+    carl_reference: Path, tmp_path: Path, case: str
 ) -> None:
-    folder = shared / "fixtures/carl_reference" / case
+    folder = carl_reference / case
     model = read_checkpoint(folder / "checkpoint.ckpt", folder / "config.json")
     save_model(model, tmp_path / "ours.safetensors")
     again = read_model(tmp_path / "ours.safetensors")

@@ -14,8 +14,10 @@ CASES = ("vit_small_case", "eva_small_case")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_reads_the_originals_files_and_gives_their_keys_back(shared: Path, case: str) -> None:
-    path = shared / "fixtures/carl_reference" / case / "config.json"
+def test_reads_the_originals_files_and_gives_their_keys_back(
+    carl_reference: Path, case: str
+) -> None:
+    path = carl_reference / case / "config.json"
     values = json.loads(path.read_text())
     again = CARLConfig.from_file(path).to_dict()
     for key, value in values.items():

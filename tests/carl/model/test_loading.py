@@ -60,10 +60,10 @@ def test_installed_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_the_state_of_the_callers_random_numbers_is_left_alone(
-    small_model: Callable[..., CARL], shared: Path, tmp_path: Path
+    small_model: Callable[..., CARL], carl_reference: Path, tmp_path: Path
 ) -> None:
     save_model(small_model(), tmp_path / "m.safetensors")
-    reference = shared / "fixtures/carl_reference/vit_small_case"
+    reference = carl_reference / "vit_small_case"
     before = torch.random.get_rng_state()
     load_model("carl-nano", "cpu")
     load_model(tmp_path / "m.safetensors", "cpu")
@@ -80,8 +80,8 @@ def test_a_file_of_ours_needs_no_configuration(
     assert load_model(str(tmp_path / "m.safetensors"), "cpu").fingerprint == model.fingerprint
 
 
-def test_a_checkpoint_of_the_original_needs_one(shared: Path) -> None:
-    path = shared / "fixtures/carl_reference/vit_small_case/checkpoint.ckpt"
+def test_a_checkpoint_of_the_original_needs_one(carl_reference: Path) -> None:
+    path = carl_reference / "vit_small_case/checkpoint.ckpt"
     with pytest.raises(ModelError, match="give the configuration"):
         load_model(path, "cpu")
 

@@ -44,8 +44,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_a_step_equals_the_originals(shared: Path, case: str) -> None:
-    folder = shared / "fixtures/carl_reference" / case
+def test_a_step_equals_the_originals(carl_reference: Path, case: str) -> None:
+    folder = carl_reference / case
     module = read_ssl_checkpoint(folder / "checkpoint.ckpt", folder / "config.json")
     with np.load(folder / "ssl_step_60ch.npz", allow_pickle=False) as file:
         reference = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}

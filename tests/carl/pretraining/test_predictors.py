@@ -78,7 +78,7 @@ def test_the_code_of_places_holds_column_and_row() -> None:
 
 
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_the_code_of_places_is_the_originals(shared: Path, case: str) -> None:
-    state = read_state_dict(shared / "fixtures/carl_reference" / case / "checkpoint.ckpt")
+def test_the_code_of_places_is_the_originals(carl_reference: Path, case: str) -> None:
+    state = read_state_dict(carl_reference / case / "checkpoint.ckpt")
     saved = state["model.spatial_predictor.predictor_pos_embed"][0]
     torch.testing.assert_close(sincos_2d((4, 4), saved.shape[1]), saved, atol=1e-6, rtol=0)

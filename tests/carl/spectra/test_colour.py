@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
-from skimage.io import imread
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
+from carl.files import resource_path
+from carl.io import read_cube, read_labels
 from carl.spectra.colour import (
     band_composite,
     is_visible,
@@ -164,15 +162,9 @@ def test_nearest_band():
         nearest_band(cube_of(np.zeros((1, 3)), None), 500)
 
 
-def test_tissue_under_the_microscope_is_pink_and_purple_on_white(shared: Path):
-    folder = shared / "data" / "hims_bladder"
-    cube = SpectralCube(
-        np.moveaxis(tifffile.imread(folder / "hims_bladder_uint16.tif"), 0, -1),
-        380 + 10.0 * np.arange(40),
-        scale=1e-4,
-    )
-
-    labels = imread(folder / "labels.png")
+def test_tissue_under_the_microscope_is_pink_and_purple_on_white():
+    cube = read_cube(resource_path("sample", "bladder.tif"))
+    labels = read_labels(resource_path("sample", "bladder_labels.png")).labels
     lab = rgb2lab(true_colour(cube))
     lumen, urothelium, stroma, blood = (np.median(lab[labels == k], axis=0) for k in (1, 2, 3, 4))
     assert lumen[0] > 97  # white

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from carl.files import resource_path
 from carl.io import read_cube, read_labels
 from carl.model import CARL, CARLConfig, build_model
 from carl.model.heads import HeadConfig, build_head
@@ -71,11 +71,10 @@ def head(network: Callable[[], CARL]) -> Callable[..., Head]:
 
 
 @pytest.fixture(scope="session")
-def crops(shared: Path) -> Callable[..., Crops]:
+def crops() -> Callable[..., Crops]:
     """Cuts crops of the bladder, every third pixel and seven bands, from `PLACES`."""
-    folder = shared / "data" / "hims_bladder"
-    cube = read_cube(folder / "hims_bladder_uint16.tif", wavelengths="380:770:10")
-    labels = read_labels(folder / "labels.png").labels.astype(np.int64)
+    cube = read_cube(resource_path("sample", "bladder.tif"))
+    labels = read_labels(resource_path("sample", "bladder_labels.png")).labels.astype(np.int64)
     bands = slice(1, None, 6)
 
     def cut(*places: str) -> Crops:
@@ -84,7 +83,7 @@ def crops(shared: Path) -> Callable[..., Crops]:
             rows, columns = slice(row, row + 96), slice(column, column + 96)
             image.append(cube.read(rows, columns, bands)[::3, ::3])
             truth.append(labels[rows, columns][::3, ::3])
-        values = (np.stack(image) - 9200) / 1350
+        values = (np.stack(image) - 0.92) / 0.135
         assert cube.wavelengths is not None
         return Crops(
             torch.from_numpy(values).movedim(-1, 1).contiguous(),

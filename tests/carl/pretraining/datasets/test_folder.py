@@ -77,8 +77,8 @@ def test_only_files_of_the_given_names(cubes: Path) -> None:
     assert len(images) == 2
 
 
-def test_real_cubes(shared: Path) -> None:
-    config = {"kind": "folder", "path": str(shared / "data" / "spechomo_airborne")}
+def test_real_cubes(real_cubes: Path) -> None:
+    config = {"kind": "folder", "path": str(real_cubes / "spechomo_airborne")}
     sources = SetConfig.parse(config, "data[0]", Path()).open()
     assert len(sources) >= 3
     for source in sources:
