@@ -20,7 +20,7 @@ from carl.io import LabelClass
 from carl.learning.discriminant_mixture import DiscriminantMixture
 from carl.learning.space import FeatureSpace
 from carl.model import CARL, list_models, load_model
-from carl.model.checkpoint import facts_of, from_facts
+from carl.model.checkpoint import model_from_metadata, model_metadata
 from carl.model.device import resolve_device
 
 _HEADER = "carl_segmenter"
@@ -74,7 +74,7 @@ def save_segmenter(path: str | os.PathLike[str], stored: StoredSegmenter) -> Non
         "model": None,
     }
     if model is not None:
-        header["model"] = {"facts": facts_of(model), "fingerprint": model.fingerprint}
+        header["model"] = {"facts": model_metadata(model), "fingerprint": model.fingerprint}
         if not _comes_by_name(model):
             tensors |= {
                 f"model.{name}": tensor.detach().cpu().contiguous()
@@ -131,7 +131,7 @@ def _model(
     if header is None:
         return None
     if weights:
-        model = from_facts(header["facts"], weights, path).to(resolve_device(device))
+        model = model_from_metadata(header["facts"], weights, path).to(resolve_device(device))
     else:
         model = load_model(str(header["facts"]["name"]), device)
     if model.fingerprint != header["fingerprint"]:

@@ -1,7 +1,7 @@
-"""The network: from an image and its wavelengths to features that no longer depend on the camera.
+"""The CARL network: camera-agnostic features from an image tensor and its wavelengths in µm.
 
-Tensors in, tensors out; wavelengths in µm. The names below load their modules when first used, so
-that the list of models can be read without PyTorch.
+This package works on tensors only. Public names are imported on first use, so that `list_models`
+does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from carl.model.checkpoint import read_checkpoint, read_model, save_model
     from carl.model.config import CARLConfig
     from carl.model.device import device_label, resolve_device
-    from carl.model.loading import build_model, load_model
+    from carl.model.download import download_weights
+    from carl.model.loading import build_model, load_model, load_public_weights
     from carl.model.named_models import ModelInfo, list_models
-    from carl.model.pretrained import load_public_weights
-    from carl.model.published import download_weights
 
 __all__ = [
     "CARL",
@@ -36,7 +35,7 @@ __all__ = [
     "save_model",
 ]
 
-_HOME = {
+_MODULES = {
     "CARL": "carl",
     "CARLOutput": "carl",
     "CARLConfig": "config",
@@ -44,20 +43,21 @@ _HOME = {
     "list_models": "named_models",
     "build_model": "loading",
     "load_model": "loading",
-    "load_public_weights": "pretrained",
-    "download_weights": "published",
+    "load_public_weights": "loading",
+    "download_weights": "download",
     "read_checkpoint": "checkpoint",
     "read_model": "checkpoint",
     "save_model": "checkpoint",
     "device_label": "device",
     "resolve_device": "device",
 }
+"""Module of this package that defines each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'carl.model' has no attribute '{name}'")
-    return getattr(import_module(f"carl.model.{_HOME[name]}"), name)
+    return getattr(import_module(f"carl.model.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The transformer block of the spectral encoder and of both predictors."""
+"""Transformer block of the spectral encoder and of both predictors of the self-supervision."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention with separate layers for queries, keys and values.
+    """Multi-head attention with separate linear layers for queries, keys and values.
+
+    Per head, softmax(Q·Kᵀ / √d)·V with d = D / num_heads (Vaswani et al. 2017, "Attention Is All
+    You Need", https://arxiv.org/abs/1706.03762, eq. 1).
 
     Args:
-        dim: D, channels.
-        num_heads: divides `dim`.
-        qkv_bias: whether queries, keys and values have a bias.
+        dim: D, number of channels.
+        num_heads: number of heads; must divide `dim`.
+        qkv_bias: whether the layers of queries, keys and values have a bias.
         proj_bias: whether the output layer has a bias.
-        attn_drop: dropout of attention weights.
-        proj_drop: dropout of the output.
+        attn_drop: dropout rate of the attention weights.
+        proj_drop: dropout rate of the output.
     """
 
     def __init__(
@@ -41,27 +44,38 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Let every token of `x` (N, L, D) attend to all of `context` (N, M, D)."""
+        """Attend from every token of `x` to every token of `context`.
+
+        Args:
+            x: (N, L, D), source of the queries.
+            context: (N, M, D), source of the keys and values; `x` itself for self-attention.
+
+        Returns:
+            (N, L, D).
+        """
         attended = F.scaled_dot_product_attention(
-            self._heads(self.q(x)),
-            self._heads(self.k(context)),
-            self._heads(self.v(context)),
+            self._split_heads(self.q(x)),
+            self._split_heads(self.k(context)),
+            self._split_heads(self.v(context)),
             dropout_p=self.attn_drop if self.training else 0.0,
         )
         attended = attended.transpose(1, 2).flatten(2)
         out: Tensor = self.proj_drop(self.proj(attended))
         return out
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """Reshape (N, L, D) to (N, num_heads, L, D / num_heads)."""
         return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
 class LayerScale(nn.Module):
-    """A learned factor per channel, small at first.
+    """Learned factor per channel of a residual branch.
+
+    Touvron et al. 2021, "Going deeper with Image Transformers" (https://arxiv.org/abs/2103.17239).
 
     Args:
-        dim: D, channels.
-        value: initial value.
+        dim: D, number of channels.
+        value: initial value of all factors.
     """
 
     def __init__(self, dim: int, value: float) -> None:
@@ -69,28 +83,29 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), value))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale (..., D)."""
+        """Multiply each channel of (..., D) by its factor."""
         return x * self.gamma
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block, for self- and for cross-attention.
+    """Pre-norm transformer block for self-attention and cross-attention.
 
-    In cross-attention the first LayerNorm is applied to tokens and context alike.
+    In cross-attention the first LayerNorm is applied to both the tokens and the context, as in the
+    original CARL implementation.
 
     Args:
-        dim: D, channels.
-        num_heads: attention heads; divides `dim`.
-        mlp_ratio: width of the hidden layer over `dim`.
-        qkv_bias: whether queries, keys and values have a bias.
-        proj_bias: whether the layer after the attention has a bias.
+        dim: D, number of channels.
+        num_heads: number of attention heads; must divide `dim`.
+        mlp_ratio: width of the hidden layer of the MLP relative to `dim`.
+        qkv_bias: whether the layers of queries, keys and values have a bias.
+        proj_bias: whether the output layer of the attention has a bias.
         ffn_bias: whether the layers of the MLP have a bias.
-        layer_scale: initial value of LayerScale; None or 0 for none.
-        norm_eps: of the LayerNorms.
-        attn_drop: dropout of attention weights.
-        proj_drop: dropout after the attention.
-        drop: dropout in the MLP.
-        drop_path: stochastic depth.
+        layer_scale: initial value of LayerScale; None or 0 for no LayerScale.
+        norm_eps: epsilon of the LayerNorms.
+        attn_drop: dropout rate of the attention weights.
+        proj_drop: dropout rate of the attention's output.
+        drop: dropout rate in the MLP.
+        drop_path: rate of stochastic depth.
     """
 
     def __init__(
@@ -126,7 +141,15 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Refine the tokens `x` (N, L, D) from themselves, or from a `context` (N, M, D)."""
+        """Apply attention and MLP, each with a residual connection.
+
+        Args:
+            x: (N, L, D) tokens.
+            context: (N, M, D) tokens to attend to; None for self-attention.
+
+        Returns:
+            (N, L, D).
+        """
         normed = self.norm1(x)
         keys = normed if context is None else self.norm1(context)
         x = x + self.drop_path(self.ls1(self.attn(normed, keys)))
@@ -135,12 +158,15 @@ class Block(nn.Module):
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Stochastic depth of each block, rising linearly from 0 to `last`."""
+    """Return the stochastic depth rate of each block, rising linearly from 0 to `last`.
+
+    Huang et al. 2016, "Deep Networks with Stochastic Depth" (https://arxiv.org/abs/1603.09382).
+    """
     return [float(rate) for rate in torch.linspace(0, last, depth)]
 
 
 def init_linear_layers(module: nn.Module) -> None:
-    """Draw the weights of all linear layers from a normal cut at 2, sd 0.02; biases are 0."""
+    """Initialise all linear layers in place: truncated normal weights (sd 0.02), zero biases."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -1,12 +1,16 @@
-"""Weights in and out of files; no file is ever trusted to run code.
+"""Read and write networks and training states.
 
-Ours are safetensors whose header holds, as JSON under "carl", all it takes to build the network.
-The original's are Lightning checkpoints: a student under ``model.``, a teacher under ``teacher.``.
+Our model files are safetensors with a JSON header under the key "carl". Checkpoints of the original
+implementation are Lightning checkpoints with the student under ``model.`` and the teacher under
+``teacher.``. PyTorch files are always loaded with ``weights_only=True``, so that no file can run
+code.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -26,11 +30,11 @@ from carl.model.carl import CARL
 from carl.model.config import CARLConfig
 
 Part = Literal["student", "teacher"]
+"""The two networks of a self-supervision checkpoint."""
 
 _HEADER = "carl"
 _PREFIXES: dict[Part, str] = {"student": "model.", "teacher": "teacher."}
 
-# Our names, and what stands in their place in the original's checkpoints; the first that fits.
 _ORIGINAL_NAMES = {
     "patch_embedding.": "embedder.",
     "spectral_encoder.wavelength_encoding.frequencies": "spectral_tf.positional_embedding.dims",
@@ -38,59 +42,102 @@ _ORIGINAL_NAMES = {
     "connector.": "linear_connector.",
     "spatial_encoder.": "spatial_encoder.net.",
 }
-# What the original saves beside the network: predictors of its self-supervision, and parts of the
-# backbone that are never run.
-_BESIDE = re.compile(
+"""Our name prefixes → those of the original implementation; the first matching entry applies."""
+_IGNORED_WEIGHTS = re.compile(
     r"(spectral_predictor|spatial_predictor)\."
     r"|spatial_encoder\.net\.(?!blocks\.|pos_embed$|(cls|dist|reg)_token$|rope\.freqs$)"
 )
-_NAMES_SHOWN = 4
+"""Weights in original checkpoints that are not part of the network: the predictors of the
+self-supervision, and parts of the timm backbone that are never run."""
+_MAX_NAMES_IN_MESSAGE = 4
+_TORCH_READ_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError)
+"""Errors that `torch.load` raises for missing or damaged files, besides `UnpicklingError`."""
 
 
 def read_checkpoint(
     path: str | Path, config: CARLConfig | Mapping[str, Any] | str | Path, part: Part = "student"
 ) -> CARL:
-    """The network from one of the original's Lightning checkpoints.
+    """Read a network from a Lightning checkpoint of the original implementation.
 
     Args:
-        path: the ``.ckpt`` file: of self-supervision, or of a probe on top of the network.
-        config: what the network is made of, or the JSON or YAML file that tells.
-        part: which of the two networks of self-supervision.
+        path: the ``.ckpt`` file, from self-supervision or from a probe trained on the network.
+        config: the architecture, or a JSON or YAML file that describes it.
+        part: which network of the self-supervision to read.
 
     Returns:
-        the network in eval mode, on the CPU, called as the file.
+        the network in eval mode on the CPU, named after the file.
 
     Raises:
-        ModelError: the file is not such a checkpoint, holds code, or does not fit the
-            configuration.
+        ModelError: the file is not such a checkpoint, contains more than tensors and plain data,
+            or does not match the configuration.
     """
     path = Path(path)
-    with unseen_random_numbers():
-        model = CARL(_as_config(config), name=path.stem, trained=True)
-    weights = weights_of(part, read_state_dict(path), path)
-    weights = {name: tensor for name, tensor in weights.items() if not _BESIDE.match(name)}
-    fill(model, weights, path, {name: original_name(name) for name in model.state_dict()})
+    with preserve_rng_state():
+        model = CARL(_to_config(config), name=path.stem, trained=True)
+    weights = select_weights(part, read_state_dict(path), path)
+    weights = {name: tensor for name, tensor in weights.items() if not _IGNORED_WEIGHTS.match(name)}
+    load_weights(model, weights, path, {name: original_name(name) for name in model.state_dict()})
     return model.eval()
 
 
 def read_model(path: str | Path) -> CARL:
-    """The network from a file of ours, in eval mode, on the CPU.
+    """Read a network written by `save_model`.
+
+    Returns:
+        the network in eval mode on the CPU.
 
     Raises:
-        ModelError: it is not such a file, or damaged.
+        ModelError: the file is not a CARL model, or is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from carl.model import build_model, read_model, save_model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(build_model("carl-nano"), f"{folder}/mine.safetensors")
+        ...     read_model(f"{folder}/mine.safetensors").embed_dim
+        192
     """
     path = Path(path)
-    header = read_header(path)
+    metadata = read_header(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(_damaged(path)) from error
-    return from_facts(header, weights, path)
+        raise ModelError(_unreadable(path)) from error
+    return model_from_metadata(metadata, weights, path)
 
 
-def facts_of(model: CARL) -> dict[str, Any]:
-    """All it takes to build the network but its weights, as plain JSON."""
+def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
+    """Write a network to one safetensors file, atomically.
+
+    Args:
+        model: any CARL network.
+        path: the file to write, usually ``*.safetensors``.
+        half: store the parameters in half precision; buffers keep their precision.
+
+    Raises:
+        OutputError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from carl.model import load_model, save_model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(load_model("carl-nano"), f"{folder}/copy.safetensors", half=True)
+        ...     load_model(f"{folder}/copy.safetensors").name
+        'carl-nano'
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    weights = {
+        name: tensor.detach().cpu().to(torch.half if half and name in parameters else tensor.dtype)
+        for name, tensor in model.state_dict().items()
+    }
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(weights, {_HEADER: json.dumps(model_metadata(model))}))
+
+
+def model_metadata(model: CARL) -> dict[str, Any]:
+    """Return everything needed to rebuild a network except its weights, as plain JSON values."""
     return {
         "name": model.name,
         "config": model.config.to_dict(),
@@ -100,105 +147,127 @@ def facts_of(model: CARL) -> dict[str, Any]:
     }
 
 
-def from_facts(facts: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> CARL:
-    """The inverse of `facts_of`, in eval mode, on the CPU.
+def model_from_metadata(
+    metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
+) -> CARL:
+    """Build a network from the result of `model_metadata` and its weights.
 
     Args:
-        facts: of the network.
-        weights: by name.
-        path: of the file they come from, for messages.
+        metadata: as returned by `model_metadata`.
+        weights: tensors by name.
+        path: the file both were read from, for error messages.
+
+    Returns:
+        the network in eval mode on the CPU.
 
     Raises:
-        ModelError: facts are missing, or the weights do not fit them.
+        ModelError: an entry of the metadata is missing or invalid, or the weights do not match it.
     """
     try:
-        limits = facts["wavelength_range_um"]
-        normalisation = facts["normalisation"]
-        with unseen_random_numbers():
+        limits = metadata["wavelength_range_um"]
+        normalisation = metadata["normalisation"]
+        with preserve_rng_state():
             model = CARL(
-                CARLConfig.from_dict(facts["config"]),
-                name=str(facts["name"]),
-                trained=bool(facts["trained"]),
+                CARLConfig.from_dict(metadata["config"]),
+                name=str(metadata["name"]),
+                trained=bool(metadata["trained"]),
                 normalisation=None if normalisation is None else _pair(normalisation),
                 wavelength_range_um=None if limits is None else _pair(limits),
             )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(_damaged(path)) from error
-    fill(model, weights, path)
+        raise ModelError(_unreadable(path)) from error
+    load_weights(model, weights, path)
     return model.eval()
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What a file of ours says about its network, without reading the weights or loading PyTorch.
+    """Read the metadata of a model file without reading its weights.
 
     Raises:
-        ModelError: it is not such a file.
+        ModelError: the file is not a CARL model.
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
     except (KeyError, ValueError, OSError, safetensors.SafetensorError) as error:
-        raise ModelError(_damaged(Path(path))) from error
+        raise ModelError(_unreadable(Path(path))) from error
     if not isinstance(header, dict):
-        raise ModelError(_damaged(Path(path)))
+        raise ModelError(_unreadable(Path(path)))
     return header
 
 
-def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
-    """Write the network to one safetensors file, or nothing at all.
-
-    Args:
-        model: any CARL network.
-        path: of the file, usually ``*.safetensors``.
-        half: write the learned weights in half precision.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    learned = {name for name, _ in model.named_parameters()}
-    weights = {
-        name: tensor.detach().cpu().to(torch.half if half and name in learned else tensor.dtype)
-        for name, tensor in model.state_dict().items()
-    }
-    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(weights, {_HEADER: json.dumps(facts_of(model))}))
-
-
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a Lightning or PyTorch checkpoint by name, read without running any code.
+    """Read the tensors of a Lightning or PyTorch checkpoint by name.
 
     Raises:
-        ModelError: the file cannot be read, holds more than plain data, or no tensors.
+        ModelError: the file cannot be read, contains more than tensors and plain data, or has no
+            tensors.
     """
     try:
-        # Mapped into memory where the format allows: optimiser states are never read then.
+        # Zip files are memory-mapped, so that optimiser states are never read.
         content = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} is damaged, or holds more than plain weights and is refused, as loading it "
-            "could run code: save its state_dict alone."
+            f"{path} is damaged, or contains Python objects that could run code when loaded: save "
+            "only its state_dict."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+    except _TORCH_READ_ERRORS as error:
         raise ModelError(
-            f"{path} cannot be read as a checkpoint: it is missing, damaged or of another kind."
+            f"{path} cannot be read as a checkpoint: it is missing, damaged or of another format."
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise ModelError(f"{path} is not a checkpoint of CARL: it has no weights by name.")
+        raise ModelError(f"{path} is not a CARL checkpoint: it has no state_dict of tensors.")
     return {str(name): tensor for name, tensor in state.items()}
 
 
-def weights_of(part: Part, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """One network's weights of a checkpoint, by names without the part's prefix.
+def write_training_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write the state of a training run atomically, replacing the previous one.
 
     Args:
-        part: which network.
-        state: all tensors of the checkpoint; a network saved alone has no prefix and is a
+        path: the checkpoint file.
+        state: tensors and plain values, in dictionaries and lists.
+
+    Raises:
+        OutputError: the file cannot be written, or the disk is full; the previous state remains.
+    """
+    # Serialised in memory first, because torch.save reports a full disk as a RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a state written by `write_training_state`; its tensors are on the CPU.
+
+    Raises:
+        ModelError: the file is missing or damaged, or contains more than tensors and plain data.
+    """
+    try:
+        state = torch.load(Path(path), map_location="cpu", weights_only=True)
+    except (*_TORCH_READ_ERRORS, pickle.UnpicklingError) as error:
+        raise ModelError(
+            f"{path} cannot be read as a training checkpoint: it is missing, damaged or of another "
+            "format; start again without --resume, with another 'output'."
+        ) from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} is not a training checkpoint: choose another 'output'.")
+    return state
+
+
+def select_weights(part: Part, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Select the weights of one network of a checkpoint and strip their prefix.
+
+    Args:
+        part: student or teacher.
+        state: all tensors of the checkpoint. A network saved alone has no prefix and counts as a
             student.
-        path: of the file, for messages.
+        path: the checkpoint file, for error messages.
 
     Raises:
         ModelError: the checkpoint has no such network.
@@ -212,33 +281,31 @@ def weights_of(part: Part, state: Mapping[str, Tensor], path: Path) -> dict[str,
         if name.startswith(prefix)
     }
     if not weights:
-        raise ModelError(
-            f"{path} holds no {part} of CARL: its names begin with "
-            f"{_shortened(sorted({name.split('.')[0] for name in state})) or 'nothing'}."
-        )
+        found = _abbreviate(sorted({name.split(".")[0] for name in state})) or "nothing"
+        raise ModelError(f"{path} holds no {part} of CARL: its top-level names are {found}.")
     return weights
 
 
-def fill(
+def load_weights(
     module: nn.Module,
     weights: Mapping[str, Tensor],
     path: Path,
     names_in_file: Mapping[str, str] | None = None,
 ) -> None:
-    """Give a module all of its weights, and use all that are given.
+    """Load weights into a module; every name must match on both sides.
 
     Args:
-        module: to be filled.
-        weights: by their names in the file.
-        path: of the file, for messages.
-        names_in_file: by names in the module; the same by default.
+        module: the module to load into.
+        weights: tensors by their names in the file.
+        path: the file, for error messages.
+        names_in_file: names in the file by names in the module; identical by default.
 
     Raises:
-        ModelError: weights are missing, left over, or of another shape; their names are listed.
+        ModelError: weights are missing, unexpected or of another shape; the message lists them.
     """
     own = module.state_dict()
     names = {name: name for name in own} if names_in_file is None else names_in_file
-    wrong = {
+    mismatches = {
         "missing": [theirs for theirs in names.values() if theirs not in weights],
         "unexpected": sorted(set(weights) - set(names.values())),
         "of another shape": [
@@ -247,39 +314,41 @@ def fill(
             if theirs in weights and weights[theirs].shape != own[ours].shape
         ],
     }
-    if any(wrong.values()):
-        complaints = "; ".join(
-            f"{len(each)} {what}: {_shortened(each)}" for what, each in wrong.items() if each
+    if any(mismatches.values()):
+        listed = "; ".join(
+            f"{len(each)} {kind}: {_abbreviate(each)}" for kind, each in mismatches.items() if each
         )
-        raise ModelError(f"{path} does not fit the configuration of the network ({complaints}).")
+        raise ModelError(
+            f"{path} does not match the configuration of the network ({listed}): give the "
+            "configuration that it was trained with."
+        )
     module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
 
 
-def unseen_random_numbers() -> AbstractContextManager[None]:
-    """A context for making a module whose weights are about to come from a file.
+def preserve_rng_state() -> AbstractContextManager[None]:
+    """Return a context that restores PyTorch's CPU random number generator on exit.
 
-    The random ones that it has until then are not drawn from the caller's random numbers.
+    Used where a module is built only to be filled from a file: its random initialisation must not
+    advance the generator of the caller.
     """
     context: AbstractContextManager[None] = torch.random.fork_rng(devices=[])
     return context
 
 
 def original_name(name: str) -> str:
-    """What the original calls one of our weights."""
+    """Return the name that the original implementation gives to one of our weights."""
     for ours, theirs in _ORIGINAL_NAMES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     return name
 
 
-def _as_config(config: CARLConfig | Mapping[str, Any] | str | Path) -> CARLConfig:
+def _to_config(config: CARLConfig | Mapping[str, Any] | str | Path) -> CARLConfig:
     if isinstance(config, CARLConfig):
         return config
-    return (
-        CARLConfig.from_dict(config)
-        if isinstance(config, Mapping)
-        else CARLConfig.from_file(config)
-    )
+    if isinstance(config, Mapping):
+        return CARLConfig.from_dict(config)
+    return CARLConfig.from_file(config)
 
 
 def _pair(values: Iterable[float]) -> tuple[float, float]:
@@ -287,11 +356,12 @@ def _pair(values: Iterable[float]) -> tuple[float, float]:
     return first, second
 
 
-def _shortened(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    rest = len(names) - _NAMES_SHOWN
+def _abbreviate(names: list[str]) -> str:
+    """Join names for a message, listing at most the first few."""
+    shown = ", ".join(names[:_MAX_NAMES_IN_MESSAGE])
+    rest = len(names) - _MAX_NAMES_IN_MESSAGE
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} cannot be read as a CARL model: it is missing, damaged or of another kind."
+def _unreadable(path: Path) -> str:
+    return f"{path} cannot be read as a CARL model: it is missing, damaged or of another format."

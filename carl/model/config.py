@@ -1,7 +1,7 @@
-"""What a CARL network is made of, under the original's keys.
+"""Configuration of the CARL network, with the keys of the original implementation.
 
-Every ablation of the paper is one key: `pos_enc_sigma` (0 for no wavelength encoding), `n_queries`,
-`embed_dim`, `depth` and `readout` of the spectral encoder.
+Each ablation of the paper corresponds to one key of the spectral encoder: `pos_enc_sigma` (0 for no
+wavelength encoding), `n_queries`, `embed_dim`, `depth` and `readout`.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from carl.parsing import load_yaml, parse_table
 READOUTS = ("sum", "concat", "max", "attention")
 
 _HEAD_KEYS = frozenset({"vit_adapter_kwargs", "upernet_head_kwargs", "mask2former_kwargs"})
-"""Keys of the original's files that describe a head on top of this network, not the network."""
+"""Keys of original configuration files that describe a head; ignored here."""
 
 
 @dataclass(frozen=True)
 class SpectralEncoderConfig:
-    """The spectral encoder.
+    """Configuration of the spectral encoder.
 
     Attributes:
-        embed_dim: D, width of the band tokens; even.
-        n_queries: K, learned spectral representations.
-        pos_enc_sigma: σ of the wavelength frequencies; 0 for no encoding.
-        depth: blocks, alternating self- and cross-attention.
-        num_heads: attention heads; divides `embed_dim`.
-        mlp_ratio: width of the hidden layer over `embed_dim`.
-        qkv_bias: whether queries, keys and values have a bias.
+        embed_dim: D, channels of the band tokens; must be even.
+        n_queries: K, number of learned queries.
+        pos_enc_sigma: σ of the wavelength encoding in cycles per µm; 0 for no encoding.
+        depth: number of blocks, alternating self-attention and cross-attention.
+        num_heads: number of attention heads; must divide `embed_dim`.
+        mlp_ratio: width of the hidden layer of the MLP relative to `embed_dim`.
+        qkv_bias: whether the layers of queries, keys and values have a bias.
         ffn_bias: whether the layers of the MLP have a bias.
-        proj_bias: whether the layer after the attention has a bias.
-        drop_path_rate: stochastic depth of the last block; rises linearly from 0.
-        drop_path_uniform: the same stochastic depth in every block.
-        proj_drop: dropout after the attention.
-        drop: dropout in the MLP.
-        attn_drop: dropout of attention weights.
-        layer_scale: initial value of LayerScale; None or 0 for none.
-        readout: how the K queries become one vector: sum, concat, max or attention.
+        proj_bias: whether the output layer of the attention has a bias.
+        drop_path_rate: stochastic depth rate of the last block, rising linearly from 0.
+        drop_path_uniform: use `drop_path_rate` in every block instead.
+        proj_drop: dropout rate of the attention's output.
+        drop: dropout rate in the MLP.
+        attn_drop: dropout rate of the attention weights.
+        layer_scale: initial value of LayerScale; None or 0 for no LayerScale.
+        readout: aggregation of the K queries: sum, concat, max or attention.
     """
 
     embed_dim: int = 768
@@ -67,17 +67,17 @@ class SpectralEncoderConfig:
         if self.pos_enc_sigma < 0:
             raise ModelError(f"pos_enc_sigma is {self.pos_enc_sigma}: it must be 0 or more.")
         if self.readout not in READOUTS:
-            raise ModelError(f"'{self.readout}' is no readout: choose {', '.join(READOUTS)}.")
+            raise ModelError(f"readout is '{self.readout}': choose one of {', '.join(READOUTS)}.")
 
 
 @dataclass(frozen=True)
 class SpatialEncoderConfig:
-    """The spatial encoder.
+    """Configuration of the spatial encoder.
 
     Attributes:
-        model_name: a ViT or EVA of timm, with or without ``timm/`` before its name.
-        depth: how many of its blocks, the first ones; None for all.
-        model_kwargs: passed on to ``timm.create_model``.
+        model_name: name of a ViT or EVA of timm, with or without the prefix ``timm/``.
+        depth: number of blocks to use, from the first; None for all.
+        model_kwargs: keyword arguments of ``timm.create_model``.
     """
 
     model_name: str = "timm/eva02_base_patch14_224.mim_in22k"
@@ -91,7 +91,7 @@ class SpatialEncoderConfig:
 
 @dataclass(frozen=True)
 class SpectralPredictorConfig:
-    """The spectral predictor of self-supervision; attributes as in `SpectralEncoderConfig`."""
+    """Configuration of the spectral predictor; attributes as in `SpectralEncoderConfig`."""
 
     predictor_embed_dim: int = 384
     depth: int = 6
@@ -111,7 +111,7 @@ class SpectralPredictorConfig:
 
 @dataclass(frozen=True)
 class SpatialPredictorConfig:
-    """The spatial predictor of self-supervision; attributes as in `SpectralEncoderConfig`."""
+    """Configuration of the spatial predictor; attributes as in `SpectralEncoderConfig`."""
 
     predictor_embed_dim: int = 384
     depth: int = 6
@@ -125,23 +125,29 @@ class SpatialPredictorConfig:
         _require_heads(self.predictor_embed_dim, self.num_heads, "predictor_embed_dim")
         if self.predictor_embed_dim % 4:
             raise ModelError(
-                f"predictor_embed_dim is {self.predictor_embed_dim}: its 2-D position code needs a "
-                "multiple of 4."
+                f"predictor_embed_dim is {self.predictor_embed_dim}: it must be a multiple of 4 "
+                "for the 2-D position encoding."
             )
 
 
 @dataclass(frozen=True)
 class CARLConfig:
-    """A whole network, and what its self-supervision adds to it.
+    """Configuration of a network and of its self-supervised training.
 
     Attributes:
-        patch_size: P, pixels.
-        image_size: side of the images it is trained on, pixels; any size goes in otherwise.
-        n_classes: classes of the data it is probed with in training, if any.
-        spec_encoder_kwargs: the spectral encoder.
-        spat_encoder_kwargs: the spatial encoder.
-        spec_predictor_kwargs: the spectral predictor, used in self-supervision only.
-        spat_predictor_kwargs: the spatial predictor, used in self-supervision only.
+        patch_size: P in pixels.
+        image_size: side of the training images in pixels; the network accepts any size.
+        n_classes: number of classes of the data used for probing during training, if any.
+        spec_encoder_kwargs: spectral encoder.
+        spat_encoder_kwargs: spatial encoder.
+        spec_predictor_kwargs: spectral predictor, used in self-supervision only.
+        spat_predictor_kwargs: spatial predictor, used in self-supervision only.
+
+    Example:
+        >>> from carl.model import CARLConfig
+        >>> config = CARLConfig.from_dict({"spec_encoder_kwargs": {"n_queries": 8}})
+        >>> config.patch_size, config.spec_encoder_kwargs.n_queries
+        (8, 8)
     """
 
     patch_size: int = 8
@@ -157,14 +163,14 @@ class CARLConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CARLConfig:
-        """From the original's keys.
+        """Parse a mapping with the keys of the original implementation.
 
         Args:
-            values: the network's keys, or a whole training configuration that has them under
-                ``model_kwargs``; keys of heads are left to the heads.
+            values: the keys of the network, or a complete training configuration with these keys
+                under ``model_kwargs``. Keys of heads are ignored.
 
         Raises:
-            ModelError: an unknown key, or a value that does not fit.
+            ModelError: a key is unknown or a value is invalid.
         """
         network = values.get("model_kwargs", values) if isinstance(values, Mapping) else values
         if isinstance(network, Mapping):
@@ -178,15 +184,15 @@ class CARLConfig:
 
     @classmethod
     def from_file(cls, path: str | Path) -> CARLConfig:
-        """From a JSON or YAML file with the original's keys.
+        """Read a JSON or YAML file with the keys of the original implementation.
 
         Raises:
-            ModelError: it cannot be read, or holds an unknown key or a value that does not fit.
+            ModelError: the file cannot be read, a key is unknown, or a value is invalid.
         """
         return load_yaml(path, cls.from_dict, ModelError)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the original's keys, as JSON and YAML take them."""
+        """Return the configuration as plain values, ready for JSON or YAML."""
         return asdict(self)
 
 
@@ -198,9 +204,9 @@ def _require_positive(config: object, *names: str) -> None:
 
 def _require_heads(dim: int, num_heads: int, name: str) -> None:
     if dim % num_heads:
-        raise ModelError(f"{name} is {dim}: it must be a multiple of num_heads, {num_heads}.")
+        raise ModelError(f"{name} is {dim}: it must be a multiple of num_heads ({num_heads}).")
 
 
 def _require_even(dim: int, name: str) -> None:
     if dim % 2:
-        raise ModelError(f"{name} is {dim}: sines and cosines need an even number.")
+        raise ModelError(f"{name} is {dim}: it must be even.")

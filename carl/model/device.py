@@ -1,4 +1,4 @@
-"""Where the network runs, and what to call it."""
+"""Selection of the PyTorch device, and its name for messages."""
 
 from __future__ import annotations
 
@@ -10,47 +10,42 @@ from carl.errors import ModelError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device of that name.
+    """Return the device of a name.
 
     Args:
-        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ... or ``"auto"`` for the fastest
-            there is.
+        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"`` for the fastest
+            available device.
 
     Raises:
-        ModelError: the name means nothing, or this machine has no such device.
+        ModelError: the name is invalid, or this machine has no such device.
     """
     if name == "auto":
-        return _fastest()
+        candidates = (torch.device(kind) for kind in ("cuda", "mps", "cpu"))
+        return next(device for device in candidates if _is_available(device))
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ModelError(f"'{name}' is not a device: choose auto, cpu, cuda or mps.") from error
-    if not _is_there(device):
+        raise ModelError(
+            f"'{name}' is not a valid device: choose auto, cpu, cuda or mps."
+        ) from error
+    if not _is_available(device):
         raise ModelError(f"This machine has no device '{name}': choose auto or cpu.")
     return device
 
 
 def device_label(device: torch.device) -> str:
-    """A device in words for the user, as "NVIDIA H200" or "CPU (2 cores)"."""
+    """Return a readable device name such as "NVIDIA H200" or "CPU (2 cores)"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
     if device.type == "cpu":
-        cores = _cpu_cores()
+        cores = _available_cores()
         return f"CPU ({cores} core{'s' if cores > 1 else ''})"
     return str(device)
 
 
-def _fastest() -> torch.device:
-    for name in ("cuda", "mps"):
-        device = torch.device(name)
-        if _is_there(device):
-            return device
-    return torch.device("cpu")
-
-
-def _is_there(device: torch.device) -> bool:
+def _is_available(device: torch.device) -> bool:
     if device.type == "cpu":
         return True
     if device.type == "cuda":
@@ -60,8 +55,8 @@ def _is_there(device: torch.device) -> bool:
     return False
 
 
-def _cpu_cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than there are."""
+def _available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

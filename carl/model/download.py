@@ -1,13 +1,14 @@
-"""One file from the internet: with progress, resumed where it broke off, checked before it counts.
+"""Download of published network weights, with progress, resumption and a checksum.
 
-What has come waits beside the target in a ``.part`` file whose name tells the checksum that is
-expected: the rest of a file that changed on the server is never added to the beginning of the old
-one. Only a file with the right checksum gets its proper name.
+A partial download is stored beside the target as ``NAME.CHECKSUM.part``, so that a file that has
+changed on the server is never appended to the beginning of its previous version. Only a file with
+the expected checksum is renamed to the target.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -25,14 +26,46 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from filelock import FileLock, Timeout
 
 from carl.errors import ModelError, OutputError
+from carl.model.named_models import NAMED_MODELS, weights_path
 from carl.progress import Progress, no_progress
 
-_BLOCK = 1 << 18
-_PATIENCE = 30
-"""Seconds without a sign of life from the server."""
-_SHORT_PATIENCE = 5
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+ZENODO = "https://zenodo.org"
+_BLOCK_BYTES = 1 << 18
+"""Bytes read at once: progress is reported several times per second on slow connections."""
+_TIMEOUT_S = 30
+"""Seconds without any data after which a download fails."""
+_PROBE_TIMEOUT_S = 5
+"""Seconds after which a server counts as unreachable."""
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CHECKSUM = re.compile(r"(md5|sha256|sha512):([0-9a-f]{32,128})")
+
+
+def download_weights(name: str, *, progress: Progress = no_progress) -> Path:
+    """Download the published weights of a named network, unless they are already installed.
+
+    Args:
+        name: a network of `list_models` that is downloadable.
+        progress: called several times per second with the completed fraction; cancels by raising.
+
+    Returns:
+        the installed file; `load_model` then loads the network by its name.
+
+    Raises:
+        ModelError: the name is unknown, the network has no published weights, or the download
+            fails.
+        OutputError: the file cannot be written, or the disk has too little space.
+        Cancelled: raised by `progress`; the next call resumes the download.
+    """
+    downloadable = [each for each, model in NAMED_MODELS.items() if model.published is not None]
+    if name not in downloadable:
+        problem = "has no weights to download" if name in NAMED_MODELS else "is not a known network"
+        raise ModelError(f"'{name}' {problem}: choose {' or '.join(downloadable)}.")
+    published, target = NAMED_MODELS[name].published, weights_path(name)
+    if published is not None and not target.is_file():
+        progress(0.0, "Requesting size and checksum")
+        remote = zenodo_file(published.record, published.file)
+        download(remote, target, progress=progress)
+    return target
 
 
 @dataclass(frozen=True)
@@ -40,8 +73,8 @@ class RemoteFile:
     """A file on a server.
 
     Attributes:
-        url: its address.
-        size: bytes.
+        url: address.
+        size: size in bytes.
         checksum: algorithm and hexadecimal digest, as ``md5:9e107d9d372bb6826bd81d3542a419d6``.
     """
 
@@ -51,62 +84,85 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         if self.size <= 0 or not _CHECKSUM.fullmatch(self.checksum):
-            raise ModelError(f"Size or checksum of {self.url} is unknown: it is not downloaded.")
+            raise ModelError(
+                f"{self.url} is not downloaded, because its size or checksum is unknown: try again "
+                "later."
+            )
 
     @property
     def algorithm(self) -> str:
-        """Of the checksum."""
+        """Name of the checksum algorithm."""
         return self.checksum.partition(":")[0]
 
     @property
     def digest(self) -> str:
-        """That the content must have."""
+        """Expected hexadecimal digest of the content."""
         return self.checksum.partition(":")[2]
 
 
-def download(remote: RemoteFile, target: Path, *, progress: Progress = no_progress) -> None:
-    """Bring a file to this machine. What breaks off is kept, and the next call goes on from there.
+def zenodo_file(record: int, name: str) -> RemoteFile:
+    """Look up address, size and checksum of a file in a Zenodo record.
 
-    Args:
-        remote: the file.
-        target: where it goes; left as it is if it is there. Missing folders are made.
-        progress: told several times a second; cancels by raising.
+    Zenodo never changes a published record. The checksum comes from the same server as the file: it
+    detects transfer errors, while https authenticates the server.
 
     Raises:
-        ModelError: it cannot be had, is not what its checksum promises, or another program is
-            downloading it.
-        OutputError: the folder cannot be written, or the disk is full.
-        Cancelled: by `progress`.
+        ModelError: the record cannot be read, or has no such file.
+    """
+    url = f"{ZENODO}/api/records/{record}"
+    try:
+        files = {each["key"]: each for each in json.loads(read_small(url))["files"]}
+        size, checksum = int(files[name]["size"]), str(files[name]["checksum"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The record {url} does not list the file '{name}': try again later."
+        ) from error
+    return RemoteFile(f"{ZENODO}/records/{record}/files/{name}", size, checksum)
+
+
+def download(remote: RemoteFile, target: Path, *, progress: Progress = no_progress) -> None:
+    """Download a file, resuming a previous partial download.
+
+    Args:
+        remote: the file to download.
+        target: where to store it; nothing is done if it exists. Missing folders are created.
+        progress: called several times per second with the completed fraction; cancels by raising.
+
+    Raises:
+        ModelError: the download fails, the content does not have the expected checksum, or another
+            process is downloading the same file.
+        OutputError: the folder cannot be written, or the disk has too little space.
+        Cancelled: raised by `progress`.
     """
     if target.is_file():
         return
     part = target.with_name(f"{target.name}.{remote.digest[:12]}.part")
-    with _alone(target):
-        _fetch_rest(remote, part, progress)
-        _check(remote, part)
-        with _writing(target):
+    with _exclusive_lock(target):
+        _download_rest(remote, part, progress)
+        _verify_checksum(remote, part)
+        with _convert_write_errors(target):
             os.replace(part, target)
-            for older in target.parent.glob(f"{target.name}.*.part"):
-                older.unlink()  # of a file that has changed on the server since
+            for outdated in target.parent.glob(f"{target.name}.*.part"):
+                outdated.unlink()  # of a previous version on the server
 
 
-def read_small(url: str, *, most_bytes: int = 1 << 20) -> bytes:
-    """The content of a small file on a server.
+def read_small(url: str, *, max_bytes: int = 1 << 20) -> bytes:
+    """Read the content of a small file on a server.
 
     Raises:
-        ModelError: it cannot be had, or is not small.
+        ModelError: the request fails, or the file has more than `max_bytes` bytes.
     """
-    with _listening(url), _open(url, 0) as response:
-        content = response.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ModelError(f"{url} is not what it should be: it is far too large.")
+    with _convert_network_errors(url), _open(url, 0) as response:
+        content = response.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ModelError(f"{url} has an unexpected content of more than {max_bytes} bytes.")
     return content
 
 
 def is_reachable(url: str) -> bool:
-    """Whether a server answers at all, within a few seconds."""
+    """Return whether a server answers within a few seconds, with any HTTP status."""
     try:
-        build_opener().open(Request(url, method="HEAD"), timeout=_SHORT_PATIENCE).close()
+        build_opener().open(Request(url, method="HEAD"), timeout=_PROBE_TIMEOUT_S).close()
     except HTTPError:
         return True
     except (URLError, HTTPException, OSError):
@@ -114,104 +170,101 @@ def is_reachable(url: str) -> bool:
     return True
 
 
-def _fetch_rest(remote: RemoteFile, part: Path, progress: Progress) -> None:
-    """Add to `part` what is missing in it."""
-    have = part.stat().st_size if part.is_file() else 0
-    if have == remote.size:
+def _download_rest(remote: RemoteFile, part: Path, progress: Progress) -> None:
+    """Append the missing bytes to the partial file."""
+    received = part.stat().st_size if part.is_file() else 0
+    if received == remote.size:
         return
-    with _listening(remote.url), _open(remote.url, have) as response:
-        if not _goes_on_at(response, have):
-            have = 0  # all of it is sent again
-        _require_space(part, remote.size - have)
-        with _writing(part), part.open("ab" if have else "wb") as file:
-            for block in _blocks(response, remote.url):
+    with _convert_network_errors(remote.url), _open(remote.url, received) as response:
+        if not _starts_at(response, received):
+            received = 0  # the server ignored the range and sends the whole file
+        _check_free_space(part, remote.size - received)
+        with _convert_write_errors(part), part.open("ab" if received else "wb") as file:
+            for block in _read_blocks(response, remote.url):
                 file.write(block)
-                have += len(block)
-                if have > remote.size:
-                    break  # the checksum will be wrong: no need to fill the disk
-                progress(have / remote.size, f"{_mb(have)} of {_mb(remote.size)} MB")
-    if have < remote.size:
-        raise ModelError(_broken_off(remote.url, "the connection ended"))
+                received += len(block)
+                if received > remote.size:
+                    break  # longer than expected: the checksum test will reject it
+                progress(received / remote.size, f"{_mb(received)} of {_mb(remote.size)} MB")
+    if received < remote.size:
+        raise ModelError(_interrupted(remote.url, "the server closed the connection"))
 
 
-def _check(remote: RemoteFile, part: Path) -> None:
-    """Make sure that the content is what it should be, or remove it."""
-    with _writing(part), part.open("rb") as file:
+def _verify_checksum(remote: RemoteFile, part: Path) -> None:
+    """Compare the checksum of the downloaded file; remove the file if it differs."""
+    with _convert_write_errors(part), part.open("rb") as file:
         found = hashlib.file_digest(
             file, lambda: hashlib.new(remote.algorithm, usedforsecurity=False)
         ).hexdigest()
     if found != remote.digest:
         part.unlink()
         raise ModelError(
-            f"What came from {remote.url} was removed, for its checksum ({remote.algorithm} "
+            f"The file from {remote.url} was removed, because its checksum ({remote.algorithm} "
             f"{found}) is not {remote.digest}: try again later."
         )
 
 
 class _SafeRedirects(HTTPRedirectHandler):
-    """Follows a server that sends us elsewhere, if the way there is safe."""
+    """Redirect handler that follows only addresses accepted by `_require_https`."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        _require_safe(newurl)
+        _require_https(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _open(url: str, start: int) -> HTTPResponse:
-    """The answer of a server that was asked for a file from a byte on."""
-    _require_safe(url)
+    """Request a file from byte `start` on."""
+    _require_https(url)
     headers = {"User-Agent": "napari-carl", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     opener = build_opener(_SafeRedirects)
     try:
-        return cast(HTTPResponse, opener.open(Request(url, headers=headers), timeout=_PATIENCE))
+        return cast(HTTPResponse, opener.open(Request(url, headers=headers), timeout=_TIMEOUT_S))
     except HTTPError as error:
         if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _open(url, 0)
         raise
 
 
-def _require_safe(url: str) -> None:
-    """Refuse what others could read or change on its way: all but https and this machine itself."""
+def _require_https(url: str) -> None:
+    """Raise unless the address uses https, or http to this machine."""
     parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _THIS_MACHINE):
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS):
         return
-    raise ModelError(f"{url} is not an address with https: nothing is downloaded from there.")
+    raise ModelError(f"{url} is not downloaded, because its address does not use https.")
 
 
-def _goes_on_at(response: HTTPResponse, start: int) -> bool:
-    """Whether the server sends the file from the byte it was asked for."""
+def _starts_at(response: HTTPResponse, start: int) -> bool:
+    """Return whether the response contains the file from byte `start` on."""
     sent = response.headers.get("Content-Range", "")
     return response.status == HTTPStatus.PARTIAL_CONTENT and sent.startswith(f"bytes {start}-")
 
 
-def _blocks(response: HTTPResponse, url: str) -> Iterator[bytes]:
+def _read_blocks(response: HTTPResponse, url: str) -> Iterator[bytes]:
     while True:
         try:
-            block = response.read1(_BLOCK)
+            block = response.read1(_BLOCK_BYTES)
         except (HTTPException, OSError) as error:
-            raise ModelError(_broken_off(url, _reason(error))) from error
+            raise ModelError(_interrupted(url, _reason(error))) from error
         if not block:
             return
         yield block
 
 
 @contextmanager
-def _listening(url: str) -> Iterator[None]:
-    """Whatever keeps a server from answering, in one sentence."""
+def _convert_network_errors(url: str) -> Iterator[None]:
+    """Convert errors of a request to a `ModelError` with one sentence."""
     host = urlsplit(url).hostname
     try:
         yield
     except HTTPError as error:
+        temporary = error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= 500
         raise ModelError(
-            f"{host} does not give {url} ({error.code} {error.reason}): "
-            + (
-                "try again later."
-                if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= 500
-                else "the address may have changed."
-            )
+            f"{host} refuses the request for {url} ({error.code} {error.reason}): "
+            + ("try again later." if temporary else "the address may have changed.")
         ) from error
     except (URLError, HTTPException, OSError) as error:
         raise ModelError(
@@ -221,15 +274,17 @@ def _listening(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep other programs from downloading the same."""
+def _exclusive_lock(target: Path) -> Iterator[None]:
+    """Hold a lock file that prevents other processes from downloading the same file."""
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
-    with _writing(target):
+    with _convert_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout as error:
-            raise ModelError(f"{target.name} is being downloaded already: wait for it.") from error
+            raise ModelError(
+                f"{target.name} is already being downloaded by another process: wait for it."
+            ) from error
     try:
         yield
     finally:
@@ -237,18 +292,18 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _convert_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}): free some space or set "
-            "CARL_HOME to another folder; what has come is kept."
+            "CARL_HOME to another folder; the partial download is saved and will be resumed."
         ) from error
 
 
-def _require_space(path: Path, needed: int) -> None:
-    with _writing(path):
+def _check_free_space(path: Path, needed: int) -> None:
+    with _convert_write_errors(path):
         free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OutputError(
@@ -257,13 +312,13 @@ def _require_space(path: Path, needed: int) -> None:
         )
 
 
-def _broken_off(url: str, reason: str) -> str:
+def _interrupted(url: str, reason: str) -> str:
     host = urlsplit(url).hostname
-    return f"The download from {host} broke off ({reason}): try again, it goes on from there."
+    return f"The download from {host} was interrupted ({reason}): try again to resume it."
 
 
 def _reason(error: Exception) -> str:
-    inner = getattr(error, "reason", None)  # an URLError wraps what went wrong
+    inner = getattr(error, "reason", None)  # a URLError wraps the original error
     return str(getattr(inner, "strerror", None) or inner or error) or type(error).__name__
 
 

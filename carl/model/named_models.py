@@ -1,4 +1,4 @@
-"""The networks that have a name. Reading this list does not load PyTorch."""
+"""List of the named networks, readable without loading PyTorch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from carl.model.config import CARLConfig, SpatialEncoderConfig, SpectralEncoderC
 DEFAULT_MODEL = "carl-nano"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelInfo:
-    """A named network.
+    """Summary of a named network, as returned by `list_models`.
 
     Attributes:
-        name: as `carl.load_model` takes it.
-        description: one line for a person.
-        parameters: how many numbers it learns.
-        trained: whether trained weights are installed; an untrained network has random ones.
-        downloadable: whether its weights are had by ``carl download``; it never has random ones.
-        default: whether it is the one used when none is named.
+        name: name to give to `load_model`.
+        description: one line for the user.
+        parameters: number of trainable parameters.
+        trained: whether trained weights are installed; otherwise the weights are random.
+        downloadable: whether ``carl download`` provides the weights; such a network is never
+            loaded with random weights.
+        default: whether it is used where no name is given.
     """
 
     name: str
@@ -32,15 +33,25 @@ class ModelInfo:
     downloadable: bool
     default: bool
 
+    def __repr__(self) -> str:
+        weights = (
+            "trained" if self.trained else "to be downloaded" if self.downloadable else "untrained"
+        )
+        default = ", default" if self.default else ""
+        return (
+            f"<ModelInfo {self.name} ({self.parameters / 1e6:.1f} M parameters, {weights}"
+            f"{default}): {self.description}>"
+        )
+
 
 @dataclass(frozen=True)
-class Publication:
-    """A checkpoint of the original's that its authors have published.
+class PublishedWeights:
+    """A checkpoint that the authors of CARL have published on Zenodo.
 
     Attributes:
-        record: number of the record at Zenodo.
-        file: its name there.
-        wavelength_range_um: of the images it was trained on.
+        record: number of the Zenodo record.
+        file: name of the file in the record.
+        wavelength_range_um: shortest and longest wavelength of the training data in µm.
     """
 
     record: int
@@ -50,19 +61,19 @@ class Publication:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """What a name stands for.
+    """Definition of a named network.
 
     Attributes:
-        description: one line for a person.
-        parameters: how many numbers it learns.
-        config: what it is made of.
-        publication: where its weights are, if they do not come with this program.
+        description: one line for the user.
+        parameters: number of trainable parameters.
+        config: architecture.
+        published: weights to download; None if they are shipped with the package.
     """
 
     description: str
     parameters: int
     config: CARLConfig
-    publication: Publication | None = None
+    published: PublishedWeights | None = None
 
 
 _PAPER_PARAMETERS = 71_462_272
@@ -75,8 +86,8 @@ _PAPER = CARLConfig(
     spat_encoder_kwargs=_EVA02_BASE,
 )
 
-# LayerScale keeps blocks with DINOv2 weights quiet at first. In a network that starts from random
-# weights it would make the features of all patches the same to five digits, so nano has none.
+# carl-nano has no LayerScale: it serves blocks initialised from DINOv2. Starting from random
+# weights, its small factors would make the features of all patches equal to five digits.
 NAMED_MODELS = {
     "carl-nano": NamedModel(
         "small enough for a laptop without a GPU",
@@ -85,7 +96,8 @@ NAMED_MODELS = {
             spec_encoder_kwargs=SpectralEncoderConfig(
                 embed_dim=96, n_queries=8, depth=6, num_heads=4, layer_scale=None
             ),
-            # Rotary positions alone: where a patch lies in an image says nothing about what it is.
+            # Rotary positions only: they encode relative positions. With absolute positions a
+            # classifier can learn the location in the image instead of the material.
             spat_encoder_kwargs=SpatialEncoderConfig(
                 "timm/eva02_tiny_patch14_224",
                 depth=4,
@@ -102,8 +114,8 @@ NAMED_MODELS = {
         "carl-small with its authors' weights, self-supervised on satellite images",
         _PAPER_PARAMETERS,
         _PAPER,
-        # Address: README of IMSY-DKFZ/CARL. Wavelengths: EnMAP's, the widest of the sensors.
-        Publication(18671944, "ssl_checkpoint_carl.ckpt", (0.418, 2.446)),
+        # Record: README of IMSY-DKFZ/CARL. Wavelengths: EnMAP, the widest range of its sensors.
+        PublishedWeights(18671944, "ssl_checkpoint_carl.ckpt", (0.418, 2.446)),
     ),
     "carl-base": NamedModel(
         "the wider network of the paper's ablation: D 768 and eight blocks of EVA-02-B",
@@ -119,22 +131,30 @@ NAMED_MODELS = {
 
 
 def list_models() -> tuple[ModelInfo, ...]:
-    """All networks that have a name, the default first."""
+    """List the named networks, the default first.
+
+    Example:
+        >>> from carl.model import list_models
+        >>> list_models()[0]
+        <ModelInfo carl-nano (2.5 M parameters, trained, default): small enough for a laptop without a GPU>
+        >>> [info.name for info in list_models()]
+        ['carl-nano', 'carl-small', 'carl-small-satellite', 'carl-base']
+    """  # noqa: E501  # the expected output is one line
     return tuple(
         ModelInfo(
             name=name,
-            description=named.description,
-            parameters=named.parameters,
+            description=model.description,
+            parameters=model.parameters,
             trained=weights_path(name).is_file(),
-            downloadable=named.publication is not None,
+            downloadable=model.published is not None,
             default=name == DEFAULT_MODEL,
         )
-        for name, named in NAMED_MODELS.items()
+        for name, model in NAMED_MODELS.items()
     )
 
 
 def weights_path(name: str) -> Path:
-    """Where the trained weights of a named network lie, once they are installed."""
-    if NAMED_MODELS[name].publication is not None:
+    """Return the path of the trained weights of a named network; the file need not exist."""
+    if NAMED_MODELS[name].published is not None:
         return weights_folder() / f"{name}.ckpt"
     return resource_path("weights", f"{name}.safetensors")

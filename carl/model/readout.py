@@ -1,4 +1,4 @@
-"""From the K queries of a patch to one vector."""
+"""Readout: aggregation of the K queries of a patch into one vector."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from torch import Tensor, nn
 
 
 class Readout(nn.Module):
-    """Gather the queries of each patch.
+    """Aggregation of the queries q_1 … q_K of each patch.
+
+    The kinds are those of the ablation in the CARL paper (https://arxiv.org/abs/2504.19223):
+
+    - ``"sum"``: Σ_k q_k
+    - ``"concat"``: q_1, …, q_K side by side
+    - ``"max"``: maximum over k per channel
+    - ``"attention"``: Σ_k a_k q_k with a = softmax_k(w·q_k + b) and learned w, b
 
     Args:
-        kind: ``"sum"``, ``"concat"`` side by side, ``"max"`` per channel, or ``"attention"``: a
-            mean under learned weights.
+        kind: ``"sum"``, ``"concat"``, ``"max"`` or ``"attention"``.
         n_queries: K.
         dim: D, channels of a query.
 
     Attributes:
-        out_dim: channels of the result: K·D for ``"concat"``, else D.
+        out_dim: channels of the result: K·D for ``"concat"``, otherwise D.
     """
 
     def __init__(self, kind: str, n_queries: int, dim: int) -> None:
@@ -26,7 +32,7 @@ class Readout(nn.Module):
         self.score = nn.Linear(dim, 1) if kind == "attention" else None
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Gather (N, K, D) queries into (N, out_dim)."""
+        """Aggregate queries (N, K, D) to vectors (N, out_dim)."""
         if self.score is not None:
             weights: Tensor = self.score(queries).softmax(dim=1)
             return (weights * queries).sum(dim=1)

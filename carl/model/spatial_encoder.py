@@ -1,4 +1,4 @@
-"""The spatial encoder: the blocks of a ViT or EVA on a map of features in place of an image."""
+"""Spatial encoder: the blocks of a timm ViT or EVA, applied to a map of spectral features."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from carl.model.config import SpatialEncoderConfig
 
 
 class SpatialEncoder(nn.Module):
-    """The first blocks of a backbone from timm, with its position code and its prefix tokens.
+    """The first blocks of a timm backbone, with its position encoding and prefix tokens.
 
-    Its patch embedding, its final norm and its head have no part in this. Grids need not be square,
-    nor of the size the backbone was made for: absolute positions are resampled, rotary ones are
-    computed for the grid.
+    Patch embedding, final norm and classifier of the backbone are not used. The map may have any
+    size and aspect ratio: absolute position encodings are resampled to it, rotary ones are computed
+    for it. Backbones: ViT (Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929) and EVA-02
+    (Fang et al. 2023, https://arxiv.org/abs/2303.11331).
 
     Args:
-        config: which backbone, and how many of its blocks.
+        config: name of the backbone and number of its blocks.
 
     Attributes:
-        embed_dim: D, channels of the map, in and out.
-        n_prefix: number of class and register tokens before the patches.
+        embed_dim: D, channels of the input and output maps.
+        n_prefix: number of class, distillation and register tokens before the patch tokens.
 
     Raises:
         ModelError: timm has no such backbone, or it is not a ViT or EVA.
@@ -49,12 +50,12 @@ class SpatialEncoder(nn.Module):
         self._rope_per_block: bool = getattr(backbone, "rope_mixed", False)
 
     def forward(self, features: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Encode a map.
+        """Encode a feature map.
 
         Args:
             features: (B, D, h, w).
-            visible: (B, h, w), False where a patch is hidden: it enters as zeros and no other
-                patch attends to it. All by default.
+            visible: (B, h, w) bool, False at masked patches: their features are replaced by zeros
+                and they are excluded from the attention keys. All visible by default.
 
         Returns:
             (B, D, h, w).
@@ -64,19 +65,19 @@ class SpatialEncoder(nn.Module):
         if visible is not None:
             features = features.masked_fill(~visible[:, None], 0.0)
             mask = self._attention_mask(visible, features.dtype)
-        return self.patches(self.run_blocks(self.tokens(features), (h, w), mask=mask), (h, w))
+        return self.to_map(self.run_blocks(self.tokens(features), (h, w), mask=mask), (h, w))
 
     def tokens(self, features: Tensor) -> Tensor:
-        """What enters the first block: prefix tokens and patches, with their positions.
+        """Compute the input tokens of the first block, position encoding included.
 
         Args:
             features: (B, D, h, w).
 
         Returns:
-            (B, prefix + h·w, D).
+            (B, prefix + h·w, D), prefix tokens first.
         """
         h, w = features.shape[2:]
-        return self._with_positions(features.flatten(2).transpose(1, 2), (h, w))
+        return self._add_positions(features.flatten(2).transpose(1, 2), (h, w))
 
     def run_blocks(
         self,
@@ -86,14 +87,14 @@ class SpatialEncoder(nn.Module):
         mask: Tensor | None = None,
         rows: slice = slice(None),
     ) -> Tensor:
-        """Pass tokens through some of the blocks.
+        """Apply a range of blocks to tokens.
 
         Args:
             x: (B, prefix + h·w, D).
             grid: (h, w).
-            blocks: which; all by default.
-            mask: (B, 1, 1, prefix + h·w) to add to attention scores.
-            rows: which of the h·w patches `x` holds, where it does not hold all.
+            blocks: range of block indices; all by default.
+            mask: (B, 1, 1, prefix + h·w), added to the attention scores.
+            rows: range of the h·w patch tokens that `x` contains; all by default.
 
         Returns:
             tokens of the same shape.
@@ -109,13 +110,13 @@ class SpatialEncoder(nn.Module):
             x = self.blocks[index](x, **options)
         return x
 
-    def patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The map (B, D, h, w) of tokens (B, prefix + h·w, D)."""
+    def to_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Reshape tokens (B, prefix + h·w, D) to a map (B, D, h, w), dropping the prefix."""
         patches = x[:, self.n_prefix :]
         return patches.transpose(1, 2).reshape(len(x), -1, *grid)
 
-    def _with_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Prefix tokens before (B, h·w, D) patches, and the absolute position code added."""
+    def _add_positions(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Prepend the prefix tokens to (B, h·w, D) and add the absolute position encoding."""
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         prefix = [token.expand(len(x), -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
@@ -135,22 +136,22 @@ class SpatialEncoder(nn.Module):
         return dropped
 
     def _attention_mask(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
-        """(B, 1, 1, prefix + h·w) to add to attention scores: 0, or -inf where a key is hidden."""
+        """Return (B, 1, 1, prefix + h·w): 0 for visible keys and prefix tokens, -inf for masked."""
         hidden = nn.functional.pad(~visible.flatten(1), (self.n_prefix, 0), value=False)
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         return mask.masked_fill(hidden, -torch.inf)[:, None, None]
 
 
 def create_backbone(config: SpatialEncoderConfig, *, pretrained: bool = False) -> Any:
-    """The whole backbone, as timm makes it; random weights need no network.
+    """Create the complete timm backbone; random weights need no internet connection.
 
     Raises:
-        ModelError: timm has no such backbone, it is not a ViT or EVA, or its options do not fit.
+        ModelError: timm has no such backbone, it is not a ViT or EVA, or its options are invalid.
     """
     name = config.model_name.removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
     if not timm.is_model(name):
         raise ModelError(
-            f"timm knows no model '{config.model_name}': choose a ViT or EVA from its list."
+            f"timm has no model '{config.model_name}': choose a ViT or EVA from its list of models."
         )
     options = {**config.model_kwargs, "dynamic_img_size": True}
     if options.get("patch_drop_rate"):
@@ -159,8 +160,8 @@ def create_backbone(config: SpatialEncoderConfig, *, pretrained: bool = False) -
         backbone = timm.create_model(name, pretrained=pretrained, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ModelError(
-            f"timm cannot make '{config.model_name}' with the options {dict(config.model_kwargs)}: "
-            f"{error}"
+            f"timm cannot create '{config.model_name}' with the options "
+            f"{dict(config.model_kwargs)}: {error}"
         ) from error
     if not isinstance(backbone, (Eva, VisionTransformer)):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""The spectral encoder: from the bands of a patch, however many, to a fixed set of queries."""
+"""Spectral encoder: from any number of band tokens per patch to K query vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from carl.model.wavelength_encoding import WavelengthEncoding
 
 
 class SpectralOutput(NamedTuple):
-    """What the spectral encoder makes of N patches.
+    """Output of the spectral encoder for N patches.
 
     Attributes:
-        queries: (N, K, D), independent of the camera.
-        tokens: (N, C, D), one per band that was seen.
+        queries: (N, K, D) camera-agnostic representation.
+        tokens: (N, C, D) final band tokens, before any norm.
     """
 
     queries: Tensor
@@ -25,10 +25,13 @@ class SpectralOutput(NamedTuple):
 
 
 class SpectralEncoder(nn.Module):
-    """Blocks that alternate between the bands among themselves and queries that read the bands.
+    """Transformer of alternating self-attention and cross-attention blocks.
+
+    Blocks 0, 2, … are self-attention among the band tokens; in blocks 1, 3, … the learned queries
+    attend to the band tokens, as in CARL (https://arxiv.org/abs/2504.19223).
 
     Args:
-        config: its sizes.
+        config: dimensions of the encoder.
     """
 
     queries_pos_enc: Tensor
@@ -65,12 +68,12 @@ class SpectralEncoder(nn.Module):
     def forward(
         self, tokens: Tensor, encoding: Tensor, bands: Tensor | None = None
     ) -> SpectralOutput:
-        """Encode patches.
+        """Encode the band tokens of N patches.
 
         Args:
-            tokens: (N, C, D), one per band.
-            encoding: (N, C, D) wavelength encoding of the bands, or (1, C, D) for all patches.
-            bands: (N, C') indices of the bands each patch may see; all by default.
+            tokens: (N, C, D), one token per band.
+            encoding: (N, C, D) wavelength encoding per patch, or (1, C, D) shared by all patches.
+            bands: (N, C') indices of the bands used for each patch; all by default.
 
         Returns:
             queries (N, K, D) and tokens (N, C', D).
@@ -88,16 +91,32 @@ class SpectralEncoder(nn.Module):
 
 
 def take_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Some tokens of each sequence: (N, L, D) at (N, L') gives (N, L', D)."""
+    """Select tokens of each sequence.
+
+    Args:
+        tokens: (N, L, D).
+        indices: (N, L') positions in the sequence.
+
+    Returns:
+        (N, L', D), in the order of `indices`.
+    """
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[2]))
 
 
 def sincos_1d(n_positions: int, dim: int) -> Tensor:
-    """Sine-cosine code of positions 0, 1, 2, ... (n_positions, dim): all sines, then all cosines.
+    """Compute the fixed sine-cosine encoding of the positions 0 to n_positions - 1.
 
-    The frequencies fall from 1 to nearly 1/10000 (Vaswani et al. 2017, "Attention is all you
-    need").
+    Vaswani et al. 2017, "Attention Is All You Need" (https://arxiv.org/abs/1706.03762), section
+    3.5, with all sines before all cosines.
+
+    Args:
+        n_positions: number of positions.
+        dim: D, number of channels; must be even.
+
+    Returns:
+        (n_positions, D) float32.
     """
+    # ω_i = 10000^(-2i/D); channel i is sin(p·ω_i), channel D/2 + i is cos(p·ω_i).
     frequencies = 10000.0 ** -(torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
     phase = torch.arange(n_positions, dtype=torch.float64)[:, None] * frequencies
     return torch.cat((phase.sin(), phase.cos()), dim=1).float()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from carl.model.checkpoint import fill, read_checkpoint, read_state_dict, weights_of
+from carl.model.checkpoint import load_weights, read_checkpoint, read_state_dict, select_weights
 from carl.model.config import CARLConfig
 from carl.pretraining.module import CARLSSL
 
@@ -31,7 +31,7 @@ def read_ssl_checkpoint(
     module = CARLSSL(read_checkpoint(path, config))
     teacher = read_checkpoint(path, module.student.config, "teacher")
     module.teacher.load_state_dict(teacher.state_dict())
-    weights = weights_of("student", read_state_dict(path), path)
+    weights = select_weights("student", read_state_dict(path), path)
     for name in ("spectral_predictor", "spatial_predictor"):
         predictor = module.get_submodule(name)
         theirs = {
@@ -39,7 +39,9 @@ def read_ssl_checkpoint(
             for key, tensor in weights.items()
             if key.startswith(f"{name}.") and key != _POSITION_CODE
         }
-        fill(predictor, theirs, path, {key: _original_name(key) for key in predictor.state_dict()})
+        load_weights(
+            predictor, theirs, path, {key: _original_name(key) for key in predictor.state_dict()}
+        )
     return module
 
 

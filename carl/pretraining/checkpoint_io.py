@@ -1,4 +1,4 @@
-"""Checkpoints of a run as Lightning writes and reads them; see `carl.model.run_state`."""
+"""Checkpoints of a run as Lightning writes and reads them; see `carl.model.checkpoint`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
 
-from carl.model.run_state import read_run_state, write_run_state
+from carl.model.checkpoint import read_training_state, write_training_state
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -22,7 +22,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             OutputError: it cannot be written, or the disk is full; what was there stays.
         """
-        write_run_state(path, checkpoint)
+        write_training_state(path, checkpoint)
 
     def load_checkpoint(
         self,
@@ -35,7 +35,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             ModelError: it is damaged, or holds more than plain data.
         """
-        return read_run_state(path)
+        return read_training_state(path)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Delete a checkpoint."""

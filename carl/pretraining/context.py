@@ -43,7 +43,7 @@ def encode_context(
         grid: (h, w), patches.
     """
     encoding = network.spectral_encoder.wavelength_encoding(wavelengths_um)
-    queries = network.spectral_encoder(network.embed(patches), encoding, bands).queries
+    queries = network.spectral_encoder(network.embed_patches(patches), encoding, bands).queries
     batch, n_seen = context.shape
     vectors = network.read_out(queries).view(batch, n_seen, -1)
     n_patches = grid[0] * grid[1]

@@ -163,7 +163,7 @@ class CARLMAE(nn.Module):
             WavelengthError: the wavelengths do not fit the image, or are not in µm.
         """
         table = check_inputs(image, wavelengths_um).expand(len(image), -1)
-        patches = self.student.split(image)
+        patches = self.student.patchify(image)
         grid = (patches.shape[1], patches.shape[2])
         patches = patches.flatten(1, 2)  # (B, h·w, C, P²)
         features = self._encode(patches, table, grid, masks)

@@ -164,7 +164,7 @@ class CARLSSL(nn.Module):
             WavelengthError: the wavelengths do not fit the image, or are not in µm.
         """
         table = check_inputs(image, wavelengths_um).expand(len(image), -1)
-        patches = self.student.split(image)
+        patches = self.student.patchify(image)
         grid = (patches.shape[1], patches.shape[2])
         context = masks.spatial.context
         seen = patches.flatten(1, 2)
@@ -218,6 +218,6 @@ class CARLSSL(nn.Module):
         """(T·S, d, D): what the teacher makes of hidden bands of (S, C, P²) patches."""
         encoder = self.teacher.spectral_encoder
         encoding = encoder.wavelength_encoding(wavelengths_um)
-        tokens = encoder(self.teacher.embed(patches), encoding).tokens
+        tokens = encoder(self.teacher.embed_patches(patches), encoding).tokens
         tokens = normalised(tokens).repeat(len(targets), 1, 1)
         return take_tokens(tokens, targets.flatten(0, 1))

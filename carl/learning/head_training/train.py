@@ -15,9 +15,9 @@ from carl.learning.head_training.train_config import TrainConfig
 from carl.learning.head_training.trained_head import TrainedHead
 from carl.learning.head_training.training_run import Run, TrainReport
 from carl.model import CARL, load_model
+from carl.model.checkpoint import read_training_state, write_training_state
 from carl.model.heads import HEADS, build_head
 from carl.model.heads.factory import Task
-from carl.model.run_state import read_run_state, write_run_state
 from carl.progress import Progress, no_progress, part
 
 
@@ -85,7 +85,7 @@ def train(
         while run.n_done < config.steps:
             report = run.step()
             if checkpoint is not None and report.step % config.checkpoint_every == 0:
-                write_run_state(checkpoint, run.state() | {_FACTS: facts})
+                write_training_state(checkpoint, run.state() | {_FACTS: facts})
             on_step(report)
             told(report.step / config.steps, f"Training: step {report.step} of {config.steps}")
         run.finish()
@@ -114,7 +114,7 @@ def _state_before(checkpoint: Path | None, resume: bool) -> dict[str, Any] | Non
         return None
     if checkpoint is None or not there_is_one:
         raise CarlError(f"There is no training to resume in {checkpoint}: start without --resume.")
-    return read_run_state(checkpoint)
+    return read_training_state(checkpoint)
 
 
 def _check_same(facts: dict[str, str], state: dict[str, Any], checkpoint: Path | None) -> None:

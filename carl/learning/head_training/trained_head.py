@@ -25,7 +25,12 @@ from carl.inference.workers import Workers
 from carl.io import LabelClass
 from carl.learning.features import Region
 from carl.learning.segmenter import Prediction, Segmenter
-from carl.model.checkpoint import facts_of, fill, from_facts, unseen_random_numbers
+from carl.model.checkpoint import (
+    load_weights,
+    model_from_metadata,
+    model_metadata,
+    preserve_rng_state,
+)
 from carl.model.device import resolve_device
 from carl.model.heads import HeadConfig, build_head
 from carl.model.heads.base import Head
@@ -140,7 +145,7 @@ class TrainedHead:
         header = {
             "version": _VERSION,
             "head": asdict(self.config),
-            "network": facts_of(self.head.carl),
+            "network": model_metadata(self.head.carl),
             "classes": [[each.value, each.name, list(each.colour)] for each in self.classes],
             "size": self.size,
             "training": dict(self.training),
@@ -174,10 +179,10 @@ class TrainedHead:
                 for name, tensor in weights.items()
                 if name.startswith(_NETWORK)
             }
-            carl = from_facts(header["network"], network, path)
-            with unseen_random_numbers():
+            carl = model_from_metadata(header["network"], network, path)
+            with preserve_rng_state():
                 head = build_head(config, carl, len(classes))
-            fill(head, weights, path)
+            load_weights(head, weights, path)
             size, training = int(header["size"]), dict(header["training"])
         except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
             raise ModelError(

@@ -77,7 +77,7 @@ class ViTAdapter(nn.Module):
             patches = injector(patches, detail, grid, grids)
             x = encoder.run_blocks(torch.cat([prefix, patches], dim=1), grid, blocks)
             detail = extractor(detail, x[:, encoder.n_prefix :], grids, grid)
-            stages.append(encoder.patches(x, grid))
+            stages.append(encoder.to_map(x, grid))
         for extractor in self.extractors[len(groups) :]:
             detail = extractor(detail, x[:, encoder.n_prefix :], grids, grid)
         maps = _maps(detail, grids)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from carl.model import published
+from carl.model import download
 
 NAME = "carl-small-satellite"
 CONTENT = bytes(range(256)) * 4096
@@ -16,7 +16,7 @@ CONTENT = bytes(range(256)) * 4096
 @pytest.fixture
 def zenodo(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A server with the record of the weights, and some weights."""
-    monkeypatch.setattr(published, "SITE", server.address)
+    monkeypatch.setattr(download, "ZENODO", server.address)
     digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     file = {"key": "ssl_checkpoint_carl.ckpt", "size": len(CONTENT), "checksum": f"md5:{digest}"}
     server.files["/api/records/18671944"] = json.dumps({"files": [file]}).encode()
@@ -35,7 +35,7 @@ def test_weights_are_downloaded_by_name(call, call_json, carl_home: Path):
 
 
 def test_an_interrupted_download_is_kept(call, zenodo, monkeypatch, carl_home: Path):
-    read, blocks = published.download, []
+    read, blocks = download.download, []
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         def stop(share: float, message: str) -> None:
@@ -44,7 +44,7 @@ def test_an_interrupted_download_is_kept(call, zenodo, monkeypatch, carl_home: P
 
         read(*arguments, progress=stop)
 
-    monkeypatch.setattr(published, "download", interrupted)
+    monkeypatch.setattr(download, "download", interrupted)
     status, out, err = call("download", NAME)
     assert (status, out) == (130, "")
     assert err == (
@@ -52,7 +52,7 @@ def test_an_interrupted_download_is_kept(call, zenodo, monkeypatch, carl_home: P
     )
     assert blocks
     assert [each.suffix for each in (carl_home / "weights").glob("[!.]*")] == [".part"]
-    monkeypatch.setattr(published, "download", read)
+    monkeypatch.setattr(download, "download", read)
     assert call("download", NAME)[0] == 0
     assert zenodo.asked[-1][1] is not None
 

@@ -87,7 +87,7 @@ def test_equals_the_original(carl_reference, case: str, bands: int) -> None:
                     index
                 ].copy()
             )
-            patches = model.split(image[None])[0]
+            patches = model.patchify(image[None])[0]
             h, w = patches.shape[:2]
             strip = patches.unflatten(-1, (model.patch_size, -1)).permute(2, 3, 0, 1, 4)
             strip = strip.reshape(bands, model.patch_size, -1)

@@ -1,4 +1,4 @@
-"""Small networks that build in milliseconds."""
+"""Factories of small networks that are built in milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
 @pytest.fixture
 def small_config() -> Callable[..., CARLConfig]:
-    """Makes configurations; arguments change the spectral encoder, `patch_size` the patches."""
+    """Factory of small configurations; keyword arguments change the spectral encoder."""
 
     def make(*, patch_size: int = 4, **spectral: object) -> CARLConfig:
         values = {"embed_dim": 16, "n_queries": 3, "depth": 4, "num_heads": 2, **spectral}
@@ -30,7 +30,7 @@ def small_config() -> Callable[..., CARLConfig]:
 
 @pytest.fixture
 def small_model(small_config: Callable[..., CARLConfig]) -> Callable[..., CARL]:
-    """Makes networks in which every weight counts; arguments as of `small_config`."""
+    """Factory of networks whose weights are all far from zero; arguments as of `small_config`."""
 
     def make(**changes: object) -> CARL:
         torch.manual_seed(0)

@@ -15,14 +15,19 @@ from safetensors.torch import load_file, save_file
 
 from carl.errors import ModelError, OutputError
 from carl.model import CARL, CARLConfig, read_checkpoint, read_model, save_model
-from carl.model.checkpoint import original_name, read_header
+from carl.model.checkpoint import (
+    original_name,
+    read_header,
+    read_training_state,
+    write_training_state,
+)
 
 Make = Callable[..., CARL]
 
 
 @pytest.fixture
 def lightning(small_model: Make, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a checkpoint as the original's trainer would, after a change to its weights."""
+    """Factory of checkpoints in the original's format; the argument modifies the state dict."""
 
     def write(change: Callable[[dict[str, Any]], object] = lambda state: None) -> Path:
         state: dict[str, Any] = {}
@@ -46,7 +51,7 @@ def equal(first: CARL, second: CARL, sign: int = 1) -> bool:
     return all(torch.equal(t, sign * theirs[name]) for name, t in first.state_dict().items())
 
 
-def test_student_and_teacher(lightning: Callable[..., Path], small_model: Make) -> None:
+def test_student_and_teacher_are_read(lightning: Callable[..., Path], small_model: Make) -> None:
     path, model = lightning(), small_model()
     student = read_checkpoint(path, model.config)
     teacher = read_checkpoint(path, model.config, "teacher")
@@ -55,19 +60,19 @@ def test_student_and_teacher(lightning: Callable[..., Path], small_model: Make) 
     assert (student.name, student.trained, student.training) == ("run", True, False)
 
 
-def test_the_originals_own_teacher_differs_from_its_student(carl_reference: Path) -> None:
+def test_teacher_of_the_reference_checkpoint_differs_from_its_student(carl_reference: Path) -> None:
     folder = carl_reference / "vit_small_case"
     path, config = folder / "checkpoint.ckpt", folder / "config.json"
     assert not equal(read_checkpoint(path, config), read_checkpoint(path, config, "teacher"))
 
 
-def test_a_network_saved_alone(small_model: Make, tmp_path: Path) -> None:
+def test_checkpoint_without_prefix_is_read_as_student(small_model: Make, tmp_path: Path) -> None:
     model, path = small_model(), tmp_path / "alone.pt"
     torch.save({original_name(n): t for n, t in model.state_dict().items()}, path)
     assert equal(read_checkpoint(path, model.config.to_dict()), model)
 
 
-def test_missing_and_unexpected_weights_are_listed(
+def test_error_lists_missing_unexpected_and_misshapen_weights(
     lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
 ) -> None:
     def change(state: dict[str, Any]) -> None:
@@ -84,7 +89,7 @@ def test_missing_and_unexpected_weights_are_listed(
     assert "embedder.bias (17,) instead of (16,)" in message
 
 
-def test_long_lists_are_shortened(
+def test_error_abbreviates_long_lists(
     lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
 ) -> None:
     with pytest.raises(ModelError, match=r"and \d+ more") as caught:
@@ -93,7 +98,7 @@ def test_long_lists_are_shortened(
     assert len(str(caught.value)) < 400
 
 
-def test_a_part_that_is_not_there(
+def test_missing_teacher_raises(
     lightning: Callable[..., Path], small_config: Callable[..., CARLConfig]
 ) -> None:
     def change(state: dict[str, Any]) -> None:
@@ -105,7 +110,7 @@ def test_a_part_that_is_not_there(
 
 
 class Payload:
-    """Runs a command when it is unpickled."""
+    """Object that runs a shell command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -115,48 +120,48 @@ class Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_checkpoint_is_never_run(
+def test_pickled_code_in_a_checkpoint_is_not_run(
     lightning: Callable[..., Path],
     small_config: Callable[..., CARLConfig],
     tmp_path: Path,
     zipped: bool,
 ) -> None:
-    trace, path = tmp_path / "trace", tmp_path / "evil.ckpt"
+    marker, path = tmp_path / "marker", tmp_path / "evil.ckpt"
     state = torch.load(lightning(), weights_only=True)
-    state["hyper_parameters"] = Payload(f"touch {trace}")
+    state["hyper_parameters"] = Payload(f"touch {marker}")
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelError, match="could run code"):
         read_checkpoint(path, small_config())
-    assert not trace.exists()
-    torch.load(path, weights_only=False)  # the payload was a real one
-    assert trace.exists()
+    assert not marker.exists()
+    torch.load(path, weights_only=False)  # check that the payload works
+    assert marker.exists()
 
 
-@given(share=st.floats(0, 0.999), flipped=st.integers(0, 10**9))
+@given(fraction=st.floats(0, 0.999), flipped=st.integers(0, 10**9))
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_truncated_files_are_refused(
+def test_truncated_or_corrupted_checkpoints_raise(
     lightning: Callable[..., Path],
     small_config: Callable[..., CARLConfig],
     tmp_path: Path,
-    share: float,
+    fraction: float,
     flipped: int,
 ) -> None:
     content = lightning().read_bytes()
     broken = tmp_path / "broken.ckpt"
-    broken.write_bytes(content[: int(share * len(content))])
+    broken.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(ModelError, match=r"broken\.ckpt"):
         read_checkpoint(broken, small_config())
     damaged = bytearray(content)
     damaged[flipped % len(damaged)] ^= 0xFF
     broken.write_bytes(damaged)
-    with suppress(ModelError):  # one bit within a weight passes, all else is refused in words
+    with suppress(ModelError):  # a byte within a weight goes unnoticed
         read_checkpoint(broken, small_config())
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": "b"}}, {"state_dict": 3}])
-def test_other_content_is_refused(
+def test_checkpoint_without_state_dict_raises(
     small_config: Callable[..., CARLConfig], tmp_path: Path, content: object
 ) -> None:
     path = tmp_path / "other.ckpt"
@@ -166,7 +171,7 @@ def test_other_content_is_refused(
 
 
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_import_then_save_then_read_gives_the_same_features(
+def test_saved_model_has_the_features_of_the_original_checkpoint(
     carl_reference: Path, tmp_path: Path, case: str
 ) -> None:
     folder = carl_reference / case
@@ -179,7 +184,7 @@ def test_import_then_save_then_read_gives_the_same_features(
     assert again.fingerprint == model.fingerprint
 
 
-def test_all_a_network_knows_of_itself_is_kept(small_config: Any, tmp_path: Path) -> None:
+def test_metadata_survives_saving_and_reading(small_config: Any, tmp_path: Path) -> None:
     model = CARL(
         small_config(patch_size=8),
         name="mine",
@@ -194,9 +199,7 @@ def test_all_a_network_knows_of_itself_is_kept(small_config: Any, tmp_path: Path
     assert read_header(tmp_path / "m.safetensors")["trained"] is True
 
 
-def test_half_precision_halves_the_file_but_not_the_wavelengths(
-    small_model: Make, tmp_path: Path
-) -> None:
+def test_half_precision_applies_to_parameters_only(small_model: Make, tmp_path: Path) -> None:
     model = small_model()
     save_model(model, tmp_path / "full.safetensors")
     save_model(model, tmp_path / "half.safetensors", half=True)
@@ -210,14 +213,14 @@ def test_half_precision_halves_the_file_but_not_the_wavelengths(
     assert torch.equal(frequencies, model.spectral_encoder.wavelength_encoding.frequencies)
 
 
-@given(share=st.floats(0, 0.999))
+@given(fraction=st.floats(0, 0.999))
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_half_a_file_of_ours_is_refused(small_model: Make, tmp_path: Path, share: float) -> None:
+def test_truncated_model_file_raises(small_model: Make, tmp_path: Path, fraction: float) -> None:
     path = tmp_path / "m.safetensors"
     save_model(small_model(), path)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     with pytest.raises(ModelError, match=r"m\.safetensors"):
         read_model(path)
 
@@ -226,14 +229,14 @@ def test_half_a_file_of_ours_is_refused(small_model: Make, tmp_path: Path, share
     "header",
     [None, {}, {"carl": "["}, {"carl": "3"}, {"carl": "{}"}, {"carl": json.dumps({"config": 3})}],
 )
-def test_safetensors_of_others_are_refused(tmp_path: Path, header: dict[str, str] | None) -> None:
+def test_other_safetensors_files_raise(tmp_path: Path, header: dict[str, str] | None) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=header)
     with pytest.raises(ModelError, match=r"other\.safetensors"):
         read_model(path)
 
 
-def test_weights_missing_in_a_file_of_ours_are_listed(small_model: Make, tmp_path: Path) -> None:
+def test_error_lists_weights_missing_in_a_model_file(small_model: Make, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(small_model(), path)
     header = {"carl": json.dumps(read_header(path))}
@@ -244,9 +247,31 @@ def test_weights_missing_in_a_file_of_ours_are_listed(small_model: Make, tmp_pat
         read_model(path)
 
 
-def test_nothing_is_left_where_saving_fails(small_model: Make, tmp_path: Path) -> None:
+def test_failed_save_leaves_no_files(small_model: Make, tmp_path: Path) -> None:
     target = tmp_path / "taken"
     target.mkdir()
     with pytest.raises(OutputError, match="taken"):
         save_model(small_model(), target)
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_training_state_is_restored(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    for step in (1, 2):
+        write_training_state(path, {"step": step, "weights": [torch.full((2,), float(step))]})
+    state = read_training_state(path)
+    assert state["step"] == 2
+    assert torch.equal(state["weights"][0], torch.full((2,), 2.0))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unreadable_training_state_raises(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    write_training_state(path, {"step": 1})
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="cannot be read as a training checkpoint"):
+        read_training_state(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ModelError, match="is not a training checkpoint"):
+        read_training_state(path)

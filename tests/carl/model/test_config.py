@@ -14,9 +14,7 @@ CASES = ("vit_small_case", "eva_small_case")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_reads_the_originals_files_and_gives_their_keys_back(
-    carl_reference: Path, case: str
-) -> None:
+def test_original_configuration_files_round_trip(carl_reference: Path, case: str) -> None:
     path = carl_reference / case / "config.json"
     values = json.loads(path.read_text())
     again = CARLConfig.from_file(path).to_dict()
@@ -27,7 +25,7 @@ def test_reads_the_originals_files_and_gives_their_keys_back(
             assert again[key] == value
 
 
-def test_round_trip_through_json_and_yaml(tmp_path: Path) -> None:
+def test_configuration_round_trips_through_json_and_yaml(tmp_path: Path) -> None:
     config = CARLConfig(
         patch_size=4,
         spec_encoder_kwargs=SpectralEncoderConfig(embed_dim=96, num_heads=4, layer_scale=None),
@@ -39,7 +37,7 @@ def test_round_trip_through_json_and_yaml(tmp_path: Path) -> None:
     assert CARLConfig.from_file(tmp_path / "c.yaml") == config
 
 
-def test_finds_the_network_in_a_whole_training_configuration(tmp_path: Path) -> None:
+def test_network_is_read_from_a_complete_training_configuration(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     path.write_text(
         "model_kwargs:\n  patch_size: 4\n  spec_encoder_kwargs: {layer_scale: 1e-4}\n"
@@ -51,7 +49,7 @@ def test_finds_the_network_in_a_whole_training_configuration(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    ("values", "message"),
     [
         ({"pach_size": 8}, "pach_size"),
         ({"spec_encoder_kwargs": {"n_querys": 8, "sigma": 3}}, "spec_encoder_kwargs.n_querys"),
@@ -68,13 +66,13 @@ def test_finds_the_network_in_a_whole_training_configuration(tmp_path: Path) -> 
         ({"spat_predictor_kwargs": {"predictor_embed_dim": 6, "num_heads": 1}}, "multiple of 4"),
     ],
 )
-def test_says_which_key_is_wrong(values: dict[str, object], named: str) -> None:
-    with pytest.raises(ModelError, match=named):
+def test_error_names_the_invalid_key(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         CARLConfig.from_dict(values)
 
 
 @pytest.mark.parametrize("text", ["{not json", "", "[1, 2]"])
-def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+def test_error_names_the_unreadable_file(tmp_path: Path, text: str) -> None:
     for name in ("c.json", "c.yaml"):
         (tmp_path / name).write_text(text)
         with pytest.raises(ModelError, match=name):

@@ -9,17 +9,17 @@ from carl.errors import ModelError
 from carl.model import device_label, resolve_device
 
 
-def test_the_cpu_is_named_with_its_cores() -> None:
+def test_cpu_label_contains_the_number_of_cores() -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     assert device_label(torch.device("cpu")).startswith("CPU (")
 
 
-def test_one_core_is_not_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_label_uses_the_singular_for_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
     assert device_label(torch.device("cpu")) == "CPU (1 core)"
 
 
-def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_cuda_if_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     assert resolve_device("auto") == torch.device("cuda")
@@ -29,13 +29,13 @@ def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda:2")
 
 
-def test_auto_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_to_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve_device() == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "xpu", "meta"])
-def test_other_devices_are_refused(name: str) -> None:
+def test_invalid_or_missing_devices_raise(name: str) -> None:
     with pytest.raises(ModelError, match="device"):
         resolve_device(name)

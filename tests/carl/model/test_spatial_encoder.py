@@ -37,8 +37,8 @@ BACKBONES = [
 ]
 
 
-class GivenMap(nn.Module):
-    """Stands in for a backbone's patch embedding: what comes in is a map already."""
+class IdentityEmbedding(nn.Module):
+    """Replacement of a backbone's patch embedding that returns its input, a feature map."""
 
     def __init__(self, grid_size: tuple[int, int]) -> None:
         super().__init__()
@@ -48,9 +48,9 @@ class GivenMap(nn.Module):
         return x
 
 
-def by_timm(backbone: Any, features: Tensor) -> Tensor:
-    """The map through timm's own forward pass, without patch embedding, pre-norm and norm."""
-    backbone.patch_embed = GivenMap(backbone.patch_embed.grid_size)
+def forward_by_timm(backbone: Any, features: Tensor) -> Tensor:
+    """Apply timm's own forward pass without patch embedding, pre-norm and final norm."""
+    backbone.patch_embed = IdentityEmbedding(backbone.patch_embed.grid_size)
     backbone.norm_pre = backbone.norm = nn.Identity()
     backbone.blocks = backbone.blocks[:DEPTH]
     x = backbone.forward_features(features.permute(0, 2, 3, 1).contiguous())
@@ -59,7 +59,7 @@ def by_timm(backbone: Any, features: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_equals_the_backbone_on_any_grid(name: str) -> None:
+def test_encoder_equals_the_timm_backbone_on_any_grid(name: str) -> None:
     config = SpatialEncoderConfig(name, DEPTH, SMALL)
     encoder, backbone = SpatialEncoder(config).eval(), create_backbone(config).eval()
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def test_equals_the_backbone_on_any_grid(name: str) -> None:
     with torch.no_grad():
         for grid in ((4, 4), (5, 7), (1, 9), (14, 14)):
             features = torch.randn(2, 48, *grid)
-            expected = by_timm(backbone, features)
+            expected = forward_by_timm(backbone, features)
             torch.testing.assert_close(encoder(features), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_equals_the_backbone_on_any_grid(name: str) -> None:
     "name", ["vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"]
 )
 @pytest.mark.parametrize("fused", [True, False])
-def test_hidden_patches_have_no_influence(name: str, fused: bool) -> None:
+def test_masked_patches_have_no_influence(name: str, fused: bool) -> None:
     torch.manual_seed(0)
     encoder = SpatialEncoder(SpatialEncoderConfig(name, DEPTH, SMALL)).eval()
     for block in encoder.blocks:
@@ -87,15 +87,15 @@ def test_hidden_patches_have_no_influence(name: str, fused: bool) -> None:
     changed = torch.where(visible[:, None], features, torch.full_like(features, torch.nan))
     with torch.no_grad():
         before, after = (encoder(each, visible) for each in (features, changed))
-        everything = encoder(features, torch.ones(2, 3, 4, dtype=torch.bool))
-        open_ = encoder(features)
-    kept = visible[:, None].expand_as(before)
-    assert torch.equal(before[kept], after[kept])
-    assert not torch.allclose(before[kept], open_[kept])
-    torch.testing.assert_close(everything, open_, atol=1e-5, rtol=1e-5)
+        all_visible = encoder(features, torch.ones(2, 3, 4, dtype=torch.bool))
+        unmasked = encoder(features)
+    shown = visible[:, None].expand_as(before)
+    assert torch.equal(before[shown], after[shown])
+    assert not torch.allclose(before[shown], unmasked[shown])
+    torch.testing.assert_close(all_visible, unmasked, atol=1e-5, rtol=1e-5)
 
 
-def test_all_prefix_tokens_stay_visible() -> None:
+def test_prefix_tokens_are_never_masked() -> None:
     encoder = SpatialEncoder(
         SpatialEncoderConfig("vit_small_patch14_reg4_dinov2", DEPTH, SMALL)
     ).eval()
@@ -110,32 +110,32 @@ def test_all_prefix_tokens_stay_visible() -> None:
     assert not torch.allclose(before, after)
 
 
-def test_position_matters_and_is_learned() -> None:
+def test_features_depend_on_position() -> None:
     encoder = SpatialEncoder(SpatialEncoderConfig("vit_tiny_patch16_224", DEPTH, SMALL)).eval()
     features = torch.randn(1, 48, 3, 3)
-    turned = encoder(features.flip(-1)).flip(-1)
-    assert not torch.allclose(encoder(features), turned, atol=1e-4)
+    flipped = encoder(features.flip(-1)).flip(-1)
+    assert not torch.allclose(encoder(features), flipped, atol=1e-4)
 
 
-def test_keeps_nothing_it_does_not_run() -> None:
+def test_state_dict_contains_only_the_parts_that_run() -> None:
     encoder = SpatialEncoder(SpatialEncoderConfig("vit_tiny_patch16_224", DEPTH, SMALL))
-    tops = {name.split(".")[0] for name in encoder.state_dict()}
-    assert tops == {"cls_token", "pos_embed", "blocks"}
+    top_level = {name.split(".")[0] for name in encoder.state_dict()}
+    assert top_level == {"cls_token", "pos_embed", "blocks"}
     assert len(encoder.blocks) == DEPTH
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
-        ("vit_of_my_own", {}, "knows no model"),
-        ("hf-hub:somebody/network", {}, "knows no model"),
+        ("vit_of_my_own", {}, "timm has no model"),
+        ("hf-hub:somebody/network", {}, "timm has no model"),
         ("resnet18", {}, "resnet18"),
         ("vit_tiny_patch16_224.no_such_tag", {}, "no_such_tag"),
         ("vit_tiny_patch16_224", {"colour": "blue"}, "colour"),
         ("vit_tiny_patch16_224", {"patch_drop_rate": 0.5}, "patch_drop_rate"),
-        ("vit_tiny_patch16_224", {"embed_dim": 50, "num_heads": 3}, "timm cannot make"),
+        ("vit_tiny_patch16_224", {"embed_dim": 50, "num_heads": 3}, "timm cannot create"),
     ],
 )
-def test_says_what_timm_cannot_make(name: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_invalid_backbones_raise(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         SpatialEncoder(SpatialEncoderConfig(name, 1, options))

@@ -14,13 +14,13 @@ def make(**changes: object) -> SpectralEncoder:
     values: dict[str, object] = {"embed_dim": 16, "n_queries": 3, "depth": 4, "num_heads": 2}
     torch.manual_seed(0)
     encoder = SpectralEncoder(SpectralEncoderConfig(**{**values, **changes}))  # type: ignore[arg-type]
-    for parameter in encoder.parameters():  # so that every term counts
+    for parameter in encoder.parameters():  # no weight is near zero
         torch.nn.init.normal_(parameter, std=0.3)
     return encoder.eval()
 
 
 def attention(block: Block, x: Tensor, context: Tensor) -> Tensor:
-    """Multi-head attention with explicit loops over heads."""
+    """Compute multi-head attention with an explicit loop over the heads."""
     layer = block.attn
     q, k, v = layer.q(x), layer.k(context), layer.v(context)
     heads = []
@@ -30,8 +30,10 @@ def attention(block: Block, x: Tensor, context: Tensor) -> Tensor:
     return layer.proj(torch.cat(heads, -1))
 
 
-def by_hand(encoder: SpectralEncoder, tokens: Tensor, encoding: Tensor) -> tuple[Tensor, Tensor]:
-    """The forward pass written out block by block."""
+def explicit_forward(
+    encoder: SpectralEncoder, tokens: Tensor, encoding: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute the forward pass block by block from the weights."""
     tokens = tokens + encoding
     queries = (encoder.queries + encoder.queries_pos_enc).repeat(len(tokens), 1, 1)
     for index, block in enumerate(encoder.blocks):
@@ -51,16 +53,16 @@ def by_hand(encoder: SpectralEncoder, tokens: Tensor, encoding: Tensor) -> tuple
 
 @pytest.mark.parametrize("layer_scale", [None, 1e-4])
 @pytest.mark.parametrize("depth", [2, 5])
-def test_equals_the_forward_pass_written_out(depth: int, layer_scale: float | None) -> None:
+def test_forward_equals_explicit_computation(depth: int, layer_scale: float | None) -> None:
     encoder = make(depth=depth, layer_scale=layer_scale)
     tokens, encoding = torch.randn(4, 6, 16), torch.randn(1, 6, 16)
-    queries, refined = by_hand(encoder, tokens, encoding)
+    queries, refined = explicit_forward(encoder, tokens, encoding)
     output = encoder(tokens, encoding)
     torch.testing.assert_close(output.queries, queries, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(output.tokens, refined, atol=1e-5, rtol=1e-5)
 
 
-def test_hidden_bands_have_no_influence() -> None:
+def test_omitted_bands_have_no_influence() -> None:
     encoder = make()
     tokens, encoding = torch.randn(2, 5, 16), torch.randn(2, 5, 16)
     bands = torch.tensor([[0, 3, 4], [1, 2, 3]])
@@ -75,7 +77,7 @@ def test_hidden_bands_have_no_influence() -> None:
     torch.testing.assert_close(output.queries[:1], alone.queries, atol=1e-6, rtol=1e-5)
 
 
-def test_stochastic_depth_and_dropout_act_in_training_only() -> None:
+def test_stochastic_depth_and_dropout_are_off_in_eval_mode() -> None:
     encoder = make(drop_path_rate=0.5, attn_drop=0.3, proj_drop=0.3, drop=0.3)
     tokens, encoding = torch.randn(2, 5, 16), torch.zeros(1, 5, 16)
     assert torch.equal(encoder(tokens, encoding).queries, encoder(tokens, encoding).queries)
@@ -83,15 +85,15 @@ def test_stochastic_depth_and_dropout_act_in_training_only() -> None:
     assert not torch.equal(encoder(tokens, encoding).queries, encoder(tokens, encoding).queries)
 
 
-def test_take_tokens_keeps_the_order_asked_for() -> None:
+def test_take_tokens_returns_the_order_of_the_indices() -> None:
     tokens = torch.randn(2, 4, 3)
     taken = take_tokens(tokens, torch.tensor([[3, 0], [1, 1]]))
     assert torch.equal(taken[0], tokens[0, [3, 0]])
     assert torch.equal(taken[1], tokens[1, [1, 1]])
 
 
-def test_the_code_of_queries_starts_with_zero_phase() -> None:
-    code = sincos_1d(3, 8)
-    assert torch.equal(code[0], torch.tensor([0.0] * 4 + [1.0] * 4))
-    torch.testing.assert_close(code[:, 0], torch.tensor([0.0, 1.0, 2.0]).sin())
-    torch.testing.assert_close(code[2, 5], torch.tensor(2 * 10000**-0.25).cos())
+def test_sincos_encoding_equals_its_formula() -> None:
+    encoding = sincos_1d(3, 8)
+    assert torch.equal(encoding[0], torch.tensor([0.0] * 4 + [1.0] * 4))
+    torch.testing.assert_close(encoding[:, 0], torch.tensor([0.0, 1.0, 2.0]).sin())
+    torch.testing.assert_close(encoding[2, 5], torch.tensor(2 * 10000**-0.25).cos())

@@ -69,7 +69,7 @@ def test_what_is_told_was_never_seen(
 def test_hidden_pixels_do_not_reach_the_prediction(module: CARLMAE) -> None:
     image = torch.randn(2, 12, 16, 16)
     masks = module.draw_masks(image, seeded())
-    patches = module.student.split(image).flatten(1, 2)  # (B, 16, C, P²)
+    patches = module.student.patchify(image).flatten(1, 2)  # (B, 16, C, P²)
     visible = torch.zeros(patches.shape[:3], dtype=torch.bool)
     for number in range(2):
         for place, patch in enumerate(masks.context[number]):

@@ -89,7 +89,7 @@ def test_any_grid_and_few_bands(module: CARLSSL) -> None:
 def test_hidden_patches_and_bands_do_not_reach_the_predictions(module: CARLSSL) -> None:
     image = torch.randn(2, 24, 32, 32)
     masks = module.draw_masks(image, seeded())
-    patches = module.student.split(image).flatten(1, 2)  # (B, 64, C, P²)
+    patches = module.student.patchify(image).flatten(1, 2)  # (B, 64, C, P²)
     visible = torch.zeros(patches.shape[:3], dtype=torch.bool)
     for sequence, bands in enumerate(masks.spectral.context):
         row, column = divmod(sequence, masks.spatial.context.shape[1])
