@@ -1,1 +1,1 @@
-"""From a few strokes to a map: the CARL dock for napari, a thin layer over the library `carl`."""
+"""napari plugin for the segmentation of spectral cubes, over the library `carl`."""

@@ -1,9 +1,9 @@
-"""How a cube looks as layers of napari: plain tuples of data and arguments, made without napari.
+"""Layer data of cubes: tuples of data, arguments and layer type, made without napari.
 
-What other modules may rely on, under the key "carl" of a layer's metadata:
+Entries in the metadata of layers, under the key "carl", that other modules rely on:
 
-* the band stack, an Image layer: ``{"cube": SpectralCube}``;
-* its colour picture, an Image layer on top: ``{"picture_of": SpectralCube}``;
+* the bands of a cube, an Image layer: ``{"cube": SpectralCube}``;
+* its colour picture, an Image layer above: ``{"picture_of": SpectralCube}``;
 * labels, a Labels layer: ``{"classes": tuple[LabelClass, ...]}``.
 """
 
@@ -25,29 +25,35 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "carl"
 
-_LARGE = 1 << 20
-"""Pixels, above which napari is handed a cube's layers at several resolutions. It reads and draws
-what the screen can tell apart of them, in milliseconds, and never the whole."""
+_LARGEST_SINGLE_SCALE = 1 << 20
+"""Pixels of the largest cube displayed at one resolution. Larger cubes get a pyramid, of which
+napari reads and draws only the visible part at the resolution of the screen, in milliseconds."""
 _COARSEST = 1 << 18
+"""Most pixels of the coarsest level of a pyramid."""
 _PREVIEW_VALUES = 1 << 25
-"""What is read of a cube for its first picture while the window waits."""
+"""Most values read for a first picture while the window waits: about a second from a disk."""
 _CONTRAST_PERCENTILES = (0.5, 99.5)
 
 
-def cube_layers(cube: SpectralCube) -> list[LayerData]:
-    """The layers of a cube, the lower one first."""
-    return [cube_layer(cube), colour_layer(cube)]
+def cube_layers(cube: SpectralCube, *, preview: bool = False) -> list[LayerData]:
+    """Return the layers of a cube, the lower one first.
+
+    Args:
+        cube: any.
+        preview: make the colour picture of a large cube coarse, for a result within a second.
+    """
+    return [cube_layer(cube), colour_layer(cube, _PREVIEW_VALUES if preview else None)]
 
 
 def cube_layer(cube: SpectralCube) -> LayerData:
-    """The bands of a cube as an image with a slider, read one at a time.
+    """Return the bands of a cube as an image with a slider, read one at a time.
 
     Returns:
         (bands, height, width) physical values, arguments of an Image layer, and "image".
     """
     arguments = {
         "name": cube.name,
-        "rgb": False,  # three or four bands are bands, too
+        "rgb": False,  # napari would take three or four bands for colours
         "contrast_limits": _contrast_limits(cube),
         "colormap": "gray",
         "multiscale": is_large(cube),
@@ -56,25 +62,20 @@ def cube_layer(cube: SpectralCube) -> LayerData:
     return band_levels(cube) if is_large(cube) else band_stack(cube), arguments, "image"
 
 
-def preview_layers(cube: SpectralCube) -> list[LayerData]:
-    """The layers of a cube, made in a moment: the picture of a large one is coarse."""
-    return [cube_layer(cube), colour_layer(cube, _PREVIEW_VALUES)]
-
-
-def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerData:
-    """The picture of a cube in the colours of its tissue, or in false ones beyond visible light.
+def colour_layer(cube: SpectralCube, max_values: int | None = None) -> LayerData:
+    """Return a colour picture of a cube: true colour, or false colour beyond visible light.
 
     Args:
         cube: any.
-        most_values: about how many values may be read; of a larger cube every n-th pixel of every
-            n-th row is shown, as large as n × n.
+        max_values: approximate limit of the values that are read; of a larger cube every n-th pixel
+            of every n-th row is displayed, at n times the size.
 
     Returns:
         (height, width, 3) uint8, arguments of an Image layer, and "image".
     """
     from carl.spectra.colour import is_visible, true_colour
 
-    step = 1 if most_values is None else _step(cube, most_values)
+    step = 1 if max_values is None else _step(cube, max_values)
     colours = "colour" if is_visible(cube) else "false colour"
     arguments = {
         "name": f"{cube.name} {colours}",
@@ -84,63 +85,53 @@ def colour_layer(cube: SpectralCube, most_values: int | None = None) -> LayerDat
     }
     if step > 1:
         arguments |= {"scale": (step, step), "translate": (centre_of(step), centre_of(step))}
-    return levelled(true_colour(every_nth_pixel(cube, step)), cube), arguments, "image"
+    return pyramid(true_colour(every_nth_pixel(cube, step)), cube), arguments, "image"
 
 
 def is_large(cube: SpectralCube) -> bool:
-    """Whether a cube is shown at several resolutions."""
-    return cube.shape[0] * cube.shape[1] > _LARGE
+    """Return whether the layers of a cube are pyramids of several resolutions."""
+    return cube.shape[0] * cube.shape[1] > _LARGEST_SINGLE_SCALE
 
 
-def levelled(pixels: NDArray[Any], cube: SpectralCube) -> Any:
-    """A picture or a map of a cube as napari is to be given it.
+def pyramid(pixels: NDArray[Any], cube: SpectralCube) -> Any:
+    """Return the layer data of a picture or a map of a cube.
 
     Args:
         pixels: (H, W) or (H, W, 3).
-        cube: that they show.
+        cube: the cube they show.
 
     Returns:
-        of a large cube views of the pixels, a list from fine to coarse; else the pixels.
+        for a large cube views of the pixels, a list from fine to coarse; otherwise the pixels.
     """
-    return [pixels[::n, ::n] for n in _steps(pixels.shape[:2])] if is_large(cube) else pixels
+    return [pixels[::n, ::n] for n in _level_steps(pixels.shape)] if is_large(cube) else pixels
 
 
 def finest(data: Any) -> Any:
-    """The pixels of what `levelled` made."""
+    """Return the finest level of a pyramid, or data that are not a pyramid."""
     return data[0] if isinstance(data, Sequence) else data
 
 
-def _steps(shape: tuple[int, ...]) -> list[int]:
-    """Every how many pixels each level takes one."""
-    n_halvings = ceil(log2(max(1.0, shape[0] * shape[1] / _COARSEST)) / 2)
-    return [2**i for i in range(n_halvings + 1)]
-
-
 def centre_of(step: int) -> float:
-    """Where the centre of a coarse pixel lies, counted in fine ones of which it takes `step`."""
+    """Return the centre of a coarse pixel, in fine pixels, `step` of which it spans."""
     return (step - 1) / 2
 
 
 def preview_step(cube: SpectralCube) -> int:
-    """Every how many pixels a picture that is made in a moment shows; 1 for small cubes."""
+    """Return the pixel step of a picture made within a second; 1 for small cubes."""
     return _step(cube, _PREVIEW_VALUES)
 
 
-def _step(cube: SpectralCube, most_values: int) -> int:
-    return max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / most_values)))
-
-
 def every_nth_pixel(cube: SpectralCube, n: int) -> SpectralCube:
-    """A cube of every n-th pixel of every n-th row."""
+    """Return a cube of every n-th pixel of every n-th row."""
     return cube if n == 1 else replace(cube, data=np.asarray(cube.data[::n, ::n]))
 
 
 def band_stack(cube: SpectralCube) -> Any:
-    """The cube's values with the bands first, as napari slides along them: nothing is read.
+    """Return the values of a cube with the bands first, as napari's slider needs them, unread.
 
     Returns:
-        (bands, height, width): a view of the stored array where its numbers are the values, else a
-        `BandStack`.
+        (bands, height, width): a view of the stored array if its numbers are the physical values,
+        otherwise a `BandStack`.
     """
     plain = np.all(np.asarray(cube.scale) == 1) and not np.any(cube.offset) and cube.nodata is None
     if plain and isinstance(cube.data, np.ndarray):
@@ -149,8 +140,8 @@ def band_stack(cube: SpectralCube) -> Any:
 
 
 def band_levels(cube: SpectralCube) -> list[Any]:
-    """The same from fine to coarse: nothing is read here either."""
-    steps, stack = _steps(cube.shape[:2]), band_stack(cube)
+    """Return the pyramid of a cube's bands, from fine to coarse, unread."""
+    steps, stack = _level_steps(cube.shape), band_stack(cube)
     if isinstance(stack, BandStack):
         return [BandStack(cube, n) for n in steps]
     return [stack[:, ::n, ::n] for n in steps]
@@ -179,8 +170,18 @@ class BandStack(LazyArray):
         return np.moveaxis(self._cube.read(rows, columns, bands), -1, 0)
 
 
+def _level_steps(shape: Sequence[int]) -> list[int]:
+    """Return the pixel step of each level of the pyramid of a (H, W, …) array."""
+    n_halvings = ceil(log2(max(1.0, shape[0] * shape[1] / _COARSEST)) / 2)
+    return [2**i for i in range(n_halvings + 1)]
+
+
+def _step(cube: SpectralCube, max_values: int) -> int:
+    return max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / max_values)))
+
+
 def _contrast_limits(cube: SpectralCube) -> tuple[float, float]:
-    """From dark to bright over all bands, without the outermost values."""
+    """Return the range of values over all good bands, without outliers."""
     values = sample_pixels(cube)[:, cube.good_bands]
     values = values[np.isfinite(values)]
     if values.size == 0:

@@ -1,4 +1,4 @@
-"""The layers of a viewer kept in step with a session; the only module that names layer classes."""
+"""Layers of a viewer, synchronised with a session; no other module names napari's layer classes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
-from numpy.typing import NDArray
 from psygnal import Signal
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from napari_carl.computations import Picture
+from napari_carl.connections import Connections
 from napari_carl.display import DisplayMode
 from napari_carl.layer_data import (
     METADATA_KEY,
@@ -22,7 +23,7 @@ from napari_carl.layer_data import (
     centre_of,
     finest,
     is_large,
-    levelled,
+    pyramid,
 )
 from napari_carl.session import Session
 
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
 MAP_OPACITY = 0.5
 STROKE_OPACITY = 0.9
 BRUSH_SIZE = 8
+"""Width of the brush on a new strokes layer, in pixels."""
 
 
 @dataclass(eq=False)
 class CubeLayers:
-    """The layers that belong to one cube, the lowest first; None where there is none yet."""
+    """The layers of one cube, the lowest first; None if a layer does not exist yet."""
 
     cube: SpectralCube
     image: Image
@@ -50,46 +52,49 @@ class CubeLayers:
     DERIVED = ("picture", "embedding", "map", "strokes")
 
     def pictures(self) -> list[Image]:
-        """The layers that hide the bands when they are visible."""
+        """Return the layers that hide the bands when they are visible."""
         return [layer for layer in (self.picture, self.embedding) if layer is not None]
 
     def present(self) -> list[Layer]:
-        """The layers that are there, the lowest first."""
+        """Return the layers that exist, the lowest first."""
         derived = (getattr(self, name) for name in self.DERIVED)
         return [self.image, *(layer for layer in derived if layer is not None)]
 
 
 class ViewerLayers:
-    """Shows a session in a viewer, and tells the session which cubes come and go there."""
+    """Displays a session in a viewer, and reports cubes that are added or removed there."""
 
-    cube_taken_in = Signal()  # a cube has come, maybe among other layers yet to come
-    shown_changed = Signal()  # another picture of the current cube lies on top
-    strokes_replaced = Signal()  # the current cube's strokes are in another layer, or in none
+    cube_added = Signal()  # the file it comes from may add more layers after it
+    shown_changed = Signal()  # another picture of the current cube is on top
+    strokes_replaced = Signal()  # the strokes of the current cube are in another layer, or in none
 
     def __init__(self, viewer: Viewer, session: Session) -> None:
         self._viewer = viewer
         self._session = session
         self._known: list[CubeLayers] = []
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removed.connect(self._on_removed)
-        session.opened.connect(self._on_opened)
-        session.cube_replaced.connect(self._on_replaced)
-        session.cube_changed.connect(self._on_cube)
-        session.display_mode_changed.connect(self._on_display_mode)
-        session.picture_changed.connect(self._on_picture)
-        session.segmentation_changed.connect(self._on_segmentation)
-        session.segmentation_refined.connect(self._on_segmentation)
-        session.classes.changed.connect(self._on_classes)
+        self._connections = Connections()
+        for signal, slot in (
+            (viewer.layers.events.inserted, self._on_inserted),
+            (viewer.layers.events.removed, self._on_removed),
+            (session.opened, self._on_opened),
+            (session.cube_replaced, self._on_replaced),
+            (session.cube_changed, self._on_cube),
+            (session.display_mode_changed, self._on_display_mode),
+            (session.picture_changed, self._on_picture),
+            (session.segmentation_changed, self._on_segmentation),
+            (session.segmentation_refined, self._on_segmentation),
+            (session.classes.changed, self._on_classes),
+        ):
+            self._connections.connect(signal, slot)
 
-    def take_in_present(self) -> None:
-        """Take in the cubes that were in the viewer before."""
+    def add_present_cubes(self) -> None:
+        """Add the cubes to the session that are already in the viewer."""
         for layer in tuple(self._viewer.layers):
-            self._take_in(layer)
+            self._register(layer)
 
     def close(self) -> None:
-        """Let go of the viewer; its layers stay as they are."""
-        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        """Disconnect from the viewer; its layers stay as they are."""
+        self._connections.close()
         for layers in self._known:
             for picture in layers.pictures():
                 picture.events.visible.disconnect(self._on_visible)
@@ -107,15 +112,13 @@ class ViewerLayers:
 
     @property
     def shown(self) -> DisplayMode:
-        """What is seen of the current cube: layers can be hidden by hand, too."""
-        layers, view = self.current, self._session.display_mode
+        """What is visible of the current cube; the user may hide layers of the chosen mode."""
+        layers, mode = self.current, self._session.display_mode
         if layers is None or not any(picture.visible for picture in layers.pictures()):
             return DisplayMode.SINGLE_BAND
         if layers.embedding is not None and layers.embedding.visible:
             return DisplayMode.EMBEDDING
-        return (
-            DisplayMode.THREE_BANDS if view is DisplayMode.THREE_BANDS else DisplayMode.TRUE_COLOUR
-        )
+        return mode if mode is DisplayMode.THREE_BANDS else DisplayMode.TRUE_COLOUR
 
     def _of(self, cube: SpectralCube | None) -> CubeLayers | None:
         return next((layers for layers in self._known if layers.cube is cube), None)
@@ -123,38 +126,43 @@ class ViewerLayers:
     # ---- cubes
 
     def _on_inserted(self, event: Any) -> None:
-        self._take_in(event.value)
+        self._register(event.value)
 
-    def _take_in(self, layer: Layer) -> None:
+    def _register(self, layer: Layer) -> None:
+        """Add the cube, the picture or the classes in the metadata of a layer to the session."""
         entry = layer.metadata.get(METADATA_KEY, {})
         cube, pictured = entry.get("cube"), self._of(entry.get("picture_of"))
         if cube is not None and self._of(cube) is None:
             layer.axis_labels = ("band", *layer.axis_labels[1:])
             self._known.append(CubeLayers(cube, layer))
             self._session.add_cube(cube)
-            self.cube_taken_in.emit()
+            self.cube_added.emit()
         elif pictured is not None and pictured.picture is None:
             self._set_picture(pictured, "picture", layer)
-            self._stack(pictured)
-            complete = layer.data.shape[:2] == pictured.cube.shape[:2]
-            if (
-                complete
-                and pictured is self.current
+            self._sort(pictured)
+            pixels = finest(layer.data)
+            is_wanted = (
+                pictured is self.current
                 and self._session.display_mode is DisplayMode.TRUE_COLOUR
-            ):
-                self._session.set_picture(Picture(layer.name, finest(layer.data)))
+                and pixels.shape[:2] == pictured.cube.shape[:2]
+            )
+            if is_wanted:
+                self._session.set_picture(Picture(layer.name, pixels))
         elif "classes" in entry and not self._session.counts:
             layer.colormap = class_colormap(entry["classes"])
             self._session.classes.replace(entry["classes"])
 
     def _on_removed(self, event: Any) -> None:
+        removed = event.value
         for layers in tuple(self._known):
-            if event.value is layers.image:
+            if removed is layers.image:
                 self._known.remove(layers)
                 self._session.remove_cube(layers.cube)
             for name in CubeLayers.DERIVED:
-                if event.value is getattr(layers, name):
+                if removed is getattr(layers, name):
                     setattr(layers, name, None)
+                    if name in ("picture", "embedding"):
+                        removed.events.visible.disconnect(self._on_visible)
                     if name == "strokes" and layers is self.current:
                         self.strokes_replaced.emit()
 
@@ -171,23 +179,22 @@ class ViewerLayers:
         for known in self._known:
             for layer in known.present():
                 layer.visible = known is self.current
-        if self.current is not None:
-            self.require_strokes()
+        self.require_strokes()
         self._on_display_mode()
         self.strokes_replaced.emit()
 
     # ---- strokes
 
     def require_strokes(self) -> Labels | None:
-        """The layer with the strokes on the current cube, made if need be and made active."""
+        """Return the strokes layer of the current cube, created if needed, and make it active."""
         layers = self.current
         if layers is None:
             return None
         if layers.strokes is None:
-            nothing = np.zeros(layers.cube.shape[:2], np.uint8)
-            layers.strokes = self._new_labels(layers, "strokes", nothing, STROKE_OPACITY)
+            empty = np.zeros(layers.cube.shape[:2], np.uint8)
+            layers.strokes = self._new_labels(layers, "strokes", empty, STROKE_OPACITY)
             layers.strokes.brush_size = BRUSH_SIZE
-            self._place(layers, layers.strokes)
+            self._insert(layers, layers.strokes)
             self.strokes_replaced.emit()
         self._viewer.layers.selection.active = layers.strokes
         return layers.strokes
@@ -210,43 +217,43 @@ class ViewerLayers:
         )
 
     def _class_metadata(self) -> dict[str, Any]:
-        """What the writer of labels needs to name the classes."""
+        """Return the metadata from which the writer takes the names of the classes."""
         return {METADATA_KEY: {"classes": tuple(self._session.classes)}}
 
     # ---- pictures and map
 
     def _on_display_mode(self) -> None:
-        """Let the layers of the chosen view be seen, and not the others that would hide them."""
-        layers, view = self.current, self._session.display_mode
+        """Show the layers of the chosen display mode, and hide those that would cover them."""
+        layers, mode = self.current, self._session.display_mode
         if layers is not None:
             layers.image.visible = True
             if layers.picture is not None:
-                layers.picture.visible = view in (DisplayMode.TRUE_COLOUR, DisplayMode.THREE_BANDS)
+                layers.picture.visible = mode in (DisplayMode.TRUE_COLOUR, DisplayMode.THREE_BANDS)
             if layers.embedding is not None:
-                layers.embedding.visible = view is DisplayMode.EMBEDDING
+                layers.embedding.visible = mode is DisplayMode.EMBEDDING
         self.shown_changed.emit()
 
     def _on_picture(self) -> None:
         layers, picture = self.current, self._session.picture
         if layers is None or picture is None:
             return
-        slot = "embedding" if self._session.display_mode is DisplayMode.EMBEDDING else "picture"
+        is_embedding = self._session.display_mode is DisplayMode.EMBEDDING
+        slot, name = ("embedding", "embedding") if is_embedding else ("picture", "colour")
         layer = getattr(layers, slot)
         if layer is None:
-            name = "embedding" if slot == "embedding" else "colour"
             layer = Image(
-                levelled(picture.pixels, layers.cube),
+                pyramid(picture.pixels, layers.cube),
                 rgb=True,
                 multiscale=is_large(layers.cube),
                 name=f"{layers.cube.name} {name}",
                 **placed_like(layers.image, picture.step),
             )
             self._set_picture(layers, slot, layer)
-            self._place(layers, layer)
+            self._insert(layers, layer)
         elif finest(layer.data) is not picture.pixels:
-            layer.data = levelled(picture.pixels, layers.cube)
+            layer.data = pyramid(picture.pixels, layers.cube)
             for name, value in placed_like(layers.image, picture.step).items():
-                if not np.array_equal(getattr(layer, name), value):  # each draws the layer anew
+                if not np.array_equal(getattr(layer, name), value):  # each change is a redraw
                     setattr(layer, name, value)
         self._on_display_mode()
 
@@ -258,32 +265,32 @@ class ViewerLayers:
         self.shown_changed.emit()
 
     def _on_segmentation(self) -> None:
-        layers, learned = self.current, self._session.segmentation
-        if layers is None or learned is None:
+        layers, result = self.current, self._session.segmentation
+        if layers is None or result is None:
             return
-        labels, shown = learned.labels, layers.map
-        if shown is None:
-            data = levelled(labels.copy(), layers.cube)
+        labels, layer = result.labels, layers.map
+        if layer is None:
+            data = pyramid(labels.copy(), layers.cube)
             layers.map = self._new_labels(layers, "map", data, MAP_OPACITY)
             layers.map.editable = False
-            self._place(layers, layers.map)
-        elif (shown.data.shape, shown.data.dtype) == (labels.shape, labels.dtype):
-            # In place: nothing flickers, and it is much quicker.
-            np.copyto(finest(shown.data), labels)
-            shown.refresh(extent=False)
+            self._insert(layers, layers.map)
+        elif (layer.data.shape, layer.data.dtype) == (labels.shape, labels.dtype):
+            # In place, which is faster than new data and does not flicker.
+            np.copyto(finest(layer.data), labels)
+            layer.refresh(extent=False)
         else:
-            shown.data = levelled(labels.copy(), layers.cube)
+            layer.data = pyramid(labels.copy(), layers.cube)
 
-    def _place(self, layers: CubeLayers, layer: Layer) -> None:
-        """Add a layer above those of its cube that belong below it; the selection stays."""
+    def _insert(self, layers: CubeLayers, layer: Layer) -> None:
+        """Insert a layer above the lower layers of its cube without changing the selection."""
         present = layers.present()
         below = present[present.index(layer) - 1]
-        selected = self._viewer.layers.selection.active
+        active = self._viewer.layers.selection.active
         self._viewer.layers.insert(self._viewer.layers.index(below) + 1, layer)
-        self._viewer.layers.selection.active = selected
+        self._viewer.layers.selection.active = active
 
-    def _stack(self, layers: CubeLayers) -> None:
-        """Put the layers of a cube one on the other in their order."""
+    def _sort(self, layers: CubeLayers) -> None:
+        """Sort the layers of a cube into their order."""
         all_layers = self._viewer.layers
         for below, above in pairwise(layers.present()):
             if all_layers.index(above) < all_layers.index(below):
@@ -291,20 +298,20 @@ class ViewerLayers:
 
 
 def class_colormap(classes: Iterable[LabelClass]) -> DirectLabelColormap:
-    """Each class in its colour, everything else transparent."""
-    colours: dict[int | None, NDArray[np.float32]] = {
+    """Return a colormap with the colours of the classes; all other labels are transparent."""
+    colours: dict[int | None, Float32Array] = {
         known.value: (np.array([*known.colour, 255]) / 255).astype(np.float32) for known in classes
     }
-    clear = np.zeros(4, np.float32)
-    return DirectLabelColormap(color_dict={None: clear, 0: clear, **colours})
+    transparent = np.zeros(4, np.float32)
+    return DirectLabelColormap(color_dict={None: transparent, 0: transparent, **colours})
 
 
 def placed_like(image: Image, step: int = 1) -> dict[str, Any]:
-    """Where a (height, width) layer has to lie to cover a cube's.
+    """Return the transform of a (height, width) layer that covers the layer of a cube.
 
     Args:
-        image: the layer of the cube.
-        step: pixels of the cube along a side of one of the layer.
+        image: layer of the cube.
+        step: pixels of the cube along a side of one pixel of the new layer.
     """
     scale = np.asarray(image.scale[-2:])
     return {

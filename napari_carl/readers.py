@@ -1,4 +1,4 @@
-"""The reader of cubes that napari calls."""
+"""Reader of spectral cubes for napari."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import check_pixels, is_readable, read_cube
-from napari_carl.layer_data import preview_layers
+from napari_carl.layer_data import cube_layers
 
-NOTHING_TO_ADD: list[Any] = [(None,)]
-"""How a reader tells napari that it dealt with a file and has no layer for it."""
+NO_LAYERS: list[Any] = [(None,)]
+"""napari's value for a file that the reader has handled without adding a layer."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[..., list[Any]] | None:
-    """The reader of a file, as napari asks for it: None if it does not look like a cube."""
+    """Return the reader of a file or of several, or None if one of them is not a cube."""
     paths = [path] if isinstance(path, str) else list(path)
     return read if paths and all(is_readable(each) for each in paths) else None
 
 
 def read(path: str | Sequence[str]) -> list[Any]:
-    """Cubes as layers, two for each: the stack of its bands and, on top, its colours.
+    """Read cubes as layers, two for each: the bands and, above them, a colour picture.
 
-    napari waits for readers, so the colours of a large cube are coarse; the dock refines them.
+    napari waits for readers, so the picture of a large cube is coarse; the dock replaces it.
 
-    A file that cannot be read ends as one sentence in a notification of napari, with nothing added.
-    Were the error let through, napari would wrap the sentence in its own and ask in a dialog for
-    another plugin, none of which reads cubes.
+    A file that cannot be read ends in a notification of one sentence and adds no layer. If the
+    error were raised, napari would wrap the sentence and open a dialog that asks for another
+    plugin, none of which reads cubes.
     """
     from napari.utils.notifications import show_error, show_info
 
@@ -37,11 +37,11 @@ def read(path: str | Sequence[str]) -> list[Any]:
         cubes = [_open(each) for each in paths]
     except CarlError as error:
         show_error(str(error))
-        return NOTHING_TO_ADD
+        return NO_LAYERS
     for cube in cubes:
         for note in cube.metadata["notes"]:
             show_info(f"{cube.name}: {note}")
-    return [layer for cube in cubes for layer in preview_layers(cube)]
+    return [layer for cube in cubes for layer in cube_layers(cube, preview=True)]
 
 
 def _open(path: str) -> SpectralCube:

@@ -1,4 +1,4 @@
-"""The tissue cube that comes with the plugin, as napari sample data."""
+"""Sample data for napari: the tissue cube that comes with the plugin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from napari_carl.layer_data import METADATA_KEY, LayerData, cube_layers
 
 
 def bladder() -> list[LayerData]:
-    """An H&E stained bladder, 40 bands from 380 to 770 nm, and its colour picture."""
+    """Return an H&E stained bladder, 40 bands from 380 to 770 nm, and its colour picture."""
     return cube_layers(_bladder_cube())
 
 
 def bladder_labels() -> list[LayerData]:
-    """The same with sparse labels of lumen, urothelium, stroma and blood."""
+    """Return the bladder with sparse labels of lumen, urothelium, stroma and blood."""
     cube = _bladder_cube()
     known = read_labels(resource_path("sample", "bladder_labels.png"), cube.shape)
     arguments = {

@@ -1,85 +1,104 @@
-"""Painting on the current cube: tools, undo, and word of every change to the strokes."""
+"""Tools that paint strokes on the current cube, their number keys, and reports of every change."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
+from napari_carl.connections import Connections
 from napari_carl.layers import BRUSH_SIZE, ViewerLayers
 from napari_carl.session import Session
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+    from napari.viewer import Viewer
 
 Tool = Literal["paint", "erase", "fill", "pan_zoom"]
 
+N_CLASS_KEYS = 9
+"""Number of classes that have a number key, 1 to 9."""
+
+_REPORT_DELAY_MS = 250
+"""Pause after the last stroke before the session is informed, and the map updated."""
+
 
 class StrokeTools:
-    """napari's own brush, eraser and bucket on the layer of the strokes, under one roof."""
+    """Controls napari's brush, eraser and bucket on the current strokes layer.
 
-    touched = Signal()  # the strokes may have changed: painted, filled, undone, replaced
-    tool_changed = Signal()  # another tool or another size of the brush
+    Changes of the strokes are reported to the session after a short pause.
+    """
+
+    tool_changed = Signal()  # the tool or the size of the brush has changed
 
     def __init__(self, layers: ViewerLayers, session: Session) -> None:
         self._layers = layers
         self._session = session
-        self._watched: Labels | None = None
-        layers.strokes_replaced.connect(self._watch)
-        session.classes.current_changed.connect(self._select)
+        self._strokes: Labels | None = None
+        self._layer_connections = Connections()
+        self._connections = Connections()
+        self._delay = QTimer()
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(_REPORT_DELAY_MS)
+        self._connections.connect(self._delay.timeout, self.report)
+        self._connections.connect(layers.strokes_replaced, self._on_strokes_replaced)
+        self._connections.connect(session.classes.current_changed, self._select)
 
     def close(self) -> None:
-        """Let go of the layer that is watched."""
-        self._unwatch()
+        """Report the last strokes and disconnect from the layer."""
+        self._delay.stop()
+        self.report()
+        self._layer_connections.close()
+        self._connections.close()
 
     @property
     def tool(self) -> Tool:
-        """The tool in hand."""
-        return "pan_zoom" if self._watched is None else self._watched.mode
+        """The current tool."""
+        return "pan_zoom" if self._strokes is None else self._strokes.mode
 
     @property
     def brush_size(self) -> int:
         """Width of the brush and the eraser in pixels."""
-        return BRUSH_SIZE if self._watched is None else int(self._watched.brush_size)
+        return BRUSH_SIZE if self._strokes is None else int(self._strokes.brush_size)
 
     def use(self, tool: Tool) -> None:
-        """Take a tool in hand; the layer with the strokes becomes active and visible."""
+        """Switch to a tool; the strokes layer becomes active and visible."""
         strokes = self._layers.require_strokes()
         if strokes is not None:
             strokes.visible = True
             strokes.mode = tool
 
     def set_brush_size(self, size: int) -> None:
-        """Make brush and eraser this many pixels wide."""
-        if self._watched is not None:
-            self._watched.brush_size = size
+        """Set the width of the brush and the eraser in pixels."""
+        if self._strokes is not None:
+            self._strokes.brush_size = size
 
     def undo(self) -> None:
-        """Take the last stroke back."""
-        if self._watched is not None:
-            self._watched.undo()
+        """Undo the last stroke."""
+        if self._strokes is not None:
+            self._strokes.undo()
 
     def redo(self) -> None:
-        """Do again what was taken back."""
-        if self._watched is not None:
-            self._watched.redo()
+        """Redo the stroke that was undone."""
+        if self._strokes is not None:
+            self._strokes.redo()
 
     def erase_class(self, value: int) -> None:
-        """Take all strokes of a class off the current cube; undo brings them back."""
-        if self._watched is not None:
-            where = np.nonzero(self._watched.data == value)
-            if where[0].size:
-                self._watched.data_setitem(where, 0)
+        """Erase all strokes of a class on the current cube; this can be undone."""
+        if self._strokes is not None:
+            self._erase(self._strokes.data == value)
 
     def clear(self) -> None:
-        """Take all strokes off the current cube; undo brings them back."""
-        if self._watched is not None and self._watched.data.any():
-            self._watched.data_setitem(np.nonzero(self._watched.data), 0)
+        """Erase all strokes on the current cube; this can be undone."""
+        if self._strokes is not None:
+            self._erase(self._strokes.data != 0)
 
     def restore(self, labels: NDArray[Any]) -> None:
-        """Put strokes of an earlier day on the current cube; what is painted already stays."""
+        """Add saved (H, W) strokes to the current cube; pixels already labelled stay unchanged."""
         strokes = self._layers.require_strokes()
         if strokes is not None:
             strokes.data[:] = np.where(strokes.data == 0, labels, strokes.data)
@@ -87,50 +106,98 @@ class StrokeTools:
             self.report()
 
     def report(self) -> None:
-        """Tell the session the strokes as they are now."""
+        """Pass the strokes as they are now to the session."""
         cube = self._session.cube
-        if self._watched is not None:
-            self._session.set_strokes(self._watched.data)
+        if self._strokes is not None:
+            self._session.set_strokes(self._strokes.data)
         elif cube is not None:
             self._session.set_strokes(np.zeros(cube.shape[:2], np.uint8))
 
-    def _watch(self) -> None:
-        self._unwatch()
-        strokes = self._watched = self._layers.strokes
+    def _erase(self, mask: NDArray[np.bool_]) -> None:
+        if self._strokes is not None and mask.any():
+            self._strokes.data_setitem(np.nonzero(mask), 0)
+
+    def _on_strokes_replaced(self) -> None:
+        self._layer_connections.close()
+        strokes = self._strokes = self._layers.strokes
         if strokes is not None:
-            for emitter, callback in self._connections(strokes):
-                emitter.connect(callback)
+            events, connect = strokes.events, self._layer_connections.connect
+            # Undo and redo emit neither paint nor data, but every redraw emits set_data.
+            for changed in (events.paint, events.data, events.set_data, events.labels_update):
+                connect(changed, self._on_painted)
+            for changed in (events.mode, events.brush_size):
+                connect(changed, self._on_tool)
+            connect(events.selected_label, self._on_selected)
             self._select(self._session.classes.current)
         self.report()
         self.tool_changed.emit()
 
-    def _unwatch(self) -> None:
-        if self._watched is not None:
-            for emitter, callback in self._connections(self._watched):
-                emitter.disconnect(callback)
-            self._watched = None
-
-    def _connections(self, strokes: Labels) -> list[tuple[Any, Any]]:
-        events = strokes.events
-        # Undo and redo emit neither paint nor data; any redrawing emits set_data.
-        changes = (events.paint, events.data, events.set_data, events.labels_update)
-        tools = (events.mode, events.brush_size)
-        return [
-            *((emitter, self._on_change) for emitter in changes),
-            *((emitter, self._on_tool) for emitter in tools),
-            (events.selected_label, self._on_selected),
-        ]
-
-    def _on_change(self, event: Any = None) -> None:
-        self.touched.emit()
+    def _on_painted(self, event: Any = None) -> None:
+        self._delay.start()
 
     def _on_tool(self, event: Any = None) -> None:
         self.tool_changed.emit()
 
     def _on_selected(self, event: Any = None) -> None:
-        if self._watched is not None:
-            self._session.classes.choose(int(self._watched.selected_label))
+        if self._strokes is not None:
+            self._session.classes.choose(int(self._strokes.selected_label))
 
     def _select(self, value: int) -> None:
-        if self._watched is not None and self._watched.selected_label != value:
-            self._watched.selected_label = value
+        if self._strokes is not None and self._strokes.selected_label != value:
+            self._strokes.selected_label = value
+
+
+class StrokeKeys:
+    """Number keys choose a class and paint with it, B is the brush, E the eraser.
+
+    napari looks a key up in the active layer first, then in the viewer. The keys are bound on both,
+    on the layer only if it belongs to the current cube; other layers keep napari's bindings.
+    """
+
+    def __init__(
+        self, viewer: Viewer, session: Session, layers: ViewerLayers, tools: StrokeTools
+    ) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._layers = layers
+        self._tools = tools
+        self._bound: list[tuple[Any, str, Any]] = []  # provider, key, binding before
+        self._connections = Connections()
+        self._connections.connect(layers.strokes_replaced, self._bind)
+        self._connections.connect(viewer.layers.selection.events.active, self._bind)
+        self._bind()
+
+    def close(self) -> None:
+        """Restore the key bindings."""
+        self._connections.close()
+        self._unbind()
+
+    def _bind(self, event: Any = None) -> None:
+        self._unbind()
+        active, current = self._viewer.layers.selection.active, self._layers.current
+        providers = [self._viewer]
+        if current is not None and active in current.present():
+            providers.append(active)
+        actions: dict[str, Callable[[Any], None]] = {
+            "B": lambda _: self._tools.use("paint"),
+            "E": lambda _: self._tools.use("erase"),
+        }
+        for value in range(1, N_CLASS_KEYS + 1):
+            actions[str(value)] = self._painting(value)
+        for provider in providers:
+            for key, action in actions.items():
+                before = provider.bind_key(key, action, overwrite=True)
+                self._bound.append((provider, key, before))
+
+    def _unbind(self) -> None:
+        for provider, key, before in self._bound:
+            provider.bind_key(key, before, overwrite=True)
+        self._bound.clear()
+
+    def _painting(self, value: int) -> Callable[[Any], None]:
+        def paint_class(_: Any) -> None:  # not a partial: napari requires a __name__
+            if value in self._session.classes:
+                self._session.classes.choose(value)
+                self._tools.use("paint")
+
+        return paint_class

@@ -1,4 +1,4 @@
-"""Labels out of napari."""
+"""Writer of label maps for napari."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from napari_carl.layer_data import METADATA_KEY, finest
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a Labels layer as .tif or .png, with the names of its classes beside it if it has some.
+    """Write a Labels layer as .tif or .png, with the names of its classes, if any, as JSON.
 
     Args:
-        path: where to; the suffix chooses the format.
+        path: file to write; the suffix selects the format.
         data: (H, W) labels, or a list of them from fine to coarse.
-        attributes: of the layer; ``metadata["carl"]["classes"]`` are its classes.
+        attributes: of the layer; ``metadata["carl"]["classes"]`` holds its classes.
 
     Returns:
-        The files written, as napari wants to know.
+        the files written.
 
     Raises:
-        CarlError: the data are no label map, or the file cannot be written.
+        CarlError: the data are not a label map, or the file cannot be written.
     """
     entry = attributes.get("metadata", {}).get(METADATA_KEY, {})
     classes: tuple[LabelClass, ...] = tuple(entry.get("classes", ()))

@@ -1,1 +1,1 @@
-"""One small widget per step. Panels show a session and call its methods; they compute nothing."""
+"""One panel per step: panels show a session and call its methods; they compute nothing."""

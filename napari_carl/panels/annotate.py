@@ -1,4 +1,4 @@
-"""Step 3: the classes, and the tools to paint them with."""
+"""Step 3: table of classes and tools for strokes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 
 from carl.io import LabelClass
 from napari_carl.autosave import Autosave
-from napari_carl.canvas import N_KEYS
-from napari_carl.panels.parts import (
+from napari_carl.connections import Connections
+from napari_carl.panels.widgets import (
+    ColourButton,
     ElidedLabel,
     Segments,
-    Swatch,
     button,
     column,
     label,
@@ -20,16 +20,24 @@ from napari_carl.panels.parts import (
     row,
 )
 from napari_carl.session import Session
-from napari_carl.strokes import StrokeTools, Tool
+from napari_carl.strokes import N_CLASS_KEYS, StrokeTools, Tool
 
 _TOOLS: dict[Tool, str] = {"paint": "Brush (B)", "erase": "Eraser (E)", "fill": "Fill (F)"}
+_TIPS = (
+    "Paint strokes of the current class",
+    "Erase strokes",
+    "Fill a closed outline with the current class",
+)
 _LARGEST_BRUSH = 60
+"""Largest width of the brush, in pixels."""
 
 
 class AnnotatePanel(QWidget):
-    """The table of classes, and the tools."""
+    """Shows the classes and the tools that paint their strokes."""
 
-    def __init__(self, session: Session, tools: StrokeTools, autosave: Autosave) -> None:
+    def __init__(
+        self, session: Session, tools: StrokeTools, autosave: Autosave, connections: Connections
+    ) -> None:
         super().__init__()
         self._session = session
         self._autosave = autosave
@@ -39,20 +47,21 @@ class AnnotatePanel(QWidget):
         self._table_layout = column(self._table, spacing=1)
         add = button("Add class", tip="Add a class and paint with it")
         add.clicked.connect(session.classes.add)
-        undo = button("Undo", tip="Take the last stroke back (Ctrl+Z)")
+        undo = button("Undo", tip="Undo the last stroke (Ctrl+Z)")
         undo.clicked.connect(tools.undo)
-        redo = button("Redo", tip="Do it again (Ctrl+Shift+Z)")
+        redo = button("Redo", tip="Redo the stroke that was undone (Ctrl+Shift+Z)")
         redo.clicked.connect(tools.redo)
-        self._tools = Segments(list(_TOOLS.values()))
+        self._tools = Segments(list(_TOOLS.values()), _TIPS)
         self._tools.chosen.connect(self._on_tool_chosen)
         self._brush = QSlider(Qt.Orientation.Horizontal)
         self._brush.setRange(1, _LARGEST_BRUSH)
+        self._brush.setToolTip("Width of the brush and the eraser")
         self._brush.valueChanged.connect(tools.set_brush_size)
-        self._brush_text = label("", "value")
+        self._brush_text = label()
         self._brush_text.setFixedWidth(38)
         self._brush_text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._restored = ElidedLabel("muted")
-        discard = button("Discard", "quiet", "Begin anew: take all strokes off this cube")
+        discard = button("Discard", "quiet", "Remove all strokes from this cube")
         discard.clicked.connect(self._on_discard)
         self._restored_row = QWidget()
         self._restored_row.setLayout(row(self._restored, discard, stretch=0))
@@ -62,11 +71,11 @@ class AnnotatePanel(QWidget):
         layout.addLayout(row(add, QWidget(), undo, redo, stretch=1))
         layout.addWidget(self._tools)
         layout.addLayout(row(label("Size", "muted"), self._brush, self._brush_text, stretch=1))
-        session.classes.changed.connect(self._on_classes)
-        session.classes.current_changed.connect(self._mark_current)
-        session.strokes_changed.connect(self._count)
-        tools.tool_changed.connect(self._on_tool)
-        autosave.changed.connect(self._on_restored)
+        connections.connect(session.classes.changed, self._on_classes)
+        connections.connect(session.classes.current_changed, self._mark_current)
+        connections.connect(session.strokes_changed, self._show_counts)
+        connections.connect(tools.tool_changed, self._on_tool)
+        connections.connect(autosave.changed, self._on_restored)
         self._on_restored()
         self._on_classes()
         self._on_tool()
@@ -77,18 +86,17 @@ class AnnotatePanel(QWidget):
             for old in self._rows.values():
                 old.setParent(None)
                 old.deleteLater()
-            self._rows = {known.value: self._make_row(known) for known in classes}
+            self._rows = {known.value: self._add_row(known) for known in classes}
         for known in classes:
             self._rows[known.value].show_class(known)
-        self._count()
+        self._show_counts()
         self._mark_current()
 
-    def _make_row(self, known: LabelClass) -> ClassRow:
+    def _add_row(self, known: LabelClass) -> ClassRow:
         made = ClassRow(known)
-        classes = self._session.classes
         made.chosen.connect(self._on_chosen)
-        made.renamed.connect(classes.rename)
-        made.recoloured.connect(classes.recolour)
+        made.renamed.connect(self._session.classes.rename)
+        made.recoloured.connect(self._session.classes.recolour)
         made.removed.connect(self._on_removed)
         self._table_layout.addWidget(made)
         return made
@@ -106,19 +114,19 @@ class AnnotatePanel(QWidget):
         restored = self._autosave.restored
         self._restored_row.setVisible(restored is not None)
         if restored is not None:
-            self._restored.set_text(f"Strokes of {restored.time:%d %b, %H:%M} are back.")
+            self._restored.set_text(f"Restored the strokes of {restored.time:%d %b, %H:%M}.")
 
     def _on_discard(self) -> None:
         self._stroke_tools.clear()
         self._restored_row.hide()
 
-    def _count(self) -> None:
+    def _show_counts(self) -> None:
         for value, class_row in self._rows.items():
             class_row.show_count(self._session.counts.get(value, 0))
 
-    def _mark_current(self, value: int | None = None) -> None:
-        for known, class_row in self._rows.items():
-            refresh_style(class_row, "current", known == self._session.classes.current)
+    def _mark_current(self) -> None:
+        for value, class_row in self._rows.items():
+            refresh_style(class_row, "current", value == self._session.classes.current)
 
     def _on_tool_chosen(self, name: str) -> None:
         self._stroke_tools.use(next(tool for tool, text in _TOOLS.items() if text == name))
@@ -133,7 +141,7 @@ class AnnotatePanel(QWidget):
 
 
 class ClassRow(QFrame):
-    """One class: its key, its colour, its name, and how much of it is painted."""
+    """One class: number key, colour, name and number of labelled pixels."""
 
     chosen = Signal(int)
     renamed = Signal(int, str)
@@ -143,37 +151,37 @@ class ClassRow(QFrame):
     def __init__(self, known: LabelClass) -> None:
         super().__init__()
         self.setProperty("role", "row")
-        value = known.value
-        key = label(str(value) if value <= N_KEYS else "", "key")
+        value = self._value = known.value
+        has_key = value <= N_CLASS_KEYS
+        key = label(str(value) if has_key else "", "key")
         key.setFixedSize(16, 16)
         key.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        key.setToolTip(f"Press {value} to paint with this class" if value <= N_KEYS else "")
-        self._swatch = Swatch(known.colour)
-        self._swatch.picked.connect(lambda colour: self.recoloured.emit(value, colour))
+        key.setToolTip(f"Press {value} to paint with this class" if has_key else "")
+        self._colour = ColourButton(known.colour)
+        self._colour.picked.connect(lambda colour: self.recoloured.emit(value, colour))
         self._name = QLineEdit()
         self._name.editingFinished.connect(lambda: self.renamed.emit(value, self._name.text()))
         self._pixels = label("", "muted")
         remove = button("✕", "icon", "Remove this class and its strokes")
         remove.setFixedSize(20, 20)
         remove.clicked.connect(lambda: self.removed.emit(value))
-        self._value = value
         layout = QHBoxLayout(self)
         layout.setContentsMargins(4, 2, 2, 2)
         layout.setSpacing(6)
-        for widget in (key, self._swatch, self._name, self._pixels, remove):
+        for widget in (key, self._colour, self._name, self._pixels, remove):
             layout.addWidget(widget)
         layout.setStretch(2, 1)
 
     def show_class(self, known: LabelClass) -> None:
-        """Show name and colour."""
-        self._swatch.set_colour(known.colour)
+        """Show the name and the colour."""
+        self._colour.set_colour(known.colour)
         if not self._name.hasFocus():
             self._name.setText(known.name)
 
     def show_count(self, pixels: int) -> None:
-        """Show how many pixels are painted."""
+        """Show the number of labelled pixels."""
         self._pixels.setText(f"{pixels:,} px" if pixels else "–")
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """A click beside the name takes the class in hand."""
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Choose the class by a click beside its name."""
         self.chosen.emit(self._value)

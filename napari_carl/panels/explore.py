@@ -1,4 +1,4 @@
-"""Step 2: the cube in colour, band by band, through the network's eyes, and as spectra."""
+"""Step 2: display mode of the cube, and plots of spectra."""
 
 from __future__ import annotations
 
@@ -6,81 +6,78 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSlider, QWidget
 
+from carl.arrays import Float64Array
 from napari_carl import bands
+from napari_carl.connections import Connections
 from napari_carl.display import DisplayMode
 from napari_carl.jobs import JobKind
-from napari_carl.panels.parts import JobBar, Segments, column, label, row
 from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.panels.theme import Colours
+from napari_carl.panels.widgets import JobBar, Segments, column, label, row
 from napari_carl.session import Session
 from napari_carl.steps import band_name
 
-_LABELS = {
-    DisplayMode.TRUE_COLOUR: "Colour",
-    DisplayMode.THREE_BANDS: "3 bands",
-    DisplayMode.SINGLE_BAND: "1 band",
-    DisplayMode.EMBEDDING: "PCA",
+_MODES = {
+    DisplayMode.TRUE_COLOUR: ("Colour", "True colour, or false colour beyond visible light"),
+    DisplayMode.THREE_BANDS: ("3 bands", "Three bands as red, green and blue"),
+    DisplayMode.SINGLE_BAND: ("1 band", "One band; the slider below the image does the same"),
+    DisplayMode.EMBEDDING: (
+        "PCA",
+        "The first three principal components of the network's features as red, green and blue",
+    ),
 }
-_TIPS = (
-    "The cube as an eye would see it",
-    "Three wavelengths as red, green and blue",
-    "One wavelength; the slider below the picture does the same",
-    "The three main components of the network's features as red, green and blue",
-)
-_PAUSE_MS = 150
-_CURSOR_MS = 40
+_SLIDER_DELAY_MS = 150
+"""Delay between the last move of a colour slider and the new picture."""
 
 
 class ExplorePanel(QWidget):
-    """Chooses what is shown of the cube, and plots spectra."""
+    """Chooses how the cube is displayed, and plots spectra."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, connections: Connections) -> None:
         super().__init__()
         self._session = session
-        self._views = Segments(list(_LABELS.values()), _TIPS)
-        self._views.chosen.connect(self._on_view_chosen)
-        self._composer = [BandSlider(name) for name in ("Red", "Green", "Blue")]
+        names, tips = zip(*_MODES.values(), strict=True)
+        self._modes = Segments(names, tips)
+        self._modes.chosen.connect(self._on_mode_chosen)
+        self._composition = [BandSlider(name) for name in ("Red", "Green", "Blue")]
         self._single = BandSlider("Band")
         self._plot = SpectrumPlot()
-        self._busy = JobBar()
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(_PAUSE_MS)
-        self._pause.timeout.connect(self._compose)
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(_SLIDER_DELAY_MS)
+        self._delay.timeout.connect(self._on_composition)
         layout = column(self, spacing=8)
-        layout.addWidget(self._views)
-        for slider in self._composer:
-            slider.slider.valueChanged.connect(self._pause.start)
+        layout.addWidget(self._modes)
+        for slider in self._composition:
+            slider.slider.valueChanged.connect(self._delay.start)
             layout.addWidget(slider)
         layout.addWidget(self._single)
-        layout.addWidget(self._busy)
+        layout.addWidget(JobBar(session.jobs, JobKind.EMBEDDING, connections))
         layout.addWidget(self._plot)
         self._single.slider.valueChanged.connect(self._on_single)
-        self._busy.cancelled.connect(lambda: session.jobs.cancel(JobKind.EMBEDDING))
         self._plot.band_picked.connect(
             lambda band: session.edit_cube(lambda cube: bands.with_band_toggled(cube, band))
         )
-        session.cube_changed.connect(self._on_cube)
-        session.display_mode_changed.connect(self._on_display_mode)
-        session.band_changed.connect(self._on_band)
-        session.network.changed.connect(self._on_display_mode)
-        session.cursor_changed.connect(self._plot.show_cursor)
-        session.spectra_changed.connect(self._show_classes)
-        session.classes.changed.connect(self._show_classes)
-        session.jobs.changed.connect(self._on_task)
+        connections.connect(session.cube_changed, self._on_cube)
+        connections.connect(session.display_mode_changed, self._on_display_mode)
+        connections.connect(session.band_changed, self._single.set_band)
+        connections.connect(session.network.changed, self._on_display_mode)
+        connections.connect(session.cursor_changed, self._plot.show_cursor)
+        connections.connect(session.spectra_changed, self._show_classes)
+        connections.connect(session.classes.changed, self._show_classes)
         self._on_cube()
 
     def set_colours(self, colours: Colours) -> None:
-        """Draw the plot in the colours of a theme."""
+        """Apply the colours of a theme to the plot."""
         self._plot.set_colours(colours)
 
     def _on_cube(self) -> None:
         cube = self._session.cube
         wavelengths = None if cube is None else cube.wavelengths
         n_bands = 0 if cube is None else cube.n_bands
-        for slider in (*self._composer, self._single):
+        for slider in (*self._composition, self._single):
             slider.set_bands(wavelengths, n_bands)
-        for slider, band in zip(self._composer, self._session.composition, strict=True):
+        for slider, band in zip(self._composition, self._session.composition, strict=True):
             slider.set_band(band)
         self._single.set_band(self._session.band)
         self._plot.set_bands(wavelengths, n_bands)
@@ -88,38 +85,35 @@ class ExplorePanel(QWidget):
             self._plot.shade_bands(~cube.good_bands)
         self._on_display_mode()
 
-    def _on_view_chosen(self, name: str) -> None:
+    def _on_mode_chosen(self, name: str) -> None:
         session = self._session
-        view = next(view for view, text in _LABELS.items() if text == name)
-        if view is DisplayMode.TRUE_COLOUR:
+        mode = next(mode for mode, (text, _) in _MODES.items() if text == name)
+        if mode is DisplayMode.TRUE_COLOUR:
             session.show_true_colour()
-        elif view is DisplayMode.THREE_BANDS:
+        elif mode is DisplayMode.THREE_BANDS:
             session.show_bands(*session.composition)
-        elif view is DisplayMode.SINGLE_BAND:
+        elif mode is DisplayMode.SINGLE_BAND:
             session.show_band(session.band)
         else:
             session.show_embedding()
 
     def _on_display_mode(self) -> None:
-        view = self._session.display_mode
-        self._views.set_current(_LABELS[view])
-        self._views.set_enabled(
-            _LABELS[DisplayMode.EMBEDDING], self._session.network.preview_features is not None
-        )
-        for slider in self._composer:
-            slider.setVisible(view is DisplayMode.THREE_BANDS)
-        self._single.setVisible(view is DisplayMode.SINGLE_BAND)
+        mode = self._session.display_mode
+        self._modes.set_current(_MODES[mode][0])
+        has_features = self._session.network.preview_features is not None
+        self._modes.set_enabled(_MODES[DisplayMode.EMBEDDING][0], has_features)
+        for slider in self._composition:
+            slider.setVisible(mode is DisplayMode.THREE_BANDS)
+        self._single.setVisible(mode is DisplayMode.SINGLE_BAND)
 
-    def _compose(self) -> None:
+    def _on_composition(self) -> None:
         if self._session.display_mode is DisplayMode.THREE_BANDS:
-            self._session.show_bands(*(slider.band for slider in self._composer))
+            red, green, blue = (slider.band for slider in self._composition)
+            self._session.show_bands(red, green, blue)
 
     def _on_single(self) -> None:
         if self._session.display_mode is DisplayMode.SINGLE_BAND:
             self._session.show_band(self._single.band)
-
-    def _on_band(self, band: int) -> None:
-        self._single.set_band(band)
 
     def _show_classes(self) -> None:
         spectra = self._session.spectra
@@ -129,48 +123,44 @@ class ExplorePanel(QWidget):
             if known.value in spectra
         )
 
-    def _on_task(self, task: str) -> None:
-        if task == JobKind.EMBEDDING:
-            self._busy.show_state(self._session.jobs.state(JobKind.EMBEDDING))
-
 
 class BandSlider(QWidget):
-    """A slider over the bands of a cube in the order of their wavelengths."""
+    """A slider over the bands of a cube, ordered by wavelength."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self._order = np.arange(0)
         self._names: list[str] = []
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.valueChanged.connect(self._write)
-        caption = label(name, "muted")
-        caption.setFixedWidth(38)
+        self.slider.valueChanged.connect(self._show_name)
+        title = label(name, "muted")
+        title.setFixedWidth(38)
         self._value = label()
         self._value.setFixedWidth(62)
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.setLayout(row(caption, self.slider, self._value, stretch=1))
+        self.setLayout(row(title, self.slider, self._value, stretch=1))
 
     @property
     def band(self) -> int:
-        """Index of the band chosen."""
+        """Index of the chosen band."""
         return int(self._order[self.slider.value()]) if self._order.size else 0
 
-    def set_bands(self, wavelengths: np.ndarray | None, n_bands: int) -> None:
-        """Offer these bands."""
+    def set_bands(self, wavelengths: Float64Array | None, n_bands: int) -> None:
+        """Offer the bands of a cube, in the order of their wavelengths if these are known."""
         keys = np.arange(n_bands) if wavelengths is None else wavelengths
         self._order = np.argsort(keys, kind="stable")
         self._names = [band_name(wavelengths, band) for band in range(n_bands)]
         self.slider.blockSignals(True)
         self.slider.setRange(0, max(n_bands - 1, 0))
         self.slider.blockSignals(False)
-        self._write()
+        self._show_name()
 
     def set_band(self, band: int) -> None:
-        """Move to a band without telling anyone."""
+        """Move to a band without emitting a signal."""
         self.slider.blockSignals(True)
         self.slider.setValue(int(np.flatnonzero(self._order == band)[0]) if self._order.size else 0)
         self.slider.blockSignals(False)
-        self._write()
+        self._show_name()
 
-    def _write(self) -> None:
+    def _show_name(self) -> None:
         self._value.setText(self._names[self.band] if self._names else "")

@@ -1,4 +1,4 @@
-"""The two plots of the dock: spectra, and the curve of a training run."""
+"""Plots of spectra and of fine-tuning runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtWidgets import QSizePolicy
 
+from carl.arrays import Float32Array, Float64Array
+from napari_carl.classes import Colour
 from napari_carl.panels.theme import Colours
-
-Colour = tuple[int, int, int]
-FloatArray = NDArray[np.floating]
 
 
 def _colour(css: str) -> QColor:
+    """Return the colour of a CSS ``rgb(r, g, b)``."""
     return QColor(*(int(part) for part in css[4:-1].split(",")))
 
 
-class _Plot(pg.PlotWidget):
-    """A quiet plot: no grid, no menu, no buttons, in the colours of the theme."""
+class _Plot(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph is not typed
+    """A fixed view without grid, menu and buttons, in the colours of the theme."""
 
     def __init__(self, height: int, bottom: str) -> None:
         super().__init__(background=None)
@@ -39,7 +39,7 @@ class _Plot(pg.PlotWidget):
             self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=1)
 
     def set_colours(self, colours: Colours) -> None:
-        """Draw axes and texts in the colours of a theme."""
+        """Apply the colours of a theme to axes and texts."""
         for side in ("left", "bottom"):
             axis = self.getAxis(side)
             axis.setPen(pg.mkPen(_colour(colours.line)))
@@ -48,34 +48,34 @@ class _Plot(pg.PlotWidget):
 
 
 class SpectrumPlot(_Plot):
-    """The spectrum under the cursor, over the mean ± standard deviation of each class.
+    """The spectrum under the cursor over the mean ± standard deviation of each class.
 
-    Bad bands lie in the shade.
+    Bad bands are shaded.
     """
 
-    band_picked = Signal(int)  # index of the band that was clicked twice
+    band_picked = Signal(int)  # index of the band that was double-clicked
 
     def __init__(self) -> None:
         super().__init__(height=150, bottom="wavelength (nm)")
-        self.setToolTip("A double click leaves a band out, or takes it back")
+        self.setToolTip("Double-click to exclude a band, or to include it again")
         self._shades: list[pg.LinearRegionItem] = []
         self._shade = QColor()
-        self._x: FloatArray = np.zeros(0)
+        self._x: Float64Array = np.zeros(0)
         self._order = np.arange(0)
         self._classes: list[pg.GraphicsObject] = []
         self._cursor = self.plot([], [], antialias=True)
         self._cursor.setZValue(10)
 
     def set_colours(self, colours: Colours) -> None:
-        """Draw in the colours of a theme."""
+        """Apply the colours of a theme."""
         super().set_colours(colours)
         self._cursor.setPen(pg.mkPen(_colour(colours.text), width=1.5))
         self._shade = _colour(colours.line)
         for item in self._shades:
             item.setBrush(self._shade)
 
-    def set_bands(self, wavelengths: FloatArray | None, n_bands: int) -> None:
-        """Say what the bands are; by number where their wavelengths are not known."""
+    def set_bands(self, wavelengths: Float64Array | None, n_bands: int) -> None:
+        """Set the horizontal axis: wavelengths in nm, or band numbers if they are unknown."""
         known = wavelengths is not None
         x = wavelengths if wavelengths is not None else np.arange(1, n_bands + 1)
         self._order = np.argsort(x, kind="stable")
@@ -88,7 +88,7 @@ class SpectrumPlot(_Plot):
             self.setXRange(self._x[0], self._x[-1], padding=0.01)
 
     def shade_bands(self, bad: NDArray[np.bool_]) -> None:
-        """Put the (C,) bad bands in the shade, each up to half the way to its neighbours."""
+        """Shade the bad bands, a (C,) mask, each up to halfway to its neighbours."""
         for item in self._shades:
             self.removeItem(item)
         self._shades.clear()
@@ -105,19 +105,19 @@ class SpectrumPlot(_Plot):
             self._shades.append(item)
             self.addItem(item)
 
-    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Tell the band that is nearest."""
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Emit the band nearest to a double click."""
         super().mouseDoubleClickEvent(event)
-        if self._x.size:
+        if event is not None and self._x.size:
             x = self.getViewBox().mapSceneToView(self.mapToScene(event.pos())).x()
             self.band_picked.emit(int(self._order[np.abs(self._x - x).argmin()]))
 
-    def show_cursor(self, spectrum: FloatArray) -> None:
+    def show_cursor(self, spectrum: Float32Array) -> None:
         """Show the (C,) spectrum under the cursor."""
         self._cursor.setData(self._x, spectrum[self._order], connect="finite")
 
-    def show_classes(self, spectra: Iterable[tuple[Colour, FloatArray, FloatArray]]) -> None:
-        """Show colour, (C,) mean and (C,) standard deviation of each class."""
+    def show_classes(self, spectra: Iterable[tuple[Colour, Float32Array, Float32Array]]) -> None:
+        """Show the spectra of the classes, given as colour, (C,) mean and (C,) deviation."""
         for item in self._classes:
             self.removeItem(item)
         self._classes.clear()
@@ -135,7 +135,7 @@ class SpectrumPlot(_Plot):
 
 
 class CurvePlot(_Plot):
-    """Loss and held-out score of a training run, by step."""
+    """Training loss and held-out score of a fine-tuning run, by step."""
 
     def __init__(self) -> None:
         super().__init__(height=130, bottom="step")
@@ -143,7 +143,7 @@ class CurvePlot(_Plot):
         self._score = self.plot([], [], antialias=True, symbolSize=5, symbolPen=None)
 
     def set_colours(self, colours: Colours) -> None:
-        """Draw in the colours of a theme."""
+        """Apply the colours of a theme."""
         super().set_colours(colours)
         self._loss.setPen(pg.mkPen(_colour(colours.muted), width=1.5))
         self._score.setPen(pg.mkPen(_colour(colours.accent), width=2))
@@ -157,10 +157,10 @@ class CurvePlot(_Plot):
         Args:
             steps: number of each step.
             losses: training loss at each step.
-            scores: score on held-out strokes, None at steps where it was not taken.
+            scores: score on held-out strokes, None at steps without validation.
         """
-        taken = [
+        validated = [
             (step, score) for step, score in zip(steps, scores, strict=True) if score is not None
         ]
         self._loss.setData(list(steps), list(losses))
-        self._score.setData([step for step, _ in taken], [score for _, score in taken])
+        self._score.setData([step for step, _ in validated], [score for _, score in validated])

@@ -1,4 +1,4 @@
-"""The look of the dock: napari's own theme, with the few roles that Qt's widgets do not have."""
+"""Style sheet and colours of the dock, derived from napari's theme."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from napari.utils.theme import get_theme
 
 @dataclass(frozen=True)
 class Colours:
-    """The colours of a theme that the dock and its plots use, as ``rgb(r, g, b)``.
+    """The colours of the dock and its plots, as CSS ``rgb(r, g, b)``.
 
     Attributes:
-        text: of what is to be read first.
-        muted: of what is said beside it.
-        line: between steps and around plots.
-        field: behind buttons and fields.
-        accent: of the action to take next.
-        warning: of what should be known before trusting a result.
+        text: main text.
+        muted: captions and explanations.
+        line: lines between steps, axes of plots.
+        field: background of buttons and fields.
+        accent: the main action, pressed buttons, progress.
+        warning: warnings about a result.
     """
 
     text: str
@@ -29,11 +29,11 @@ class Colours:
 
 
 def theme_colours(name: str) -> Colours:
-    """The colours of one of napari's themes."""
+    """Return the colours of one of napari's themes."""
     theme = get_theme(name)
     text = theme.text.as_rgb_tuple()[:3]
     muted = _mixed(text, theme.background.as_rgb_tuple()[:3], 0.62)
-    # napari's yellow is for a dark ground; on a light one it could not be read.
+    # napari's yellow is legible on dark backgrounds only; darken it on light ones.
     warning = _mixed(theme.warning.as_rgb_tuple()[:3], text, 1.0 if theme.type == "dark" else 0.6)
     return Colours(
         text=theme.text.as_rgb(),
@@ -45,13 +45,14 @@ def theme_colours(name: str) -> Colours:
     )
 
 
-def _mixed(colour: tuple[int, ...], other: tuple[int, ...], share: float) -> str:
-    mixed = (round(share * c + (1 - share) * o) for c, o in zip(colour, other, strict=True))
+def _mixed(colour: tuple[int, ...], other: tuple[int, ...], weight: float) -> str:
+    """Return ``weight`` of one colour mixed with ``1 - weight`` of another."""
+    mixed = (round(weight * c + (1 - weight) * o) for c, o in zip(colour, other, strict=True))
     return "rgb({}, {}, {})".format(*mixed)
 
 
 def stylesheet(colours: Colours) -> str:
-    """What the dock adds to napari's style sheet; roles are dynamic properties of widgets."""
+    """Return the style sheet of the dock; ``role`` is a dynamic property of its widgets."""
     return f"""
     QScrollArea, QScrollArea > QWidget > QWidget {{ border: none; }}
     QLabel {{ padding: 0px; }}
@@ -86,7 +87,7 @@ def stylesheet(colours: Colours) -> str:
         background-color: transparent; color: {colours.muted}; padding: 2px 4px;
     }}
     QPushButton[role="quiet"]:hover {{ background-color: {colours.field}; }}
-    Swatch, QPushButton[role="icon"] {{ padding: 0px; min-height: 0px; }}
+    ColourButton, QPushButton[role="icon"] {{ padding: 0px; min-height: 0px; }}
     QPushButton[role="icon"] {{ background-color: transparent; color: {colours.muted}; }}
     QPushButton[role="icon"]:hover {{ background-color: {colours.field}; }}
     QPushButton[role="segment"] {{ border-radius: 0px; padding: 4px 4px; border: none; }}
@@ -96,7 +97,7 @@ def stylesheet(colours: Colours) -> str:
     QScrollBar::up-arrow:vertical, QScrollBar::down-arrow:vertical {{
         min-height: 0px; max-height: 0px; padding: 0px;
     }}
-    QComboBox, QCheckBox, QLineEdit {{ font-size: 9pt; }}
+    QComboBox, QCheckBox, QLineEdit, QAbstractSpinBox {{ font-size: 9pt; }}
     QProgressBar {{ border: none; border-radius: 2px; background-color: {colours.field}; }}
     QProgressBar::chunk {{ background-color: {colours.accent}; border-radius: 2px; }}
     """

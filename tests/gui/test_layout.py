@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from carl.cube import SpectralCube
-from napari_carl.panels.parts import ElidedLabel, Swatch
+from napari_carl.panels.widgets import ColourButton, ElidedLabel
 
 SIZES = [(1280, 800), (1920, 1080)]
 KINDS = (QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider)
@@ -30,7 +30,7 @@ def clipped(dock):
     found = []
     for kind in KINDS:
         for widget in area.widget().findChildren(kind):
-            if not widget.isVisible() or isinstance(widget, ElidedLabel | Swatch):
+            if not widget.isVisible() or isinstance(widget, ElidedLabel | ColourButton):
                 continue
             right = widget.mapTo(area.widget(), widget.rect().topRight()).x()
             needed = widget.minimumSizeHint()

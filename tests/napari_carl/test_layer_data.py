@@ -15,7 +15,7 @@ from napari_carl.layer_data import (
     cube_layer,
     cube_layers,
     finest,
-    levelled,
+    pyramid,
 )
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
@@ -53,14 +53,14 @@ def test_layers_can_be_made_of_any_cube() -> None:
 
 def test_the_picture_of_a_large_cube_can_be_coarse_but_lies_where_the_cube_lies() -> None:
     cube = SpectralCube(np.random.default_rng(0).random((30, 44, 5)), np.linspace(450, 650, 5))
-    pixels, arguments, _ = colour_layer(cube, most_values=30 * 44 * 5 // 4)
+    pixels, arguments, _ = colour_layer(cube, max_values=30 * 44 * 5 // 4)
     assert pixels.shape == (15, 22, 3)
     coarse, fine = Image(pixels, **arguments), Image(colour_layer(cube)[0], rgb=True)
     outwards = np.array([[-0.5], [0.5]])  # napari's extent goes from centre to centre
     np.testing.assert_allclose(
         coarse.extent.world + outwards * coarse.scale, fine.extent.world + outwards
     )
-    assert colour_layer(cube, most_values=30 * 44 * 5)[0].shape == (30, 44, 3)
+    assert colour_layer(cube, max_values=30 * 44 * 5)[0].shape == (30, 44, 3)
 
 
 @given(data=st.data(), step=st.integers(1, 4))
@@ -86,7 +86,7 @@ def test_a_large_cube_is_handed_over_at_several_resolutions() -> None:
         assert layer.data.shapes == ((2, 1025, 1300), (2, 513, 650), (2, 257, 325))
         np.testing.assert_array_equal(data[1][1], 2.0 ** (cube.scale == 2) * pixels[::2, ::2, 1])
     labels = pixels[..., 0]
-    assert finest(levelled(labels, small)) is labels
-    levels = levelled(labels, SpectralCube(pixels))
+    assert finest(pyramid(labels, small)) is labels
+    levels = pyramid(labels, SpectralCube(pixels))
     assert all(np.shares_memory(level, labels) for level in levels)
     assert finest(levels).shape == labels.shape
