@@ -21,11 +21,11 @@ from machine import machine_line
 
 import carl
 from carl.files import resource_path
-from carl.folders import features_folder
 from carl.inference import FeatureCache
 from carl.inference.content import content_key
 from carl.inference.feature_folder import FeatureFolder
 from carl.model import CARL
+from carl.user_folders import features_folder
 
 
 def ready(path: Path, wavelengths: str | None, model: CARL, speed: str) -> None:

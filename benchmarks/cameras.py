@@ -32,7 +32,7 @@ from carl.model import CARL, build_model
 from carl.model.named_models import DEFAULT_MODEL
 from carl.simulation import (
     SimulatedCamera,
-    covered,
+    covered_bands,
     gaussian_camera,
     random_camera,
     simulate_camera,
@@ -68,7 +68,7 @@ def cameras(cube: SpectralCube, seed: int = 0) -> Iterator[SimulatedCamera]:
     generator, found = np.random.default_rng(seed), 0
     while found < _N_RANDOM:
         drawn = random_camera(generator, (_LEAST_BANDS, _REGULAR[-1]), (low, high))
-        if covered(cube, drawn).sum() < _LEAST_BANDS:
+        if covered_bands(cube, drawn).sum() < _LEAST_BANDS:
             continue
         camera = _covered(cube, drawn, "random")
         if np.ptp(camera.wavelengths) >= _LEAST_SPANNED * (high - low):
@@ -187,7 +187,7 @@ def rows(
 
 def _covered(cube: SpectralCube, camera: SimulatedCamera, kind: str) -> SimulatedCamera:
     """The bands of a camera that the cube shows."""
-    chosen = camera.choose(np.flatnonzero(covered(cube, camera)))
+    chosen = camera.choose(np.flatnonzero(covered_bands(cube, camera)))
     return replace(chosen, name=f"{kind} {chosen.n_bands}")
 
 

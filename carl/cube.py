@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import CubeError, WavelengthError
 from carl.lazy_array import ArraySource, Block, LazyArray
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 from carl.wavelengths import check_wavelengths
 
 
@@ -101,6 +101,16 @@ class SpectralCube:
     def to_numpy(self) -> NDArray[np.float32]:
         """The whole cube in memory: (H, W, C) float32 physical values; NaN means no data."""
         return self.read()
+
+    def row_blocks(self, max_values: int = 1 << 23) -> list[slice]:
+        """Return slices of rows that cover the cube, to read it in bounded memory.
+
+        Args:
+            max_values: largest number of values of a block; a block has at least one row.
+        """
+        height, width, n_bands = self.shape
+        step = max(1, max_values // (width * n_bands))
+        return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
     def spectrum(self, row: int, column: int) -> NDArray[np.float32]:
         """The (C,) spectrum of one pixel, in physical values."""

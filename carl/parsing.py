@@ -49,7 +49,7 @@ def load_yaml(
         raise type(error)(f"{path}: {error}") from error
 
 
-def parse_table(cls: type[T], values: Any, where: str = "") -> T:
+def parse_dataclass(cls: type[T], values: Any, where: str = "") -> T:
     """A dataclass from a table that may hold its fields and nothing else.
 
     Args:
@@ -86,7 +86,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         fitting = (each for each in options if isinstance(each, type) and isinstance(value, each))
         hint = next(fitting, next(each for each in options if each is not NoneType))
     if hasattr(hint, "__dataclass_fields__"):
-        return value if isinstance(value, hint) else parse_table(hint, value, where)
+        return value if isinstance(value, hint) else parse_dataclass(hint, value, where)
     if get_origin(hint) is tuple:
         return _tuple(get_args(hint), value, where)
     if get_origin(hint) is Literal:

@@ -18,7 +18,7 @@ def no_progress(fraction: float, message: str) -> None:
     """A `Progress` for callers who do not ask."""
 
 
-def part(progress: Progress, start: float, stop: float) -> Progress:
+def subprogress(progress: Progress, start: float, stop: float) -> Progress:
     """The share `start`..`stop` of a larger piece of work as a `Progress` of its own, 0..1."""
 
     def report(fraction: float, message: str) -> None:

@@ -15,9 +15,9 @@ from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.folders import strokes_folder
 from carl.io import LabelClass, LabelMap, read_labels, write_labels
 from carl.progress import Progress
+from carl.user_folders import strokes_folder
 from napari_carl.jobs import JobKind
 from napari_carl.session import Session
 from napari_carl.torch_loading import load_torch

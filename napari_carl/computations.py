@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
-from carl.io import check_pixels, read_cube
-from carl.progress import Progress, part
+from carl.io import read_cube
+from carl.progress import Progress, subprogress
 from carl.spectra.colour import (
     band_composite,
-    is_visible,
+    covers_visible,
+    evenly_spaced_bands,
     nearest_band,
-    spread_bands,
     true_colour,
 )
+from carl.spectra.normalise import check_pixels
 from napari_carl.layer_data import cube_layer, every_nth_pixel, is_large, preview_step
 from napari_carl.torch_loading import load_torch
 
@@ -106,8 +107,8 @@ def open_cube(path: Path, progress: Progress) -> LayerData:
 
 def first_composition(cube: SpectralCube) -> tuple[int, int, int]:
     """The bands to begin with as red, green and blue: those of the eye where the cube has them."""
-    if not is_visible(cube):
-        return spread_bands(cube)
+    if not covers_visible(cube):
+        return evenly_spaced_bands(cube)
     return nearest_band(cube, 630.0), nearest_band(cube, 540.0), nearest_band(cube, 460.0)
 
 
@@ -117,7 +118,7 @@ def picture_true_colour(cube: SpectralCube, progress: Progress) -> Iterator[Pict
     Yields:
         a coarse picture of a large cube first, then the picture.
     """
-    name = "True colour" if is_visible(cube) else "Colour"
+    name = "True colour" if covers_visible(cube) else "Colour"
     if (step := preview_step(cube)) > 1:
         yield Picture(name, true_colour(every_nth_pixel(cube, step)), step)
     yield Picture(name, true_colour(cube, progress))
@@ -160,11 +161,15 @@ def compute_features(
         small = every_nth_pixel(cube, n)
         small = replace(small, data=np.array(small.data))  # in memory: it is read several times
         quick = embed(
-            small, model, precision="float32", speed="turbo", progress=part(progress, 0.0, 0.1)
+            small,
+            model,
+            precision="float32",
+            speed="turbo",
+            progress=subprogress(progress, 0.0, 0.1),
         )
         yield Features(model, label, quick, step=n)
     for speed, share in (("turbo", (0.1, 0.2)), ("exact", (0.2, 1.0))):
-        embedding = prepare(cube, model, speed=speed, progress=part(progress, *share))
+        embedding = prepare(cube, model, speed=speed, progress=subprogress(progress, *share))
         assert embedding is not None  # there is a model
         features = Features(model, label, embedding, speed=speed)
         yield features

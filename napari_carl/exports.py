@@ -11,8 +11,15 @@ from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError
-from carl.io import CONTENTS, Content, LabelClass, export_results, is_readable, read_cube
-from carl.progress import Progress, part
+from carl.io import (
+    DEFAULT_CONTENTS,
+    ExportContent,
+    LabelClass,
+    export_results,
+    is_readable,
+    read_cube,
+)
+from carl.progress import Progress, subprogress
 from napari_carl.jobs import JobKind
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ class Exports:
         learned = self._session.segmentation
         return None if learned is None or learned.is_preview else learned.segmenter
 
-    def write(self, folder: Path, contents: Collection[Content] = CONTENTS) -> None:
+    def write(self, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS) -> None:
         """Write the map of the current cube.
 
         Args:
@@ -72,7 +79,7 @@ class Exports:
             )
 
     def write_folder(
-        self, cubes: Path, folder: Path, contents: Collection[Content] = CONTENTS
+        self, cubes: Path, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS
     ) -> None:
         """Map every cube in a folder and write the maps into another, which may be the same."""
         segmenter = self.segmenter
@@ -106,7 +113,7 @@ def export_cube(
     cube: SpectralCube,
     segmenter: Trained,
     classes: Sequence[LabelClass],
-    contents: Collection[Content],
+    contents: Collection[ExportContent],
     progress: Progress,
     *,
     drawn: Labels | None = None,
@@ -124,10 +131,16 @@ def export_cube(
     """
     labels = drawn
     if labels is None:
-        labels = segmenter.predict(cube, progress=part(progress, 0.0, 0.5)).labels
+        labels = segmenter.predict(cube, progress=subprogress(progress, 0.0, 0.5)).labels
     stem = cube.name.replace("/", "_")
     files = export_results(
-        folder, stem, labels, classes, cube, contents=contents, progress=part(progress, 0.5, 1.0)
+        folder,
+        stem,
+        labels,
+        classes,
+        cube,
+        contents=contents,
+        progress=subprogress(progress, 0.5, 1.0),
     )
     return Exported(tuple(files))
 
@@ -137,7 +150,7 @@ def export_folder(
     cubes: Path,
     segmenter: Trained,
     classes: Sequence[LabelClass],
-    contents: Collection[Content],
+    contents: Collection[ExportContent],
     progress: Progress,
 ) -> Exported:
     """Map the cubes of a folder one after the other; one that cannot be mapped is passed over.
@@ -149,7 +162,7 @@ def export_folder(
     files: list[Path] = []
     failures: list[CarlError] = []
     for i, path in enumerate(paths):
-        here = part(progress, i / len(paths), (i + 1) / len(paths))
+        here = subprogress(progress, i / len(paths), (i + 1) / len(paths))
         here(0.0, f"{path.name}, {i + 1} of {len(paths)}")
         try:
             done = export_cube(folder, read_cube(path), segmenter, classes, contents, here)

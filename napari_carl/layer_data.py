@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
-from carl.io import sample_pixels
 from carl.lazy_array import Block, LazyArray
+from carl.spectra.normalise import sample_pixels
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -73,10 +73,10 @@ def colour_layer(cube: SpectralCube, max_values: int | None = None) -> LayerData
     Returns:
         (height, width, 3) uint8, arguments of an Image layer, and "image".
     """
-    from carl.spectra.colour import is_visible, true_colour
+    from carl.spectra.colour import covers_visible, true_colour
 
     step = 1 if max_values is None else _step(cube, max_values)
-    colours = "colour" if is_visible(cube) else "false colour"
+    colours = "colour" if covers_visible(cube) else "false colour"
     arguments = {
         "name": f"{cube.name} {colours}",
         "rgb": True,

@@ -8,7 +8,8 @@ from typing import Any
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.io import check_pixels, is_readable, read_cube
+from carl.io import is_readable, read_cube
+from carl.spectra.normalise import check_pixels
 from napari_carl.layer_data import cube_layers
 
 NO_LAYERS: list[Any] = [(None,)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.errors import ModelError
-from carl.progress import Progress, part
+from carl.progress import Progress, subprogress
 from napari_carl.layer_data import every_nth_pixel
 from napari_carl.torch_loading import load_torch
 
@@ -119,9 +119,9 @@ def look(cube: SpectralCube, progress: Progress) -> Iterator[SpectralCube]:
     if (n := coarseness(cube.shape)) > 1:
         small = every_nth_pixel(cube, n)
         small = replace(small, data=np.array(small.data))  # in memory: it is read several times
-        prepare(small, None, progress=part(progress, 0.0, 0.1))
+        prepare(small, None, progress=subprogress(progress, 0.0, 0.1))
         yield small
-    prepare(cube, None, progress=part(progress, 0.1, 1.0))
+    prepare(cube, None, progress=subprogress(progress, 0.1, 1.0))
     yield cube
 
 
@@ -189,9 +189,9 @@ def learn(
         model, speed = features.model, features.speed
         fidelity = features.embedding.fidelity if features.is_approximate else None
     segmenter = Segmenter(model, classes=classes, speed=speed)
-    segmenter.fit(cube, strokes, progress=part(progress, 0.0, 0.6))
+    segmenter.fit(cube, strokes, progress=subprogress(progress, 0.0, 0.6))
     accuracy = _accuracy(segmenter)
-    pieces = _pieces(segmenter, cube, before is None, viewport, part(progress, 0.6, 1.0))
+    pieces = _pieces(segmenter, cube, before is None, viewport, subprogress(progress, 0.6, 1.0))
 
     def learned(labels: Labels) -> SegmentationResult:
         seconds = perf_counter() - start
@@ -220,7 +220,7 @@ def segment_with_file(
 
     start = perf_counter()
     trained = load_predictor(path, device)
-    drawing = part(progress, 0.2, 1.0)
+    drawing = subprogress(progress, 0.2, 1.0)
     if isinstance(trained, TrainedHead):
         pieces = _pieces_of_head(trained, path, cube, viewport, drawing)
         has_network, origin = True, _describe_head(trained)

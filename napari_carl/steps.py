@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.model import ModelInfo, list_models
-from carl.spectra.colour import is_visible
+from carl.spectra.colour import covers_visible
 from napari_carl.display import DisplayMode
 from napari_carl.jobs import JobKind
 from napari_carl.segmentation import SegmentationResult
@@ -113,7 +113,7 @@ def describe_shown(session: Session, shown: DisplayMode) -> str:
     if cube is None:
         return ""
     if shown is DisplayMode.TRUE_COLOUR:
-        return "true colour" if is_visible(cube) else "false colour"
+        return "true colour" if covers_visible(cube) else "false colour"
     if shown is DisplayMode.THREE_BANDS:
         return " / ".join(band_name(cube.wavelengths, band) for band in session.composition)
     if shown is DisplayMode.EMBEDDING:

@@ -19,7 +19,7 @@ def cache(
     CARL_HOME in the environment names another folder, CARL_CACHE another size, as 500MB; with 0
     nothing is kept.
     """
-    from carl.folders import features_folder
+    from carl.user_folders import features_folder
 
     folder = features_folder()
     if clear:

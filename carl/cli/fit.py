@@ -72,7 +72,7 @@ def fit(
 
     from carl.learning import Segmenter, finetune
     from carl.model import load_model
-    from carl.progress import part
+    from carl.progress import subprogress
 
     network = None if model == "none" else load_model(model, device=device)
     pixels = [label_map.labels for label_map in maps]
@@ -80,10 +80,10 @@ def fit(
     with progress_line() as progress:
         if network is not None and tune is not None:
             tuned = finetune(
-                network, opened, pixels, tune=tune.value, progress=part(progress, 0, 0.8)
+                network, opened, pixels, tune=tune.value, progress=subprogress(progress, 0, 0.8)
             )
             network = tuned.model
-            progress = part(progress, 0.8, 1)
+            progress = subprogress(progress, 0.8, 1)
         segmenter = Segmenter(network, classes=named).fit(opened, pixels, progress=progress)
     segmenter.save(output)
     counts = {

@@ -22,7 +22,7 @@ def info(
     import numpy as np
 
     from carl.cli.inputs import open_cube
-    from carl.io import sample_pixels
+    from carl.spectra.normalise import sample_pixels
 
     opened = open_cube(cube, wavelengths, camera, variable)
     height, width, bands = opened.shape

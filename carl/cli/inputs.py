@@ -7,7 +7,8 @@ from pathlib import Path
 
 from carl.cli.interruptible import InterruptibleArray
 from carl.cube import SpectralCube
-from carl.io import check_pixels, read_cube
+from carl.io import read_cube
+from carl.spectra.normalise import check_pixels
 
 
 def open_cube(

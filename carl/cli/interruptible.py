@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from carl.errors import Cancelled
 from carl.lazy_array import ArraySource, Block, LazyArray
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 
 cancelled = Event()
 """Set as soon as the command is interrupted: threads that read for it need not go on."""

@@ -47,13 +47,13 @@ def predict(
     opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
     from carl.learning.head_training import TrainedHead, load_predictor
-    from carl.progress import part
+    from carl.progress import subprogress
 
     trained = load_predictor(model, device)
     shares: dict[str, dict[str, float]] = {}
     with atomic_folder(output) as folder, progress_line() as progress:
         for done, (path, cube) in enumerate(zip(cubes, opened, strict=True)):
-            step = part(progress, done / len(cubes), (done + 1) / len(cubes))
+            step = subprogress(progress, done / len(cubes), (done + 1) / len(cubes))
             if isinstance(trained, TrainedHead) and trained.classifies:
                 name = f"{path.stem}_probabilities.json"
                 found = trained.classify(cube, progress=step)

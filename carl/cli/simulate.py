@@ -47,14 +47,14 @@ def simulate(
 
     from carl.cli.inputs import open_cube_with_wavelengths
     from carl.io import write_cube
-    from carl.simulation import covered, simulate_camera
+    from carl.simulation import covered_bands, simulate_camera
 
     sources = [cube, cube.with_suffix(".hdr"), cube.with_suffix(".dat")]
     check_output(output, ".hdr", sources)
     check_output(output.with_suffix(".dat"), ".dat", sources)
     wanted = _simulated(camera)
     opened = open_cube_with_wavelengths(cube, wavelengths, cube_camera, variable)
-    dropped = np.flatnonzero(~covered(opened.usable_bands(), wanted))
+    dropped = np.flatnonzero(~covered_bands(opened.usable_bands(), wanted))
     if drop_uncovered and dropped.size < wanted.n_bands:
         wanted = wanted.choose(np.setdiff1d(np.arange(wanted.n_bands), dropped))
     simulated = simulate_camera(opened, wanted)

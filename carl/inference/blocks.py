@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array, mirror_indices
 from carl.cube import SpectralCube
 from carl.inference.tile_grid import Tile
-from carl.io import check_pixels
 from carl.model import CARL
 from carl.progress import Progress, no_progress
-from carl.spectra.missing import fill_missing
-from carl.spectra.normalise import cube_statistics
+from carl.spectra.normalise import check_pixels, cube_statistics, fill_missing
 
 
 def normalisation(

@@ -14,7 +14,7 @@ from carl.inference.embedding import Embedding, embed, embed_to_file
 from carl.inference.feature_folder import FeatureFolder
 from carl.inference.options import DEFAULT_OPTIONS, ComputeOptions
 from carl.model import CARL
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 _LOOKING = 0.02
 """Share of the time that goes into looking for features on disk; about, where there are none."""
@@ -129,10 +129,12 @@ class FeatureCache:
         """What the folder holds, or else what is computed, which is put there."""
         if self._folder is None or not self._folder.is_used:
             return compute(progress)
-        place = self._folder.place(cube, model, precision, speed, part(progress, 0.0, _LOOKING))
+        place = self._folder.place(
+            cube, model, precision, speed, subprogress(progress, 0.0, _LOOKING)
+        )
         embedding = self._folder.get(place, mapped=mapped)
         if embedding is None:
-            embedding = compute(part(progress, _LOOKING, 1.0))
+            embedding = compute(subprogress(progress, _LOOKING, 1.0))
             self._folder.put(place, embedding)
         return embedding
 

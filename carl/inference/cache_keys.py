@@ -10,7 +10,7 @@ import numpy as np
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 from carl.version import __version__
 
 _MAKING_FEATURES = ("inference", "model", "spectra")

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from carl.cube import SpectralCube
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 from carl.progress import Progress, no_progress
 
 _BLOCK_BYTES = 16 << 20

@@ -24,9 +24,9 @@ from carl.inference.pipeline import Pipeline
 from carl.inference.plan import check_wishes
 from carl.inference.tile_grid import FloatMap, MemoryChunks
 from carl.io.numpy_files import load_entry
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 from carl.model import CARL
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +207,7 @@ def embed_to_file(
         try:
             _tell(chunks, pipeline, note)
             _check_space(chunks, pipeline)
-            told = part(progress, 0.0, 0.98)
+            told = subprogress(progress, 0.0, 0.98)
             facts = pipeline.run(chunks, precision, speed, told, compiled=compiled)
             with atomic_write(path) as temporary, temporary.open("wb") as file:
                 progress(0.98, "Writing")

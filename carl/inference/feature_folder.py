@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning, OutputError
-from carl.folders import features_folder
 from carl.inference.cache_keys import FileGuard, code_key
 from carl.inference.content import content_key
 from carl.inference.embedding import Embedding
 from carl.model import CARL
 from carl.progress import Progress
+from carl.user_folders import features_folder
 
 
 @dataclass(frozen=True)

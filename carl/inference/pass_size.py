@@ -14,10 +14,10 @@ import torch
 
 from carl.errors import OutputError
 from carl.files import atomic_write
-from carl.folders import measurements_file
 from carl.inference.folded import ComputeBudget, full_budget
 from carl.inference.precision import Precision
 from carl.model import CARL
+from carl.user_folders import measurements_file
 
 SMALLEST = 8
 """Patches: with fewer, overhead rules, and with none fewer, all sizes give the same bits."""

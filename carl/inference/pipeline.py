@@ -14,7 +14,7 @@ from carl.inference.tile_grid import Chunks, FloatMap, TileGrid
 from carl.inference.tiling import tiles
 from carl.inference.workers import Workers
 from carl.model import CARL
-from carl.progress import Progress, part
+from carl.progress import Progress, subprogress
 
 _BLOCK_BYTES = 16 << 20
 """Of pixels in float32 that are read at once: a slow disk gives them in well under a second."""
@@ -104,7 +104,8 @@ class Pipeline:
             progress(fraction, message)
 
         mean, std = chunks.recall(
-            "normalisation", lambda: normalisation(self.cube, self.model, part(report, 0.0, 0.05))
+            "normalisation",
+            lambda: normalisation(self.cube, self.model, subprogress(report, 0.0, 0.05)),
         )
         reader = PatchReader(self.cube, self.model.patch_size, mean, std)
         with Workers(next(self.model.parameters()).device) as workers:
@@ -122,8 +123,8 @@ class Pipeline:
             def report_note(fraction: float, message: str) -> None:
                 report(fraction, f"{message} ({engine.note})" if engine.note else message)
 
-            self._make_spectral(chunks, reader, engine, plan, part(report_note, 0.1, 0.91))
-            self._make_spatial(chunks, engine, part(report_note, 0.91, 1.0))
+            self._make_spectral(chunks, reader, engine, plan, subprogress(report_note, 0.1, 0.91))
+            self._make_spatial(chunks, engine, subprogress(report_note, 0.91, 1.0))
         return {
             "shape": self.cube.shape[:2],
             "patch_size": self.model.patch_size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carl.io.envi import write_cube
-from carl.io.export import CONTENTS, Content, export_results
+from carl.io.export import DEFAULT_CONTENTS, ExportContent, export_results
 from carl.io.formats import READABLE_SUFFIXES, is_readable, read_cube
 from carl.io.labels import (
     LabelClass,
@@ -13,22 +13,19 @@ from carl.io.labels import (
     read_labels,
     write_labels,
 )
-from carl.io.pixels import check_pixels, sample_pixels
 
 __all__ = [
-    "CONTENTS",
+    "DEFAULT_CONTENTS",
     "READABLE_SUFFIXES",
-    "Content",
+    "ExportContent",
     "LabelClass",
     "LabelMap",
-    "check_pixels",
     "default_classes",
     "default_colour",
     "export_results",
     "is_readable",
     "read_cube",
     "read_labels",
-    "sample_pixels",
     "write_cube",
     "write_labels",
 ]

@@ -37,7 +37,7 @@ _UNITLESS = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
 
 
 @dataclass(frozen=True, eq=False)
-class Bands:
+class BandTable:
     """Band centres and widths in nm, and where they are from."""
 
     wavelengths: Float64Array
@@ -45,7 +45,9 @@ class Bands:
     source: str
 
 
-def requested_bands(wavelengths: ArrayLike | str | Path | None, camera: str | None) -> Bands | None:
+def requested_bands(
+    wavelengths: ArrayLike | str | Path | None, camera: str | None
+) -> BandTable | None:
     """The wavelengths a caller gives: numbers in nm, a range, a table, or the name of a camera.
 
     Raises:
@@ -53,18 +55,18 @@ def requested_bands(wavelengths: ArrayLike | str | Path | None, camera: str | No
     """
     if isinstance(wavelengths, str | Path):
         if isinstance(wavelengths, str) and ":" in wavelengths and not Path(wavelengths).is_file():
-            return Bands(parse_range(wavelengths), None, f"the range {wavelengths}")
+            return BandTable(parse_range(wavelengths), None, f"the range {wavelengths}")
         centres, widths = read_wavelength_table(wavelengths)
-        return Bands(centres, widths, Path(wavelengths).name)
+        return BandTable(centres, widths, Path(wavelengths).name)
     if wavelengths is not None:
-        return Bands(check_wavelengths(wavelengths), None, "the list given")
+        return BandTable(check_wavelengths(wavelengths), None, "the list given")
     if camera is not None:
         known = find_camera(camera)
-        return Bands(known.wavelengths, known.fwhm, f"the camera {known.name}")
+        return BandTable(known.wavelengths, known.fwhm, f"the camera {known.name}")
     return None
 
 
-def assemble(contents: FileContents, path: Path, requested: Bands | None) -> SpectralCube:
+def assemble(contents: FileContents, path: Path, requested: BandTable | None) -> SpectralCube:
     """The cube of a file.
 
     Args:
@@ -163,8 +165,8 @@ def _check_array(contents: FileContents, path: Path) -> None:
 
 
 def _choose_bands(
-    contents: FileContents, path: Path, requested: Bands | None, notes: list[str]
-) -> Bands | None:
+    contents: FileContents, path: Path, requested: BandTable | None, notes: list[str]
+) -> BandTable | None:
     """The first wavelengths that fit: the caller's, the file's, those of a table beside it."""
     if requested is None:
         return _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
@@ -177,7 +179,7 @@ def _choose_bands(
     return requested
 
 
-def _bands_of_file(contents: FileContents, notes: list[str]) -> Bands | None:
+def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None:
     if contents.wavelengths is None:
         return None
     try:
@@ -185,17 +187,17 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> Bands | None:
     except WavelengthError as error:
         notes.append(f"The wavelengths in the file were left out. {error}")
         return None
-    return _if_fitting(Bands(centres, _widths(contents, centres), "the file"), contents, notes)
+    return _if_fitting(BandTable(centres, _widths(contents, centres), "the file"), contents, notes)
 
 
-def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> Bands | None:
+def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:
     beside = find_sidecar(path, notes)
     if beside is None:
         return None
-    return _if_fitting(Bands(beside.wavelengths, beside.fwhm, beside.name), contents, notes)
+    return _if_fitting(BandTable(beside.wavelengths, beside.fwhm, beside.name), contents, notes)
 
 
-def _if_fitting(bands: Bands, contents: FileContents, notes: list[str]) -> Bands | None:
+def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> BandTable | None:
     count, n_bands = bands.wavelengths.size, _n_bands(contents, bands)
     if count == n_bands:
         return bands
@@ -205,7 +207,7 @@ def _if_fitting(bands: Bands, contents: FileContents, notes: list[str]) -> Bands
     return None
 
 
-def _n_bands(contents: FileContents, bands: Bands) -> int:
+def _n_bands(contents: FileContents, bands: BandTable) -> int:
     return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)])
 
 

@@ -32,7 +32,6 @@ _FILE_AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
 """Order of lines, samples and bands in the data."""
 _NEEDED = ("samples", "lines", "bands", "data type", "interleave")
 _MAX_HEADER_BYTES = 16 * 2**20
-_ROWS_AT_ONCE_BYTES = 64 * 2**20
 
 
 def sniff(path: Path) -> bool:
@@ -131,12 +130,9 @@ def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     header_path, data_path = path.with_suffix(".hdr"), path.with_suffix(".dat")
     as_stored = _fits_envi(cube)
     stored_type = np.dtype(cube.data.dtype).newbyteorder("<") if as_stored else np.dtype("<f4")
-    height, width, n_bands = cube.shape
-    rows_at_once = max(1, _ROWS_AT_ONCE_BYTES // (width * n_bands * max(4, stored_type.itemsize)))
     with atomic_write(data_path) as data_file, atomic_write(header_path) as header_file:
         with data_file.open("wb") as file:
-            for start in range(0, height, rows_at_once):
-                rows = slice(start, min(start + rows_at_once, height))
+            for rows in cube.row_blocks():
                 block = cube.data[rows] if as_stored else cube.read(rows)
                 np.ascontiguousarray(block, stored_type).tofile(file)
         envi.write_envi_header(str(header_file), _header_of(cube, stored_type, as_stored))

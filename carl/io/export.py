@@ -19,14 +19,13 @@ from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.files import atomic_folder
 from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.colour import true_colour
 
-Content = Literal["label map", "masks", "table", "pictures"]
+ExportContent = Literal["label map", "masks", "table", "pictures"]
 
-CONTENTS: tuple[Content, ...] = ("label map", "masks", "table")
+DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
 """What is written unless something else is asked for."""
-_BLOCK_BYTES = 32 * 2**20
 _OVERLAY_OPACITY = 0.5
 
 
@@ -45,7 +44,7 @@ def export_results(
     classes: Sequence[LabelClass],
     cube: SpectralCube,
     *,
-    contents: Collection[Content] = CONTENTS,
+    contents: Collection[ExportContent] = DEFAULT_CONTENTS,
     progress: Progress = no_progress,
 ) -> list[Path]:
     """Write what there is to say of a segmented cube into a folder.
@@ -82,10 +81,12 @@ def export_results(
     folder = Path(folder)
     with atomic_folder(folder) as staging:
         if "table" in contents:
-            statistics = class_statistics(cube, array, classes, progress=part(progress, 0.0, 0.6))
+            statistics = class_statistics(
+                cube, array, classes, progress=subprogress(progress, 0.0, 0.6)
+            )
             _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
         if "pictures" in contents:
-            colours = true_colour(cube, part(progress, 0.6, 0.8))
+            colours = true_colour(cube, subprogress(progress, 0.6, 0.8))
             _write_png(staging / f"{stem}_colour.png", colours)
             _write_png(staging / f"{stem}_overlay.png", _overlay(colours, array, classes))
         if "label map" in contents:
@@ -120,14 +121,12 @@ def class_statistics(
         classes: the classes to look at.
         progress: told how far it is.
     """
-    height, width, n_bands = cube.shape
+    height, _, n_bands = cube.shape
     values = [known.value for known in classes]
     sums = np.zeros((len(values), n_bands))
     counts = np.zeros((len(values), n_bands), np.int64)
-    rows_at_once = max(1, _BLOCK_BYTES // (4 * width * n_bands))
-    for start in range(0, height, rows_at_once):
-        rows = slice(start, min(start + rows_at_once, height))
-        progress(start / height, "Averaging the spectra of the classes")
+    for rows in cube.row_blocks():
+        progress(rows.start / height, "Averaging the spectra of the classes")
         if not np.isin(labels[rows], values).any():
             continue
         block = cube.read(rows)

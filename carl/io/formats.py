@@ -11,7 +11,7 @@ from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.io import envi, hdf5, matlab, numpy_files, tiff, tivita
 from carl.io.assembly import assemble, requested_bands
-from carl.io.reader import Reader, reading
+from carl.io.reader import Reader, decoding_errors
 
 READERS: tuple[Reader, ...] = (
     envi.READER,
@@ -56,7 +56,7 @@ def read_cube(
     """
     path = Path(path)
     requested = requested_bands(wavelengths, camera)
-    with reading(path, "a file"):
+    with decoding_errors(path, "a file"):
         if path.is_dir():
             raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
         if not path.is_file():
@@ -64,7 +64,7 @@ def read_cube(
     reader = _find_reader(path)
     if reader is None:
         raise CubeError(_unknown(path))
-    with reading(path, reader.name):
+    with decoding_errors(path, reader.name):
         contents = reader.read(path, variable)
     return assemble(contents, path, requested)
 

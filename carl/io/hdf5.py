@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.io.chunked import ChunkedArray, Position
-from carl.io.reader import FileContents, Reader, reading
+from carl.io.reader import FileContents, Reader, decoding_errors
 from carl.io.variables import Variable, choose_cube, find_wavelengths
 from carl.lazy_array import Block, LazyArray
 
@@ -81,7 +81,7 @@ class _Dataset(LazyArray):
         self._path = path
 
     def _read_block(self, block: Block) -> NDArray[Any]:
-        with reading(self._path, "HDF5"):
+        with decoding_errors(self._path, "HDF5"):
             return np.asarray(self._dataset[block])
 
 

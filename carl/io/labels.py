@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import LabelError
 from carl.files import atomic_write
-from carl.io.reader import reading
+from carl.io.reader import decoding_errors
 
 Colour = tuple[int, int, int]
 
@@ -184,7 +184,7 @@ def _read_pixels(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
         raise LabelError(f"{path.name} is no label map that can be read: use .png, .tif or .npy.")
-    with reading(path, "a label map", LabelError):
+    with decoding_errors(path, "a label map", LabelError):
         if suffix == ".png":
             return _read_png(path)
         if suffix == ".npy":

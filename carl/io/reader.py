@@ -71,7 +71,7 @@ class Reader:
 
 
 @contextmanager
-def reading(path: Path, what: str, kind: type[CarlError] = CubeError) -> Iterator[None]:
+def decoding_errors(path: Path, what: str, kind: type[CarlError] = CubeError) -> Iterator[None]:
     """Turn whatever a library raises on a damaged file into one clear sentence.
 
     Decoders raise nearly every type there is when bytes are flipped (struct.error, zlib.error,

@@ -16,7 +16,7 @@ import numpy as np
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
-from carl.io.tiff_metadata import TiffFacts, tiff_facts
+from carl.io.tiff_metadata import TiffMetadata, read_metadata
 from carl.io.tiff_pixels import read_pixels
 
 if TYPE_CHECKING:
@@ -49,22 +49,22 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         series = _widest_series(file)
         if any("invalid page offset" in complaint for complaint in complaints):
             raise CubeError(f"{path.name} is cut off: pages at its end are missing.")
-        facts = tiff_facts(file, series)
-        _check_size(path, series, facts)
-        shape, band_axis = _layout(tuple(series.shape), series.axes, facts)
+        metadata = read_metadata(file, series)
+        _check_size(path, series, metadata)
+        shape, band_axis = _layout(tuple(series.shape), series.axes, metadata)
         data = read_pixels(file, series, shape)
     return FileContents(
         data=data,
         band_axis=band_axis,
         band_axis_in_doubt=0,
-        wavelengths=facts.wavelengths,
-        wavelength_unit=facts.wavelength_unit,
-        fwhm=facts.fwhm,
-        good_bands=facts.good_bands,
-        scale=facts.scale,
-        offset=facts.offset,
-        nodata=facts.nodata,
-        metadata={"format": "TIFF", **facts.metadata},
+        wavelengths=metadata.wavelengths,
+        wavelength_unit=metadata.wavelength_unit,
+        fwhm=metadata.fwhm,
+        good_bands=metadata.good_bands,
+        scale=metadata.scale,
+        offset=metadata.offset,
+        nodata=metadata.nodata,
+        metadata={"format": "TIFF", **metadata.metadata},
     )
 
 
@@ -93,24 +93,24 @@ def _widest_series(file: tifffile.TiffFile) -> Any:
 
 
 def _layout(
-    shape: tuple[int, ...], axes: str, facts: TiffFacts
+    shape: tuple[int, ...], axes: str, metadata: TiffMetadata
 ) -> tuple[tuple[int, ...], int | None]:
     """Shape and band axis, if the file names it; the axis of a single band is put back."""
     if len(shape) == 2:
-        if facts.shape is not None and len(facts.shape) == 3:
-            return facts.shape, facts.shape.index(1)
-        if facts.wavelengths is not None and np.size(facts.wavelengths) == 1:
+        if metadata.shape is not None and len(metadata.shape) == 3:
+            return metadata.shape, metadata.shape.index(1)
+        if metadata.wavelengths is not None and np.size(metadata.wavelengths) == 1:
             return (1, *shape), 0
     others = [axis for axis in axes if axis not in "YX"]
     named = len(axes) == 3 and len(others) == 1 and others[0] in _BAND_AXES
     return shape, axes.index(others[0]) if named else None
 
 
-def _check_size(path: Path, series: Any, facts: TiffFacts) -> None:
+def _check_size(path: Path, series: Any, metadata: TiffMetadata) -> None:
     """Hold what the file says of its size against what is there."""
-    if facts.size is not None and facts.size != series.size:
+    if metadata.size is not None and metadata.size != series.size:
         raise CubeError(
-            f"{path.name} says it holds {facts.size} numbers but has {series.size}: it is cut off."
+            f"{path.name} should hold {metadata.size} numbers but has {series.size}: it is cut off."
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class TiffFacts:
+class TiffMetadata:
     """What a TIFF says beside its pixels; the fields are those of `FileContents`.
 
     `size` is the number of values there should be, `shape` the shape before axes of length one were
@@ -48,8 +48,8 @@ class TiffFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def tiff_facts(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> TiffFacts:
-    """The facts of a file in whichever dialect it speaks.
+def read_metadata(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> TiffMetadata:
+    """The metadata of a file in whichever dialect it speaks.
 
     Args:
         file: the open file.
@@ -57,29 +57,29 @@ def tiff_facts(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Tiff
     """
     page = series.keyframe
     if file.is_lsm and file.lsm_metadata:
-        facts = _from_lsm(file.lsm_metadata)
+        metadata = _from_lsm(file.lsm_metadata)
     elif file.is_ome and file.ome_metadata:
-        facts = _from_ome(file.ome_metadata, file.series.index(series))
+        metadata = _from_ome(file.ome_metadata, file.series.index(series))
     elif file.is_imagej and file.imagej_metadata:
-        facts = _from_imagej(file.imagej_metadata, page.size)
+        metadata = _from_imagej(file.imagej_metadata, page.size)
     elif page.description.lstrip().startswith("{"):
-        facts = _from_json(page.description)
+        metadata = _from_json(page.description)
     elif "GDAL_METADATA" in page.tags:
-        facts = _from_gdal(str(page.tags["GDAL_METADATA"].value))
+        metadata = _from_gdal(str(page.tags["GDAL_METADATA"].value))
     else:
-        facts = TiffFacts()
+        metadata = TiffMetadata()
     if "GDAL_NODATA" in page.tags:
-        facts = replace(facts, nodata=_number(page.tags["GDAL_NODATA"].value))
-    return replace(facts, metadata={**facts.metadata, **_pixel_size(page)})
+        metadata = replace(metadata, nodata=_number(page.tags["GDAL_NODATA"].value))
+    return replace(metadata, metadata={**metadata.metadata, **_pixel_size(page)})
 
 
-def _from_json(description: str) -> TiffFacts:
+def _from_json(description: str) -> TiffMetadata:
     try:
         content = json.loads(description)
     except (ValueError, RecursionError):
-        return TiffFacts()
+        return TiffMetadata()
     shape = tuple(int(n) for n in content["shape"]) if "shape" in content else None
-    return TiffFacts(
+    return TiffMetadata(
         size=None if shape is None else math.prod(shape),
         shape=shape,
         wavelengths=_numbers(content.get("wavelengths", content.get("wavelength"))),
@@ -92,13 +92,13 @@ def _from_json(description: str) -> TiffFacts:
     )
 
 
-def _from_gdal(xml: str) -> TiffFacts:
+def _from_gdal(xml: str) -> TiffMetadata:
     """GDAL numbers its bands from 0 in the attribute ``sample``."""
     per_band: dict[str, dict[int, str]] = {}
     try:
         items = list(ElementTree.fromstring(xml).iter("Item"))
     except ElementTree.ParseError:
-        return TiffFacts()
+        return TiffMetadata()
     for item in items:
         sample = item.get("sample", "")
         if sample.isdigit():
@@ -114,7 +114,7 @@ def _from_gdal(xml: str) -> TiffFacts:
         return neutral if values is None else values
 
     units = set(per_band.get("wavelength_units", per_band.get("wavelength_unit", {})).values())
-    return TiffFacts(
+    return TiffMetadata(
         wavelengths=numbers("wavelength"),
         wavelength_unit=units.pop() if len(units) == 1 else None,
         fwhm=numbers("fwhm"),
@@ -124,21 +124,21 @@ def _from_gdal(xml: str) -> TiffFacts:
     )
 
 
-def _from_ome(xml: str, index: int) -> TiffFacts:
+def _from_ome(xml: str, index: int) -> TiffMetadata:
     """The image of that index among those of a file."""
     try:
         images = _named(ElementTree.fromstring(xml), "Image")
     except ElementTree.ParseError:
-        return TiffFacts()
+        return TiffMetadata()
     if index >= len(images):
-        return TiffFacts()
+        return TiffMetadata()
     image = images[index]
     channels = _named(image, "Channel")
     centres = [channel.get("EmissionWavelength") for channel in channels]
     units = {channel.get("EmissionWavelengthUnit", "nm") for channel in channels}
     known = bool(centres) and None not in centres and len(units) == 1
     pixels = next(iter(_named(image, "Pixels")), None)
-    return TiffFacts(
+    return TiffMetadata(
         size=None if pixels is None else math.prod(int(pixels.get(f"Size{a}", 1)) for a in "XYZCT"),
         wavelengths=_numbers(centres) if known else None,
         wavelength_unit=units.pop() if known else None,
@@ -159,21 +159,21 @@ def _ome_pixel_size(pixels: ElementTree.Element) -> dict[str, Any]:
     return {"pixel_size": (height, width), "pixel_unit": unit}
 
 
-def _from_imagej(content: Mapping[str, Any], page_size: int) -> TiffFacts:
+def _from_imagej(content: Mapping[str, Any], page_size: int) -> TiffMetadata:
     size = int(content.get("images", 1)) * page_size
     labels = content.get("Labels")
     found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels or ()]
     centres = [float(match[1]) for match in found if match]
     if not centres or None in found:
-        return TiffFacts(size=size)
-    return TiffFacts(size=size, wavelengths=centres, wavelength_unit="nm")
+        return TiffMetadata(size=size)
+    return TiffMetadata(size=size, wavelengths=centres, wavelength_unit="nm")
 
 
-def _from_lsm(content: Mapping[str, Any]) -> TiffFacts:
+def _from_lsm(content: Mapping[str, Any]) -> TiffMetadata:
     edges = np.asarray(content.get("ChannelWavelength", ()), np.float64)
     if edges.ndim != 2 or edges.shape[1] != 2 or not np.all(edges > 0):
-        return TiffFacts()
-    return TiffFacts(
+        return TiffMetadata()
+    return TiffMetadata(
         wavelengths=edges.mean(axis=1), wavelength_unit="m", fwhm=edges[:, 1] - edges[:, 0]
     )
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
-from carl.io.reader import reading
+from carl.io.reader import decoding_errors
 from carl.lazy_array import ArraySource
-from carl.mapped import fill
+from carl.mapped_files import read_into
 
 if TYPE_CHECKING:
     import tifffile
@@ -98,7 +98,7 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
     dtype = np.dtype(keyframe.dtype).newbyteorder("=")
 
     def load(position: Position) -> NDArray[Any]:
-        with reading(strips.path, "TIFF"):
+        with decoding_errors(strips.path, "TIFF"):
             return strips.load(position)
 
     return ChunkedArray(shape, strips.chunk_shape, dtype, load)
@@ -230,5 +230,5 @@ class _StripReader:
     def _read(self, offset: int, size: int) -> bytes:
         content = bytearray(size)
         with self._lock:
-            fill(memoryview(content), self._file, offset, self.path)
+            read_into(memoryview(content), self._file, offset, self.path)
         return bytes(content)

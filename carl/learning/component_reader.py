@@ -12,8 +12,7 @@ from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.learning.cross_sensor import CrossSensorMapping
 from carl.progress import Progress, no_progress
-from carl.spectra.missing import fill_missing
-from carl.spectra.normalise import row_blocks
+from carl.spectra.normalise import fill_missing
 
 
 class PixelComponents(NamedTuple):
@@ -48,7 +47,7 @@ class ComponentReader:
         n_components = self.view.basis.shape[1]
         values = np.empty((bottom - top, self.cube.shape[1], n_components), np.float32)
         valid = np.ones(values.shape[:2], bool)
-        step = row_blocks(self.cube)[0].stop
+        step = self.cube.row_blocks()[0].stop
         for start in range(top, bottom, step):
             stop = min(start + step, bottom)
             spectra = self.cube.read(slice(start, stop))

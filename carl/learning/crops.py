@@ -14,7 +14,7 @@ from torch import Tensor
 
 from carl.arrays import mirror_indices
 from carl.cube import SpectralCube
-from carl.spectra.missing import fill_missing
+from carl.spectra.normalise import fill_missing
 
 T = TypeVar("T", bound=np.generic)
 

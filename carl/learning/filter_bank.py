@@ -21,7 +21,7 @@ from carl.learning.component_reader import ComponentReader, PixelComponents
 from carl.learning.cross_sensor import cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.normalise import optical_density, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
@@ -75,7 +75,11 @@ class FilterBank:
         widths = np.array(sigmas, np.float32)
         stacks = [
             _groups(
-                cube, grid, basis, widths, part(progress, i / len(usable), (i + 1) / len(usable))
+                cube,
+                grid,
+                basis,
+                widths,
+                subprogress(progress, i / len(usable), (i + 1) / len(usable)),
             )
             for i, cube in enumerate(usable)
         ]
@@ -147,8 +151,10 @@ def _groups(
 ) -> FeatureStack:
     """The feature groups of a cube without bad bands, as they come."""
     reader = _reader(cube, grid, basis)
-    pixels = reader.read(slice(None), part(progress, 0.0, 0.3))
-    return _surroundings(pixels, sigmas, reader.view.error_variance, part(progress, 0.3, 1.0))
+    pixels = reader.read(slice(None), subprogress(progress, 0.0, 0.3))
+    return _surroundings(
+        pixels, sigmas, reader.view.error_variance, subprogress(progress, 0.3, 1.0)
+    )
 
 
 def _reader(

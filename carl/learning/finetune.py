@@ -22,7 +22,7 @@ from carl.learning.metrics import evaluate
 from carl.learning.pixel_training import RATES, PixelTraining
 from carl.learning.segmenter import Segmenter, check_labels
 from carl.model import CARL
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 Labels = list[NDArray[np.integer]]
 Score = Callable[[CARL, Labels, Labels], float]
@@ -120,14 +120,14 @@ def finetune(
     train, held = _split(strokes, seed)
 
     def judged(candidate: CARL, start: float, stop: float) -> float:
-        told = part(progress, start, stop)
+        told = subprogress(progress, start, stop)
         if score is None:
             return few_stroke_score(candidate, cubes, train, held, progress=told)
         told(0.0, "Scoring on held-out strokes")
         return score(candidate, train, held)
 
     score_before = judged(model, 0.0, 0.1)
-    scales = [normalisation(cube, model, part(progress, 0.1, 0.1)) for cube in cubes]
+    scales = [normalisation(cube, model, subprogress(progress, 0.1, 0.1)) for cube in cubes]
     with Workers(next(model.parameters()).device) as workers:
         training = PixelTraining(
             deepcopy(model),
@@ -144,7 +144,7 @@ def finetune(
             _crops(cubes, held, classes, model.patch_size, scales),
             steps=steps,
             seed=seed,
-            progress=part(progress, 0.1, 0.9),
+            progress=subprogress(progress, 0.1, 0.9),
             on_step=on_step,
         )
         tuned = training.finish()
@@ -170,11 +170,11 @@ def few_stroke_score(
         held: (H, W) labels of each cube to score on.
         progress: told while features are computed.
     """
-    segmenter = Segmenter(model).fit(list(cubes), train, progress=part(progress, 0.0, 0.5))
+    segmenter = Segmenter(model).fit(list(cubes), train, progress=subprogress(progress, 0.0, 0.5))
     share = 0.5 / len(cubes)
     predicted = [
         segmenter.predict(
-            cube, progress=part(progress, 0.5 + i * share, 0.5 + (i + 1) * share)
+            cube, progress=subprogress(progress, 0.5 + i * share, 0.5 + (i + 1) * share)
         ).labels
         for i, cube in enumerate(cubes)
     ]

@@ -25,7 +25,7 @@ from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmente
 from carl.learning.store import FeatureStore
 from carl.learning.tiles import feature_tiles
 from carl.model import CARL
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 _STORE = FeatureStore()
 """Shared by all segmenters of the process, so that a new one on a known cube starts at once."""
@@ -129,7 +129,7 @@ class Segmenter:
                 "At least two classes are needed to tell them apart: paint a few strokes of each."
             )
         space, stacks = _STORE.fit(
-            cubes, self.model, self.precision, self.speed, part(progress, 0.0, 0.95)
+            cubes, self.model, self.precision, self.speed, subprogress(progress, 0.0, 0.95)
         )
         pixels = sample_labelled_pixels(stacks, painted, values)
         progress(0.95, "Learning from the strokes")
@@ -173,7 +173,7 @@ class Segmenter:
         """
         space, head = self._fitted()
         stack = _STORE.stack(
-            cube, space, self.model, self.precision, self.speed, part(progress, 0.0, 0.9)
+            cube, space, self.model, self.precision, self.speed, subprogress(progress, 0.0, 0.9)
         )
         progress(0.9, "Drawing the map")
         discriminant = head.discriminant(stack.error_variance)
@@ -201,9 +201,14 @@ class Segmenter:
         space, head = self._fitted()
         embedding, mapping = None, progress
         if self.model is not None:
-            mapping = part(progress, 0.8, 1.0)
+            mapping = subprogress(progress, 0.8, 1.0)
             embedding = _STORE.embed_to_disk(
-                cube, self.model, scratch, self.precision, self.speed, part(progress, 0.0, 0.8)
+                cube,
+                self.model,
+                scratch,
+                self.precision,
+                self.speed,
+                subprogress(progress, 0.0, 0.8),
             )
         for tile in feature_tiles(cube, space, embedding, mapping):
             scores = tile.stack.scores(*head.discriminant(tile.stack.error_variance), tile.inside)

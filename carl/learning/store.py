@@ -16,7 +16,7 @@ from carl.learning.features import FeatureStack
 from carl.learning.filter_bank import FilterBank
 from carl.learning.space import FeatureSpace
 from carl.model import CARL
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -52,8 +52,8 @@ class FeatureStore:
         progress: Progress = no_progress,
     ) -> tuple[FeatureSpace, list[FeatureStack]]:
         """The space of these cubes under a model (None: the bank alone), and their features."""
-        bank = self._bank(cubes, part(progress, 0.0, 0.2))
-        embeddings = self._embed(cubes, model, precision, speed, part(progress, 0.2, 1.0))
+        bank = self._bank(cubes, subprogress(progress, 0.0, 0.2))
+        embeddings = self._embed(cubes, model, precision, speed, subprogress(progress, 0.2, 1.0))
         space = FeatureSpace.fit(bank, embeddings)
         told: list[Embedding | None] = [*embeddings] or [None] * len(cubes)
         stacks = [
@@ -72,8 +72,8 @@ class FeatureStore:
         progress: Progress = no_progress,
     ) -> FeatureStack:
         """The features of a cube in a space."""
-        bank_stack = self._bank_stack(space.bank, cube, part(progress, 0.0, 0.2))
-        embeddings = self._embed([cube], model, precision, speed, part(progress, 0.2, 1.0))
+        bank_stack = self._bank_stack(space.bank, cube, subprogress(progress, 0.0, 0.2))
+        embeddings = self._embed([cube], model, precision, speed, subprogress(progress, 0.2, 1.0))
         return space.stack(bank_stack, embeddings[0] if embeddings else None)
 
     def embed(
@@ -183,7 +183,7 @@ class FeatureStore:
             return []
         n = len(cubes)
         return [
-            self.embed(cube, model, precision, speed, part(progress, i / n, (i + 1) / n))
+            self.embed(cube, model, precision, speed, subprogress(progress, i / n, (i + 1) / n))
             for i, cube in enumerate(cubes)
         ]
 

@@ -18,8 +18,8 @@ from carl.inference import Embedding
 from carl.learning.component_reader import ComponentReader, PixelComponents
 from carl.learning.features import FeatureStack, Region
 from carl.learning.space import FeatureSpace
-from carl.mapped import read_mapped
-from carl.progress import Progress, part
+from carl.mapped_files import read_mapped
+from carl.progress import Progress, subprogress
 
 _ROWS, _COLUMNS = 384, 1024
 """Pixels of a tile without its margin, about: a few hundred megabytes with all features, and few
@@ -64,12 +64,12 @@ def feature_tiles(
     spans = _spans(width, _round_up(_COLUMNS, alignment))
     pixels = _Strip(reader)
     for number, rows in enumerate(bands):
-        of_band = part(progress, number / len(bands), (number + 1) / len(bands))
+        of_band = subprogress(progress, number / len(bands), (number + 1) / len(bands))
         down = _with_margin(rows, margin, height)
-        pixels.move_to(down, part(of_band, 0.0, 0.3))
+        pixels.move_to(down, subprogress(of_band, 0.0, 0.3))
         for index, columns in enumerate(spans):
             across = _with_margin(columns, margin, width)
-            share = part(of_band, *(0.3 + 0.7 * n / len(spans) for n in (index, index + 1)))
+            share = subprogress(of_band, *(0.3 + 0.7 * n / len(spans) for n in (index, index + 1)))
             stack = bank.stack_of(pixels.columns(across), reader.view.error_variance, share)
             stack = space.stack(stack, _cropped(embedding, down, across))
             yield FeatureTile((rows, columns), (_moved(rows, down), _moved(columns, across)), stack)

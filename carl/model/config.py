@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from carl.errors import CarlError, ModelError
-from carl.parsing import load_yaml, parse_table
+from carl.parsing import load_yaml, parse_dataclass
 
 READOUTS = ("sum", "concat", "max", "attention")
 
@@ -176,7 +176,7 @@ class CARLConfig:
         if isinstance(network, Mapping):
             network = {key: value for key, value in network.items() if key not in _HEAD_KEYS}
         try:
-            return parse_table(cls, network)
+            return parse_dataclass(cls, network)
         except ModelError:
             raise
         except CarlError as error:

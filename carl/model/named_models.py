@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carl.files import resource_path
-from carl.folders import weights_folder
 from carl.model.config import CARLConfig, SpatialEncoderConfig, SpectralEncoderConfig
+from carl.user_folders import weights_folder
 
 DEFAULT_MODEL = "carl-nano"
 

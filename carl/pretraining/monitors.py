@@ -19,7 +19,7 @@ from carl.pretraining.datasets.geobench import GeoBenchSamples
 from carl.pretraining.datasets.images import mean_and_spread, require_folder
 from carl.pretraining.pretrain_config import MonitorConfig
 from carl.pretraining.probing import patch_labels, probe, split_in_space
-from carl.spectra.missing import fill_missing
+from carl.spectra.normalise import fill_missing
 
 FloatMap = NDArray[np.float32]
 KINDS = ("spatial", "spectral")

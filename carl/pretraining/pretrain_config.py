@@ -15,7 +15,7 @@ from carl.model.config import (
     SpectralPredictorConfig,
 )
 from carl.model.named_models import NAMED_MODELS
-from carl.parsing import load_yaml, parse_table
+from carl.parsing import load_yaml, parse_dataclass
 from carl.pretraining.datasets.sets import SetConfig
 from carl.pretraining.losses import VICRegLoss
 from carl.pretraining.mae import MAEMasking
@@ -254,7 +254,7 @@ class PretrainConfig:
             ]
         if isinstance(values.get("model"), Mapping):
             values["model"] = CARLConfig.from_dict(values["model"])
-        config = parse_table(cls, values)
+        config = parse_dataclass(cls, values)
         start = config.start
         return replace(
             config,

@@ -11,7 +11,7 @@ from carl.errors import CarlError, ModelError
 from carl.model import CARL, build_model, read_model, save_model
 from carl.pretraining.datasets import Source, open_sources
 from carl.pretraining.pretrain_config import PretrainConfig
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 _NEEDED = ("lightning", "tensorboard")
 
@@ -61,11 +61,11 @@ def pretrain(
     from carl.pretraining.trainer import fit
 
     _check_folder(config, config.output / LAST_CHECKPOINT, resume)
-    sources = open_sources(config.data, part(progress, 0.0, 0.01))
+    sources = open_sources(config.data, subprogress(progress, 0.0, 0.01))
     monitors = list(zip(config.monitors, open_monitors(config.monitors), strict=True))
     student = _student(config, sources)
     module = PretrainModule(build_objective(student, config), config)
-    if not fit(module, sources, monitors, resume=resume, progress=part(progress, 0.01, 1.0)):
+    if not fit(module, sources, monitors, resume=resume, progress=subprogress(progress, 0.01, 1.0)):
         return None
     network = module.network
     network.trained = True

@@ -13,7 +13,7 @@ from carl.simulation.camera import (
     random_camera,
     tabulated_camera,
 )
-from carl.simulation.resampled import covered, simulate_camera
+from carl.simulation.resampled import covered_bands, simulate_camera
 from carl.simulation.scene import KINDS, PARAMETERS, REGIONS, Scene, render, simulate_scene
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "Scene",
     "SimulatedCamera",
     "capture",
-    "covered",
+    "covered_bands",
     "gaussian_camera",
     "known_camera",
     "perfect_acquisition",

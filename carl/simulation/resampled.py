@@ -45,7 +45,7 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
     """
     source = cube.usable_bands()
     wavelengths = source.require_wavelengths()
-    missing = camera.wavelengths[~covered(source, camera)]
+    missing = camera.wavelengths[~covered_bands(source, camera)]
     if missing.size:
         listed = ", ".join(f"{nm:.0f}" for nm in missing[:6]) + (", …" if missing.size > 6 else "")
         raise WavelengthError(
@@ -68,7 +68,7 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
     )
 
 
-def covered(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
+def covered_bands(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
     """(C,) whether the cube's bands show what each band of a camera sees.
 
     They do if the half-maximum range of the camera's filter reaches beyond that of the cube's bands

@@ -9,7 +9,7 @@ spectrum is grey.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from carl.progress import Progress, no_progress
 Picture = NDArray[np.uint8]
 
 _VISIBLE_NM = np.arange(380.0, 781.0)
-_LOWEST_NM, _HIGHEST_NM, _WIDEST_GAP_NM = 510.0, 600.0, 120.0  # what `is_visible` asks for
+_LOWEST_NM, _HIGHEST_NM, _WIDEST_GAP_NM = 510.0, 600.0, 120.0  # what `covers_visible` asks for
 _BRIGHT_PERCENTILE = 99.5
 _REFLECTANCE = (0.5, 1.6)  # bright parts of a reference-corrected cube have a luminance near 1
 _STRETCH_PERCENTILES = (1.0, 99.0)
@@ -45,7 +45,7 @@ _XYZ_TO_SRGB = np.array(  # IEC 61966-2-1
 )
 
 
-def is_visible(cube: SpectralCube) -> bool:
+def covers_visible(cube: SpectralCube) -> bool:
     """Whether the bands cover enough of the visible range for `true_colour` to mean something.
 
     The good bands have to start by 510 nm, reach 600 nm, and leave no gap over 120 nm between: the
@@ -68,17 +68,17 @@ def true_colour(cube: SpectralCube, progress: Progress = no_progress) -> Picture
     spectrum; a pixel without any is black.
 
     Args:
-        cube: any cube. Where the visible range is not covered (see `is_visible`), the picture is
-            three bands spread over the range of the camera, the longest one as red.
+        cube: any cube. Where the visible range is not covered (see `covers_visible`), the picture
+            shows three bands spread over the range of the camera, the longest one as red.
         progress: told of every block of rows.
 
     Returns:
         (H, W, 3) uint8, sRGB.
     """
-    if not is_visible(cube):
-        return band_composite(cube, spread_bands(cube), progress)
+    if not covers_visible(cube):
+        return band_composite(cube, evenly_spaced_bands(cube), progress)
     bands, nm = _visible_bands(cube)
-    weights = matching_weights(nm).astype(np.float32)
+    weights = colour_matching_weights(nm).astype(np.float32)
     picture = np.empty((*cube.shape[:2], 3), np.uint8)
     step = int(np.ceil(np.sqrt(cube.shape[0] * cube.shape[1] / _SAMPLED_PIXELS)))
     sample = _xyz(
@@ -86,7 +86,7 @@ def true_colour(cube: SpectralCube, progress: Progress = no_progress) -> Picture
     )
     exposure = _exposure(sample[..., 1])
     to_rgb = (_equal_energy_to_srgb() * exposure).astype(np.float32)
-    for rows in _row_blocks(cube):
+    for rows in cube.row_blocks(_BLOCK_VALUES):
         xyz = _xyz(_read_bands(cube, rows, slice(None), bands), weights)
         picture[rows] = _encode_srgb(xyz @ to_rgb.T)
         progress(rows.stop / cube.shape[0], "Computing true colour")
@@ -135,7 +135,7 @@ def nearest_band(cube: SpectralCube, nm: float) -> int:
     return int(np.argmin(distance))
 
 
-def spread_bands(cube: SpectralCube) -> tuple[int, int, int]:
+def evenly_spaced_bands(cube: SpectralCube) -> tuple[int, int, int]:
     """Three good bands spread over the range of the camera, the longest wavelength first.
 
     Bands are taken at 5/6, 1/2 and 1/6 of their order by wavelength, or by index where wavelengths
@@ -148,7 +148,7 @@ def spread_bands(cube: SpectralCube) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def matching_functions(nm: NDArray[np.float64]) -> NDArray[np.float64]:
+def colour_matching_functions(nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Colour matching functions x̄, ȳ, z̄ of the CIE 1931 standard observer, (3, N), at N nm."""
 
     def lobe(height: float, centre: float, below: float, above: float) -> NDArray[np.float64]:
@@ -158,7 +158,7 @@ def matching_functions(nm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([sum(lobe(*numbers) for numbers in lobes) for lobes in _LOBES])
 
 
-def matching_weights(nm: NDArray[np.float64]) -> NDArray[np.float64]:
+def colour_matching_weights(nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights that turn the values of a pixel into XYZ, (C, 3), each column summing to 1.
 
     They integrate the matching functions over a spectrum that is linear between neighbouring bands
@@ -170,7 +170,7 @@ def matching_weights(nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     centres, position, count = np.unique(nm, return_inverse=True, return_counts=True)
     shares = np.array([np.interp(_VISIBLE_NM, centres, row) for row in np.eye(centres.size)])
-    weights = shares @ matching_functions(_VISIBLE_NM).T
+    weights = shares @ colour_matching_functions(_VISIBLE_NM).T
     weights /= weights.sum(axis=0)
     return np.asarray((weights / count[:, None])[position])
 
@@ -197,13 +197,6 @@ def _read_bands(
         first, last = 0, cube.n_bands - 1
     block = cube.read(rows, columns, slice(first, last + 1))
     return block if np.array_equal(bands, np.arange(first, last + 1)) else block[..., bands - first]
-
-
-def _row_blocks(cube: SpectralCube) -> Iterator[slice]:
-    height, width, n_bands = cube.shape
-    rows = max(1, _BLOCK_VALUES // (width * n_bands))
-    for start in range(0, height, rows):
-        yield slice(start, min(start + rows, height))
 
 
 def _xyz(values: Float32Array, weights: Float32Array) -> Float32Array:

@@ -9,22 +9,13 @@ from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
-from carl.spectra.missing import fill_missing
 
-_BLOCK_VALUES = 1 << 23
 _STATISTICS_VALUES = 1 << 20
 """Few enough to stay in a processor's cache from one step to the next."""
 _DARK = 0.02
 """Added to values relative to white before the logarithm: darker pixels hold mostly noise."""
 _WHITE_SAMPLE = 20_000
 _MOST_ROWS = 256
-
-
-def row_blocks(cube: SpectralCube, values: int = _BLOCK_VALUES) -> list[slice]:
-    """Slices of rows that cover the cube, each of about `values` numbers and at least one row."""
-    height, width, n_bands = cube.shape
-    step = max(1, values // (width * n_bands))
-    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def band_weights(cube: SpectralCube) -> NDArray[np.float64]:
@@ -55,7 +46,7 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
     """
     cube = cube.usable_bands()
     counts, means, squares = np.zeros((3, cube.n_bands))
-    blocks = row_blocks(cube, _STATISTICS_VALUES)
+    blocks = cube.row_blocks(_STATISTICS_VALUES)
     for i, rows in enumerate(blocks):
         values = cube.read(rows).reshape(-1, cube.n_bands)
         block_counts, block_means, block_squares = _moments(values)
@@ -160,3 +151,68 @@ def optical_density(values: Float32Array, white: float) -> Float32Array:
     density += np.float32(_DARK)
     np.log(density, out=density)
     return np.negative(density, out=density)
+
+
+def fill_missing(spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]) -> None:
+    """Fill what is not finite, in place.
+
+    A missing band takes the value of the pixel's nearest finite band by wavelength; a pixel without
+    any finite band becomes 0.
+
+    Args:
+        spectra: (..., C).
+        wavelengths: (C,) in nm, in any order.
+    """
+    missing = ~np.isfinite(spectra)
+    incomplete = missing.any(axis=-1)
+    if not incomplete.any():
+        return
+    order = np.argsort(wavelengths, kind="stable")
+    nm = np.asarray(wavelengths, np.float64)[order]
+    pixels = spectra[incomplete][:, order]
+    finite = ~missing[incomplete][:, order]
+
+    position = np.arange(nm.size)
+    before = np.maximum.accumulate(np.where(finite, position, -1), axis=1)
+    after = np.minimum.accumulate(np.where(finite, position, nm.size)[:, ::-1], axis=1)[:, ::-1]
+    to_before = np.where(before >= 0, nm - nm[before], np.inf)
+    to_after = np.where(after < nm.size, nm[np.minimum(after, nm.size - 1)] - nm, np.inf)
+    nearest = np.where(to_before <= to_after, before, after).clip(0, nm.size - 1)
+
+    filled = np.take_along_axis(pixels, nearest, axis=1)
+    filled[~finite.any(axis=1)] = 0
+    spectra[incomplete] = filled[:, np.argsort(order)]
+
+
+def sample_pixels(cube: SpectralCube, n_pixels: int = 4096) -> NDArray[np.float32]:
+    """About `n_pixels` spectra from rows spread over the cube: (N, C) physical values.
+
+    Few rows are read, with many pixels of each, since rows are what files keep together. Of a cube
+    so small that all fit, all pixels are taken.
+
+    Args:
+        cube: the cube.
+        n_pixels: how many to take.
+    """
+    height, width, _ = cube.shape
+    n_rows = min(height, max(8, -(-n_pixels // width)))
+    rows = np.unique(np.linspace(0, height - 1, n_rows).round().astype(int))
+    step = max(1, width * len(rows) // n_pixels)
+    every = slice(None, None, step)
+    blocks = [cube.read(slice(int(row), int(row) + 1), every)[0] for row in rows]
+    return np.concatenate(blocks)
+
+
+def check_pixels(cube: SpectralCube) -> None:
+    """Make sure that there is something to see in a cube.
+
+    Reads a sample; the whole cube only where the sample holds nothing.
+
+    Raises:
+        CubeError: no pixel has a finite value.
+    """
+    if np.isfinite(sample_pixels(cube)).any():
+        return
+    if any(np.isfinite(cube.read(rows)).any() for rows in cube.row_blocks()):
+        return
+    raise CubeError(f"{cube.name} has no pixel with a finite value: every one is NaN or no data.")

@@ -10,13 +10,13 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from carl.io import CONTENTS, Content
+from carl.io import DEFAULT_CONTENTS, ExportContent
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.panels.widgets import JobBar, button, column, form, label, row
 from napari_carl.session import Session
 
-_CONTENTS: dict[Content, tuple[str, str]] = {
+_CONTENTS: dict[ExportContent, tuple[str, str]] = {
     "label map": ("Label map", "TIFF, PNG in the colours of the classes, and class names as JSON"),
     "masks": ("Masks", "A black and white PNG of each class"),
     "table": ("Table", "Pixels, area and mean spectrum of each class, as CSV"),
@@ -38,7 +38,7 @@ class ExportPanel(QWidget):
         )
         self.folder.choose_btn.text = "…"
         self._boxes = {
-            content: CheckBox(text=text, value=content in CONTENTS, tooltip=tip)
+            content: CheckBox(text=text, value=content in DEFAULT_CONTENTS, tooltip=tip)
             for content, (text, tip) in _CONTENTS.items()
         }
         boxes = list(self._boxes.values())
@@ -71,7 +71,7 @@ class ExportPanel(QWidget):
         return Path(self.folder.line_edit.value).expanduser()
 
     @property
-    def contents(self) -> tuple[Content, ...]:
+    def contents(self) -> tuple[ExportContent, ...]:
         """The chosen contents."""
         return tuple(content for content, box in self._boxes.items() if box.value)
 

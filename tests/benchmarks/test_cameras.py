@@ -6,7 +6,7 @@ import pytest
 from cameras import as_seen, cameras, carl_features, matrices, probes, rows, spectra
 from cases import every_pixel, random_pixels
 
-from carl.simulation import covered
+from carl.simulation import covered_bands
 
 
 def test_cameras_are_the_same_every_time_and_see_the_cube(cube):
@@ -16,7 +16,7 @@ def test_cameras_are_the_same_every_time_and_see_the_cube(cube):
     assert [each.name for each in listed] == [each.name for each in again]
     for camera, same in zip(listed, again, strict=True):
         np.testing.assert_array_equal(camera.wavelengths, same.wavelengths)
-        assert covered(cube, camera).all()
+        assert covered_bands(cube, camera).all()
 
 
 def test_every_camera_sees_the_same_scene_in_the_same_units(cube):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from carl.errors import CarlError
-from carl.parsing import parse_table
+from carl.parsing import parse_dataclass
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def test_values_of_every_kind() -> None:
         "inner": {"rate": "1e-4", "kind": "b"}, "several": [{}, {"rate": 2}], "options": {"k": [1]},
         "either": Inner(5),
     }  # fmt: skip
-    assert parse_table(Outer, values) == Outer(
+    assert parse_dataclass(Outer, values) == Outer(
         3, True, "x", Path("a/b"), (1, 2), ("u",), Inner(1e-4, "b"), (Inner(), Inner(2.0)),
         {"k": [1]}, Inner(5),
     )  # fmt: skip
-    assert parse_table(Outer, {"count": 1, "path": None, "options": None}) == Outer(1)
+    assert parse_dataclass(Outer, {"count": 1, "path": None, "options": None}) == Outer(1)
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_values_of_every_kind() -> None:
 )
 def test_what_is_wrong_is_named_as_the_file_has_it(values: Any, message: str) -> None:
     with pytest.raises(CarlError) as caught:
-        parse_table(Outer, values)
+        parse_dataclass(Outer, values)
     assert str(caught.value).startswith(message)

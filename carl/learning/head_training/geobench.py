@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from carl.errors import LabelError
 from carl.io import LabelClass
 from carl.io.labels import default_colour
-from carl.io.reader import reading
+from carl.io.reader import decoding_errors
 from carl.learning.head_training.samples import Batch
 from carl.learning.head_training.train_config import TrainConfig
 from carl.model import CARL
@@ -22,7 +22,7 @@ from carl.pretraining.datasets.augment import random_start
 from carl.pretraining.datasets.geobench import GeoBenchSamples
 from carl.pretraining.datasets.images import mean_and_spread, require_folder
 from carl.progress import Progress, no_progress
-from carl.spectra.missing import fill_missing
+from carl.spectra.normalise import fill_missing
 
 _DIMENSIONS: dict[Task, int] = {"classification": 0, "multilabel": 1, "segmentation": 2}
 """Axes of a label."""
@@ -62,7 +62,7 @@ class GeoBenchTask:
         digest = hashlib.blake2b(digest_size=4)
         for samples in (self._learned, self._scored):
             for path in samples.paths:
-                with reading(path, "a sample of GeoBench"):
+                with decoding_errors(path, "a sample of GeoBench"):
                     digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         return f"{len(self._learned) + len(self._scored)} samples, {digest.hexdigest()}"
 

@@ -21,7 +21,7 @@ from carl.learning.head_training.train_config import PairConfig, TrainConfig
 from carl.learning.holdout import split_strokes
 from carl.model import CARL
 from carl.model.heads.factory import Task
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 _MOST_CHECKED = 64
 """Crops of a cube that are scored on."""
@@ -109,7 +109,9 @@ class PairSamples:
         """Number of cubes, and a key of their pixels and labels, all of which are read."""
         digest, n = hashlib.blake2b(digest_size=4), len(self._pairs)
         for number, (cube, labels) in enumerate(self._pairs):
-            digest.update(content_key(cube, part(progress, number / n, (number + 1) / n)).encode())
+            digest.update(
+                content_key(cube, subprogress(progress, number / n, (number + 1) / n)).encode()
+            )
             digest.update(np.ascontiguousarray(labels.labels).data)
         return f"{n} cubes, {digest.hexdigest()}"
 

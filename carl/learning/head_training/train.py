@@ -18,7 +18,7 @@ from carl.model import CARL, load_model
 from carl.model.checkpoint import read_training_state, write_training_state
 from carl.model.heads import HEADS, build_head
 from carl.model.heads.factory import Task
-from carl.progress import Progress, no_progress, part
+from carl.progress import Progress, no_progress, subprogress
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +70,18 @@ def train(
         if state is not None:
             _check_same(facts, state, checkpoint)
         task = HEADS[config.head.name].task
-        samples = _open(config, carl, task, part(progress, 0.0, 0.04))
+        samples = _open(config, carl, task, subprogress(progress, 0.0, 0.04))
         head = build_head(config.head, carl, len(samples.classes))
         head.to(next(carl.parameters()).device)
         if config.frozen:
             head.freeze()
         run = Run(head, samples, config)
         if checkpoint is not None:
-            facts["data"] = samples.data_key(part(progress, 0.04, 0.05))
+            facts["data"] = samples.data_key(subprogress(progress, 0.04, 0.05))
         if state is not None:
             _check_same(facts, state, checkpoint)
             run.restore(state)
-        told = part(progress, 0.05, 1.0)
+        told = subprogress(progress, 0.05, 1.0)
         while run.n_done < config.steps:
             report = run.step()
             if checkpoint is not None and report.step % config.checkpoint_every == 0:

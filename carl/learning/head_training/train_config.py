@@ -10,7 +10,7 @@ from typing import Any, Literal
 from carl.errors import CarlError
 from carl.model.heads import HeadConfig
 from carl.model.named_models import DEFAULT_MODEL
-from carl.parsing import load_yaml, parse_table
+from carl.parsing import load_yaml, parse_dataclass
 
 SUFFIX = ".carl"
 _SMALLEST_CROP = 8
@@ -145,7 +145,7 @@ class TrainConfig:
         """
         if isinstance(values, Mapping) and "head" in values:
             values = {**values, "head": HeadConfig.parse(values["head"])}
-        config = parse_table(cls, values)
+        config = parse_dataclass(cls, values)
         local = folder / config.model
         return replace(
             config,

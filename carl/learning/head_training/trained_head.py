@@ -34,8 +34,8 @@ from carl.model.checkpoint import (
 from carl.model.device import resolve_device
 from carl.model.heads import HeadConfig, build_head
 from carl.model.heads.base import Head
-from carl.progress import Progress, no_progress, part
-from carl.spectra.missing import fill_missing
+from carl.progress import Progress, no_progress, subprogress
+from carl.spectra.normalise import fill_missing
 
 _HEADER = "carl_head"
 _VERSION = 1
@@ -199,7 +199,7 @@ class TrainedHead:
         nm = cube.require_wavelengths()
         device = next(self.head.parameters()).device
         wavelengths_um = torch.as_tensor(nm / 1000, dtype=torch.float32, device=device)
-        mean, std = normalisation(cube, self.head.carl, part(progress, 0.0, 0.1))
+        mean, std = normalisation(cube, self.head.carl, subprogress(progress, 0.0, 0.1))
         layout = TileLayout(self.size, self.size // 4, self.size // 16)
         pieces = tiles(*cube.shape[:2], layout)
 

@@ -14,7 +14,7 @@ from carl.model.heads.options import (
     SwinOptions,
     UperNetOptions,
 )
-from carl.parsing import parse_table
+from carl.parsing import parse_dataclass
 
 if TYPE_CHECKING:
     from carl.model.carl import CARL
@@ -87,7 +87,7 @@ class HeadConfig:
         """
         table = values if isinstance(values, Mapping) else {"name": values}
         try:
-            return parse_table(cls, table, "head")
+            return parse_dataclass(cls, table, "head")
         except CarlError as error:
             raise ModelError(str(error)) from error
 

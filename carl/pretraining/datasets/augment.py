@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from carl.arrays import mirror_indices
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.simulation import SimulatedCamera, covered, random_camera, simulate_camera
+from carl.simulation import SimulatedCamera, covered_bands, random_camera, simulate_camera
 
 _LEAST_COVERED = 3
 
@@ -114,7 +114,7 @@ class BandChoice:
         limits = float(wavelengths.min()), float(wavelengths.max())
         camera = random_camera(random, (fewest, max(fewest, most)), limits)
         own = SpectralCube(np.zeros((1, 1, wavelengths.size), np.float32), wavelengths)
-        bands = np.flatnonzero(covered(own, camera))
+        bands = np.flatnonzero(covered_bands(own, camera))
         if bands.size < _LEAST_COVERED:
             return None
         return camera.choose(bands[np.argsort(camera.wavelengths[bands], kind="stable")])

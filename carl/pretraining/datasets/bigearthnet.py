@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from carl.arrays import Float32Array
 from carl.errors import CubeError
-from carl.io.reader import reading
+from carl.io.reader import decoding_errors
 from carl.pretraining.datasets.images import (
     Images,
     PatchImages,
@@ -88,7 +88,7 @@ class Patches(PatchImages):
 
 
 def _read_band(path: Path) -> Float32Array:
-    with reading(path, "a band of BigEarthNet-S2"):
+    with decoding_errors(path, "a band of BigEarthNet-S2"):
         stored = tifffile.imread(path)
         if stored.ndim != 2:
             raise CubeError(f"{path} is not a picture of one band: copy the data set again.")

@@ -26,7 +26,7 @@ from carl.pretraining.datasets.mixing import BatchPlan
 from carl.pretraining.randomness import Stream, generator
 from carl.pretraining.statistics import patch_moments
 from carl.pretraining.truth import patch_truth
-from carl.spectra.missing import fill_missing
+from carl.spectra.normalise import fill_missing
 
 _TRIES = 10
 _LEAST_KNOWN = 0.5

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
 from carl.errors import CarlError, CubeError
-from carl.io.reader import reading
+from carl.io.reader import decoding_errors
 from carl.pretraining.datasets.bigearthnet import CAMERA_BANDS
 from carl.pretraining.datasets.images import (
     Images,
@@ -97,7 +97,10 @@ class GeoBenchSamples(PatchImages):
 
     def __init__(self, folder: Path, split: str) -> None:
         self.paths = _samples(folder, split)
-        with reading(self.paths[0], "a sample of GeoBench"), h5py.File(self.paths[0]) as file:
+        with (
+            decoding_errors(self.paths[0], "a sample of GeoBench"),
+            h5py.File(self.paths[0]) as file,
+        ):
             self._nm = _wavelengths_of(folder.name, _names(file))
         if len(self._nm) < 2:
             raise CubeError(
@@ -111,7 +114,7 @@ class GeoBenchSamples(PatchImages):
 
     def load(self, path: Path) -> Float32Array:
         """(h, w, C) values as stored, of the first time at which all bands were seen."""
-        with reading(path, "a sample of GeoBench"), h5py.File(path) as file:
+        with decoding_errors(path, "a sample of GeoBench"), h5py.File(path) as file:
             by_time: dict[str, dict[str, str]] = defaultdict(dict)
             for key in file:
                 name, time = _name_and_time(key)
@@ -129,7 +132,7 @@ class GeoBenchSamples(PatchImages):
             CubeError: the file holds no label that can be read.
         """
         path = self.paths[item]
-        with reading(path, "a sample of GeoBench"), h5py.File(path) as file:
+        with decoding_errors(path, "a sample of GeoBench"), h5py.File(path) as file:
             for key in file:
                 if _name_and_time(key)[0] == "label":
                     return np.asarray(np.squeeze(file[key][...]), np.int64)
@@ -144,7 +147,7 @@ def _samples(folder: Path, split: str) -> Sequence[Path]:
     listed = folder / "default_partition.json"
     if not listed.is_file():
         raise nothing_found(folder, _LAYOUT)
-    with reading(listed, "a list of samples"):
+    with decoding_errors(listed, "a list of samples"):
         splits = json.loads(listed.read_text(encoding="utf-8"))
     if split not in splits:
         raise CarlError(f"{listed} has no split '{split}': choose one of {', '.join(splits)}.")

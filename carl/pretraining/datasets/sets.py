@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from carl.errors import CarlError
-from carl.parsing import parse_table
+from carl.parsing import parse_dataclass
 from carl.pretraining.datasets.augment import BandChoice
 from carl.pretraining.datasets.bigearthnet import BigEarthNetOptions
 from carl.pretraining.datasets.crops import Source
@@ -101,10 +101,10 @@ class SetConfig:
             raise CarlError(f"{where}.kind is {kind!r}: choose one of {', '.join(KINDS)}.")
         common = {each.name for each in fields(cls)} - {"options"}
         own = {key: value for key, value in values.items() if key not in common}
-        options = parse_table(KINDS[values["kind"]], own, where)
+        options = parse_dataclass(KINDS[values["kind"]], own, where)
         if hasattr(options, "path"):
             options = replace(options, path=folder / options.path)
-        config = parse_table(cls, {key: values[key] for key in common & set(values)}, where)
+        config = parse_dataclass(cls, {key: values[key] for key in common & set(values)}, where)
         name = config.name or getattr(options, "path", Path(config.kind)).name
         return replace(config, name=name, options=cast(SetOptions, options))
 

@@ -17,12 +17,12 @@ import torch
 
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning
-from carl.folders import features_folder
 from carl.inference import Embedding, FeatureCache, embed, feature_folder
 from carl.inference.cache_keys import FileGuard
 from carl.inference.feature_folder import CacheKey, FeatureFolder
 from carl.io import read_cube, write_cube
 from carl.model import CARL
+from carl.user_folders import features_folder
 
 NM = np.array([450.0, 550, 650])
 

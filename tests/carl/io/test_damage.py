@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
-from carl.io import check_pixels, is_readable, read_cube, write_cube
+from carl.io import is_readable, read_cube, write_cube
+from carl.spectra.normalise import check_pixels
 
 CUBE = np.arange(6 * 7 * 12, dtype=np.uint16).reshape(6, 7, 12)
 NM = np.arange(400.0, 520.0, 10.0)

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import check_pixels, is_readable, read_cube, write_cube
+from carl.io import is_readable, read_cube, write_cube
+from carl.spectra.normalise import check_pixels
 
 DTYPES = ["u1", "i2", "i4", "f4", "f8", "u2", "u4", "i8", "u8"]
 CODES = {"u1": 1, "i2": 2, "i4": 3, "f4": 4, "f8": 5, "u2": 12, "u4": 13, "i8": 14, "u8": 15}

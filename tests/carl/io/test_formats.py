@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from carl.errors import CubeError
-from carl.io import READABLE_SUFFIXES, check_pixels, is_readable, read_cube
+from carl.io import READABLE_SUFFIXES, is_readable, read_cube
+from carl.spectra.normalise import check_pixels
 
 
 def test_suffixes_for_a_file_dialog() -> None:

@@ -8,7 +8,7 @@ import pytest
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.simulation.camera import gaussian_camera, tabulated_camera
-from carl.simulation.resampled import covered, simulate_camera
+from carl.simulation.resampled import covered_bands, simulate_camera
 
 NM = np.arange(400.0, 901.0, 10.0)
 BROAD = gaussian_camera([480, 560, 650, 800], [60, 40, 80, 30], name="broad")
@@ -110,10 +110,10 @@ def test_measured_filters_are_applied_as_they_are(cube: SpectralCube):
 
 def test_what_the_cube_does_not_show_is_refused(cube: SpectralCube):
     beyond = gaussian_camera([500, 950, 1200], 20, name="beyond")
-    np.testing.assert_array_equal(covered(cube, beyond), [True, False, False])
+    np.testing.assert_array_equal(covered_bands(cube, beyond), [True, False, False])
     with pytest.raises(WavelengthError, match=r"400 to 900 nm .* 2 of its 3 \(950, 1200 nm\)"):
         simulate_camera(cube, beyond)
-    kept = beyond.choose(np.flatnonzero(covered(cube, beyond)))
+    kept = beyond.choose(np.flatnonzero(covered_bands(cube, beyond)))
     assert simulate_camera(cube, kept).n_bands == 1
 
 
@@ -121,7 +121,7 @@ def test_gaps_are_not_bridged(cube: SpectralCube):
     kept = (NM < 600) | (NM > 700)
     gappy = cube_of(cube.to_numpy()[..., kept], NM[kept])
     camera = gaussian_camera([550, 650, 750], 10)
-    np.testing.assert_array_equal(covered(gappy, camera), [True, False, True])
+    np.testing.assert_array_equal(covered_bands(gappy, camera), [True, False, True])
 
 
 def test_unknown_wavelengths_are_asked_for(cube: SpectralCube):

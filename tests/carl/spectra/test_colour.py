@@ -14,11 +14,11 @@ from carl.files import resource_path
 from carl.io import read_cube, read_labels
 from carl.spectra.colour import (
     band_composite,
-    is_visible,
-    matching_functions,
-    matching_weights,
+    colour_matching_functions,
+    colour_matching_weights,
+    covers_visible,
+    evenly_spaced_bands,
     nearest_band,
-    spread_bands,
     true_colour,
 )
 
@@ -31,7 +31,7 @@ def cube_of(spectra: np.ndarray, nm: np.ndarray | None = VISIBLE) -> SpectralCub
 
 
 def test_matching_functions_are_close_to_the_cie_1931_tables():
-    x, y, z = matching_functions(np.array([450.0, 500, 555, 600, 650]))
+    x, y, z = colour_matching_functions(np.array([450.0, 500, 555, 600, 650]))
     np.testing.assert_allclose(x, [0.3362, 0.0049, 0.5121, 1.0622, 0.2835], atol=0.03)
     np.testing.assert_allclose(y, [0.0380, 0.3230, 1.0000, 0.6310, 0.1070], atol=0.03)
     np.testing.assert_allclose(z, [1.7721, 0.2720, 0.0057, 0.0008, 0.0000], atol=0.03)
@@ -51,7 +51,7 @@ def test_flat_spectra_are_grey_for_any_bands_in_any_order(nm, random):
 
 @given(st.lists(st.floats(380, 780), min_size=1, max_size=30))
 def test_weights_sum_to_one(nm):
-    np.testing.assert_allclose(matching_weights(np.array(nm)).sum(axis=0), 1)
+    np.testing.assert_allclose(colour_matching_weights(np.array(nm)).sum(axis=0), 1)
 
 
 def test_irregular_bands_give_the_colour_of_regular_ones():
@@ -118,9 +118,11 @@ def test_a_cube_of_nothing_is_black():
 def test_is_visible(nm, visible):
     n_bands = 7 if nm is None else nm.size
     cube = cube_of(np.random.default_rng(0).random((50, n_bands)), nm)
-    assert is_visible(cube) is visible
+    assert covers_visible(cube) is visible
     if not visible and n_bands > 2:
-        np.testing.assert_array_equal(true_colour(cube), band_composite(cube, spread_bands(cube)))
+        np.testing.assert_array_equal(
+            true_colour(cube), band_composite(cube, evenly_spaced_bands(cube))
+        )
 
 
 @pytest.mark.parametrize("n_bands", [1, 2, 3, 4])
@@ -134,7 +136,7 @@ def test_few_bands_still_make_a_picture(n_bands):
 
 def test_spread_bands_put_the_longest_wavelength_first():
     cube = cube_of(np.zeros((1, 6)), np.array([900.0, 800, 700, 600, 500, 400]))
-    assert spread_bands(cube) == (0, 2, 4)
+    assert evenly_spaced_bands(cube) == (0, 2, 4)
 
 
 def test_composite_shows_the_bands_it_is_given():

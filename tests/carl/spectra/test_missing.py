@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from carl.spectra.missing import fill_missing
+from carl.spectra.normalise import fill_missing
 
 
 @given(

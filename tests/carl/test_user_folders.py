@@ -12,7 +12,7 @@ import pytest
 
 from carl import folders
 from carl.errors import CarlError, OutputError
-from carl.folders import BoundedFolder, features_folder, weights_folder
+from carl.user_folders import CacheFolder, features_folder, weights_folder
 
 
 @pytest.fixture
@@ -26,20 +26,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "utime", later)
 
 
-def put(folder: BoundedFolder, key: str, n_bytes: int = 100) -> bool:
+def put(folder: CacheFolder, key: str, n_bytes: int = 100) -> bool:
     """Put in a file, used just now."""
     added = folder.add(key, n_bytes, lambda path: path.write_bytes(bytes(n_bytes)) and None)
     folder.find(key)
     return added
 
 
-def keys(folder: BoundedFolder) -> set[str]:
+def keys(folder: CacheFolder) -> set[str]:
     return {path.stem for path in folder.path.iterdir()}
 
 
 @pytest.mark.usefixtures("clock")
 def test_what_was_not_used_for_the_longest_time_is_dropped(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     for key in "abc":
         assert put(folder, key)
     assert folder.find("a") == tmp_path / "f" / "a.npz"
@@ -52,7 +52,7 @@ def test_what_was_not_used_for_the_longest_time_is_dropped(tmp_path: Path) -> No
 
 
 def test_it_never_holds_more_than_it_may_not_even_while_writing(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     for key in "abc":
         put(folder, key)
 
@@ -65,25 +65,25 @@ def test_it_never_holds_more_than_it_may_not_even_while_writing(tmp_path: Path) 
 
 
 def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     put(folder, "a")
     assert not put(folder, "b", 301)
     assert keys(folder) == {"a"}
-    assert not put(BoundedFolder(tmp_path / "none", 0), "a", 1)
+    assert not put(CacheFolder(tmp_path / "none", 0), "a", 1)
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.usefixtures("clock")
 def test_there_are_never_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_MOST_FILES", 2)
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     for key in "abcd":
         put(folder, key, 1)
     assert keys(folder) == {"c", "d"}
 
 
 def test_it_is_emptied_and_may_be_missing(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     assert (len(folder), folder.nbytes, folder.find("a")) == (0, 0, None)
     folder.clear()
     put(folder, "a")
@@ -99,14 +99,14 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     with pytest.raises(OutputError, match="No space left"):
         folder.add("a", 100, fail)
     assert keys(folder) == set()
 
 
 def test_what_a_killed_program_left_behind_is_removed(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path, 300)
+    folder = CacheFolder(tmp_path, 300)
     old, new = tmp_path / ".a-0.npz", tmp_path / ".b-0.npz"
     for path in (old, new):
         path.write_bytes(b"half")
@@ -119,7 +119,7 @@ def test_what_a_killed_program_left_behind_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
-    folder = BoundedFolder(tmp_path / "f", 300)
+    folder = CacheFolder(tmp_path / "f", 300)
     put(folder, "a")
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
 
@@ -155,4 +155,4 @@ def test_by_default_most_of_the_disk_stays_free(
 ) -> None:
     usage = namedtuple("usage", "total used free")(10**12, 0, free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert BoundedFolder(tmp_path / "not" / "yet").max_bytes == n_bytes
+    assert CacheFolder(tmp_path / "not" / "yet").max_bytes == n_bytes

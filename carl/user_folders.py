@@ -40,7 +40,7 @@ def strokes_folder() -> Path:
     return _home("strokes") or user_data_path(_NAME, appauthor=False) / "strokes"
 
 
-def features_folder() -> BoundedFolder:
+def features_folder() -> CacheFolder:
     """The folder of computed features; it need not exist yet, and may be emptied at any time.
 
     ``CARL_CACHE`` in the environment says how much it may hold, as 500MB; 0 for nothing at all.
@@ -51,7 +51,7 @@ def features_folder() -> BoundedFolder:
     """
     path = _home("features") or user_cache_path(_NAME, appauthor=False) / "features"
     wanted = os.environ.get("CARL_CACHE", "")
-    return BoundedFolder(path, _bytes(wanted) if wanted.strip() else None)
+    return CacheFolder(path, _bytes(wanted) if wanted.strip() else None)
 
 
 def measurements_file() -> Path:
@@ -68,7 +68,7 @@ class _File:
     """ns; the time of change, as that of access is not kept everywhere."""
 
 
-class BoundedFolder:
+class CacheFolder:
     """Files by key, up to a number of bytes; those not used for the longest time are dropped.
 
     Programs may share it without a lock: a file gets its name only when it is complete, nobody

@@ -7,7 +7,7 @@ import pytest
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import check_pixels, sample_pixels
+from carl.spectra.normalise import check_pixels, sample_pixels
 
 
 def test_a_small_cube_is_sampled_whole() -> None:

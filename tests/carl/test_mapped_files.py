@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.mapped import read_mapped
+from carl.mapped_files import read_mapped
 
 SHAPE = (40, 30, 20)
 
 
 @pytest.fixture(autouse=True)
 def every_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carl.mapped._LEAST_BYTES", 1)
-    monkeypatch.setattr("carl.mapped._LEAST_RUN", 1)
+    monkeypatch.setattr("carl.mapped_files._LEAST_BYTES", 1)
+    monkeypatch.setattr("carl.mapped_files._LEAST_RUN", 1)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
         indices = product(*(range(block.shape[axis]) for axis in outer))
         for number, index in enumerate(indices):
             steps = (i * block.strides[axis] for i, axis in zip(index, outer, strict=True))
-            fill(runs[number * run : (number + 1) * run], file, start + sum(steps), path)
+            read_into(runs[number * run : (number + 1) * run], file, start + sum(steps), path)
     return values.transpose(np.argsort(axes))
 
 
@@ -85,7 +85,7 @@ def _position(block: NDArray[Any], mapped: np.memmap[Any, Any]) -> int:
     return int(mapped_from + block.ctypes.data - first.ctypes.data)
 
 
-def fill(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
+def read_into(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
     """Read a part of a file into memory.
 
     Args:
