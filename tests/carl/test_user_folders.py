@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carl import folders
+from carl import user_folders
 from carl.errors import CarlError, OutputError
 from carl.user_folders import CacheFolder, features_folder, weights_folder
 
@@ -75,7 +75,7 @@ def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_there_are_never_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_MOST_FILES", 2)
+    monkeypatch.setattr(user_folders, "_MOST_FILES", 2)
     folder = CacheFolder(tmp_path / "f", 300)
     for key in "abcd":
         put(folder, key, 1)
