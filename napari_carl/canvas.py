@@ -165,5 +165,5 @@ class ViewportTracker:
         first, stop = np.clip(corners.round().astype(int), 0, layers.cube.shape[:2])
         step = max(1, int(1 / (camera.zoom * float(scale.max()))))
         rows, columns = zip(first.tolist(), stop.tolist(), strict=True)
-        covers_visible = rows[0] < rows[1] and columns[0] < columns[1]
-        self._session.viewport = Viewport(rows, columns, step) if covers_visible else None
+        is_visible = rows[0] < rows[1] and columns[0] < columns[1]
+        self._session.viewport = Viewport(rows, columns, step) if is_visible else None
