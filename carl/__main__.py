@@ -1,4 +1,4 @@
-"""``python -m carl`` is the command ``carl``."""
+"""Run the command line as ``python -m carl``."""
 
 from carl.cli import main
 

@@ -1,7 +1,7 @@
-"""The command ``carl``: what the library does, from the shell and with no screen.
+"""Command line ``carl``: the library from a shell, without a screen.
 
-One module per command; each reads files, calls the library and writes files. PyTorch is imported
-only by the commands that need it.
+Each command parses its arguments, calls one function of the library and prints the result. PyTorch
+is imported only by the commands that need it.
 """
 
 from carl.cli.app import main

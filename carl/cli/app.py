@@ -1,4 +1,4 @@
-"""The command line put together, and how it fails: in one line, with nothing half-written."""
+"""Assemble the command line and turn exceptions into exit statuses and one-line messages."""
 
 from __future__ import annotations
 
@@ -16,23 +16,14 @@ from typing import Annotated
 import typer
 
 import carl
-from carl.cli.cache import cache
-from carl.cli.cameras import cameras
-from carl.cli.download import download
-from carl.cli.embed import embed
-from carl.cli.evaluate import evaluate
-from carl.cli.fit import fit
-from carl.cli.import_ import import_
-from carl.cli.info import info
-from carl.cli.interruptible import interrupt
-from carl.cli.models import models
-from carl.cli.predict import predict
-from carl.cli.pretrain import pretrain
-from carl.cli.simulate import simulate
-from carl.cli.train import train
+from carl.cli.cubes import cache, cameras, embed, info, simulate
+from carl.cli.files import interrupt
+from carl.cli.networks import download, import_, models, pretrain
+from carl.cli.segmentation import evaluate, fit, predict, train
 from carl.errors import CarlError, CarlWarning, is_out_of_memory
 
-_BAD_INPUT, _DEFECT, _INTERRUPTED = 2, 1, 130  # exit statuses
+_INTERNAL_ERROR, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+"""Exit statuses beside 0; 130 is the shells' 128 + SIGINT."""
 
 app = typer.Typer(
     name="carl",
@@ -48,12 +39,12 @@ for _command in (
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),
-        # An option takes one word: the second one of a --pair reaches `fit` as an extra argument.
+        # An option takes one value: the second one of --pair reaches `fit` as an extra argument.
         context_settings={"allow_extra_args": _command is fit},
     )(_command)
 
 
-def _show_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"carl {carl.__version__}")
         raise typer.Exit()
@@ -63,31 +54,31 @@ def _show_version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Segment spectral cubes from any camera with a few labelled pixels.
+    """Segment hyperspectral and multispectral cubes from any camera with a few labelled pixels.
 
-    Label some pixels of a cube with 1, 2, 3, … in any paint program or in napari, then
-    `carl fit`, `carl predict`, and `carl evaluate` where the truth is known.
+    Label some pixels of a cube with 1, 2, 3, … in an image editor or in napari. Then use
+    `carl fit`, `carl predict` and, where the true labels are known, `carl evaluate`.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status.
+    """Run the command line and exit with its status.
 
-    0: done. 1: a defect of this program. 2: something the user can mend. 130: interrupted, from the
-    keyboard or by SIGTERM. All but 0 print one line on stderr; with ``CARL_DEBUG=1`` in the
-    environment a traceback precedes it.
+    Exit statuses: 0 success, 1 internal error, 2 an error the user can correct, 130 interrupted by
+    Ctrl+C or SIGTERM. Every status but 0 comes with one line on stderr; with ``CARL_DEBUG=1`` in
+    the environment a traceback precedes it.
 
     Args:
-        arguments: as typed after ``carl``; those of the process by default.
+        arguments: those after ``carl``; by default those of the process.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupt)
     status = run(arguments)
     if status == _INTERRUPTED:
-        # Python takes up to a second to take PyTorch apart; who interrupts wants to be rid of it.
+        # A regular exit can take a second, in which PyTorch frees its resources.
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
@@ -95,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; see `main`."""
-    _quieten_libraries()
-    left = ""  # by a command that was interrupted
+    _silence_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals without µ and ×
@@ -107,45 +97,46 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort) as stop:
-        status, left = _INTERRUPTED, str(stop)
+        _print_error(f"Interrupted: {str(stop) or 'nothing was written.'}")
+        return _INTERRUPTED
     except Exception as error:
         if os.environ.get("CARL_DEBUG") == "1":
             traceback.print_exc()
-        status, message = _in_words(error)
-        _complain(message)
+        status, message = _status_and_message(error)
+        _print_error(message)
         return status
-    if status == _INTERRUPTED:
-        _complain(f"Interrupted: {left or 'nothing was written.'}")
+    if status == _INTERRUPTED:  # typer returns it in place of KeyboardInterrupt
+        _print_error("Interrupted: nothing was written.")
     return status if isinstance(status, int) else 0
 
 
-def _in_words(error: Exception) -> tuple[int, str]:
-    """Exit status and message for an exception."""
+def _status_and_message(error: Exception) -> tuple[int, str]:
+    """Return the exit status and the message of an exception."""
     if isinstance(error, CarlError):
         return _BAD_INPUT, str(error)
-    if hasattr(error, "format_message"):  # an error of usage, whichever library typer stands on
+    if hasattr(error, "format_message"):  # a usage error of click, which typer may vendor
         message = error.format_message().rstrip(".?")
         return _BAD_INPUT, f"{message}: see 'carl --help'." if message else ""
     if is_out_of_memory(error):
-        return _BAD_INPUT, "There is not enough memory for this: close other programs."
+        return _BAD_INPUT, "There is not enough memory: close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _BAD_INPUT, "The disk is full: free some space, or write to another one."
-    return _DEFECT, (
-        f"This is a defect of carl ({type(error).__name__}: {error}): please report it, with the "
+        return _BAD_INPUT, "The disk is full: free some space, or write to another disk."
+    return _INTERNAL_ERROR, (
+        f"Internal error of carl ({type(error).__name__}: {error}): please report it with the "
         "traceback that CARL_DEBUG=1 shows."
     )
 
 
-def _complain(message: str) -> None:
-    """Print one line on stderr; nothing where the help was shown instead of a message."""
+def _print_error(message: str) -> None:
+    """Print one line on stderr; nothing if the message is empty, as when the help was shown."""
     if message:
         print("carl:", " ".join(message.split()), file=sys.stderr)
 
 
-def _quieten_libraries() -> None:
-    """Keep stderr for what the user has to read: warnings of libraries are for developers."""
+def _silence_libraries() -> None:
+    """Hide the warnings of libraries, which are for developers; show those of carl in one line."""
     if os.environ.get("CARL_DEBUG") != "1":
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", CarlWarning)
-        warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+        warnings.showwarning = lambda message, *_, **__: _print_error(str(message))
         logging.getLogger().addHandler(logging.NullHandler())

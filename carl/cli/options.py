@@ -1,52 +1,48 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-Wavelengths = Annotated[
+from carl.inference.options import Precision, Speed
+from carl.learning.options import Tune, check_tune
+
+WavelengthsOption = Annotated[
     str | None,
     typer.Option(
         metavar="RANGE|CSV",
-        help="Wavelengths where the file has none, or others: start:last:step in nm, as "
-        "380:770:10, or a CSV with one per band.",
+        help="Wavelengths of a file that has none, or to replace those of the file: "
+        "start:last:step in nm, such as 380:770:10, or a CSV file with one per band.",
     ),
 ]
-Camera = Annotated[
+CameraOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Take the wavelengths of this camera: see 'carl cameras'."),
+    typer.Option(metavar="NAME", help="Use the wavelengths of this camera; see 'carl cameras'."),
 ]
-Variable = Annotated[
+VariableOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which array of a .mat, .npz or HDF5 file is the cube."),
+    typer.Option(
+        metavar="NAME", help="Name of the array that holds the cube in a .mat, .npz or HDF5 file."
+    ),
 ]
-Device = Annotated[
-    str, typer.Option(metavar="NAME", help="Where the network runs: auto, cpu, cuda, cuda:1, mps.")
+DeviceOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Device of the network: auto, cpu, cuda, cuda:1, mps.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-class Speed(StrEnum):
-    """How much exactness to give for speed."""
-
-    EXACT = "exact"
-    TURBO = "turbo"
-
-
-class Precision(StrEnum):
-    """Numbers the network computes with."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BF16 = "bf16"
-
-
-class Tune(StrEnum):
-    """What of the network is fine-tuned."""
-
-    HEAD = "head"
-    LORA = "lora"
-    FULL = "full"
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SpeedOption = Annotated[
+    Speed, typer.Option(help="turbo is faster; its features differ slightly from exact ones.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Number format of the network's computations.")
+]
+TuneOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=check_tune,
+        metavar="|".join(get_args(Tune)),
+        help="Fine-tune the network on the labels first: its last blocks, low-rank adapters "
+        "(LoRA), or all weights. The result is used only if it scores higher on held-out labels.",
+    ),
+]

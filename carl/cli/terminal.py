@@ -1,4 +1,4 @@
-"""What a command shows: facts, tables and JSON on stdout, progress on stderr."""
+"""Print results on stdout (rows, tables, JSON) and progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,52 +16,55 @@ import typer
 
 from carl.progress import Progress, TimeLeft, no_progress
 
-_NUMBERS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")  # numbers, true, false, null
+_NUMBER_LISTS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")
+"""Lists of numbers, true, false and null in indented JSON."""
 _BAR_WIDTH = 24
-_SECONDS_BETWEEN = 0.1
+"""Characters of the progress bar."""
+_REDRAW_SECONDS = 0.1
+"""Time between two drawings of the progress bar."""
 
 
-def show_json(value: Any) -> None:
-    """Print a result as JSON, each list of numbers on one line. What is not finite becomes null."""
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
-    typer.echo(_NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
+def print_json(value: Any) -> None:
+    """Print a result as JSON, a list of numbers on one line, NaN and infinity as null."""
+    text = json.dumps(_to_json(value), indent=2, ensure_ascii=False)
+    typer.echo(_NUMBER_LISTS.sub(lambda found: " ".join(found[0].split()), text))
 
 
-def show_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values, one pair per line, values aligned."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
+def print_rows(rows: Mapping[str, object]) -> None:
+    """Print names and values, one pair per line, the values aligned."""
+    width = max(map(len, rows))
+    for name, value in rows.items():
         typer.echo(f"{name:<{width}}  {value}")
 
 
-def show_note(sentence: str) -> None:
-    """Print something worth knowing on stderr, where it does not mix with results."""
+def print_note(sentence: str) -> None:
+    """Print a note on stderr, where it does not mix with results."""
     typer.echo(sentence, err=True)
 
 
-def show_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; columns of numbers are aligned to the right."""
-    cells = [list(heading), *([str(cell) for cell in row] for row in rows)]
-    numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in _range(heading)]
-    widths = [max(len(row[i]) for row in cells) for i in _range(heading)]
-    for row in cells:
-        line = (
-            f"{row[i]:>{widths[i]}}" if numeric[i] else f"{row[i]:<{widths[i]}}"
-            for i in _range(row)
-        )
-        typer.echo("  ".join(line).rstrip())
+def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; columns of integers are right-aligned."""
+    columns = list(zip(heading, *rows, strict=True))
+    widths = [max(len(str(cell)) for cell in column) for column in columns]
+    marks = [
+        ">" if rows and all(isinstance(cell, int) for cell in column[1:]) else "<"
+        for column in columns
+    ]
+    for row in (heading, *rows):
+        cells = zip(row, marks, widths, strict=True)
+        typer.echo("  ".join(f"{cell!s:{mark}{width}}" for cell, mark, width in cells).rstrip())
 
 
 @contextmanager
-def kept(path: Path, how: str) -> Iterator[None]:
-    """Tell who interrupts a command how to go on with it.
+def resumable(path: Path, how: str) -> Iterator[None]:
+    """Print how to resume a command when it is interrupted.
 
     Args:
-        path: where what is finished is kept, once anything is.
-        how: what to tell.
+        path: file or folder of the saved state; it exists once there is something to resume from.
+        how: what to print.
 
     Raises:
-        Abort: interrupted, with something to go on from.
+        Abort: interrupted, and `path` exists.
     """
     try:
         yield
@@ -73,18 +76,21 @@ def kept(path: Path, how: str) -> Iterator[None]:
 
 @contextmanager
 def progress_line() -> Iterator[Progress]:
-    """A `Progress` that draws one line on stderr, gone at the end; silent if not a terminal."""
+    """Yield a `Progress` that draws one line on stderr and removes it at the end.
+
+    It draws nothing if stderr is not a terminal.
+    """
     if not sys.stderr.isatty():
         yield no_progress
         return
-    last = -math.inf
+    last_drawn = -math.inf
     time_left = TimeLeft()
 
     def draw(fraction: float, message: str) -> None:
-        nonlocal last
-        if time.monotonic() - last < _SECONDS_BETWEEN:
+        nonlocal last_drawn
+        if time.monotonic() - last_drawn < _REDRAW_SECONDS:
             return
-        last = time.monotonic()
+        last_drawn = time.monotonic()
         filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
         bar = "━" * filled + " " * (_BAR_WIDTH - filled)
         sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}{time_left.note(fraction)}")
@@ -97,18 +103,14 @@ def progress_line() -> Iterator[Progress]:
         sys.stderr.flush()
 
 
-def _range(items: Sequence[object]) -> range:
-    return range(len(items))
-
-
-def _plain(value: Any) -> Any:
-    """What JSON knows, from mappings, sequences, NumPy arrays and scalars."""
+def _to_json(value: Any) -> Any:
+    """Convert mappings, sequences, NumPy arrays and scalars to the types of JSON."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,27 +1,8 @@
-"""A cube and a model in, maps of features out."""
+"""Compute the features of a cube with a network.
 
-from carl.inference.blocks import normalisation
-from carl.inference.cache import FeatureCache, embed_cached
-from carl.inference.cache_keys import cube_key
-from carl.inference.embedding import Embedding, embed, embed_to_file, partial_folder
-from carl.inference.options import ComputeOptions
-from carl.inference.pca import pca_picture
-from carl.inference.precision import has_fast_bf16
-from carl.inference.upsampled_cube import embed_finely
-from carl.inference.upsampling import upsample
+The names of this package are imported when first used; see `carl/inference/__init__.pyi`.
+"""
 
-__all__ = [
-    "ComputeOptions",
-    "Embedding",
-    "FeatureCache",
-    "cube_key",
-    "embed",
-    "embed_cached",
-    "embed_finely",
-    "embed_to_file",
-    "has_fast_bf16",
-    "normalisation",
-    "partial_folder",
-    "pca_picture",
-    "upsample",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from carl.io.envi import write_cube
 from carl.io.export import DEFAULT_CONTENTS, ExportContent, export_results
 from carl.io.formats import READABLE_SUFFIXES, is_readable, read_cube
+from carl.io.info import CubeInfo, info
 from carl.io.labels import (
     LabelClass,
     LabelMap,
     default_classes,
     default_colour,
+    merge_classes,
     read_labels,
     write_labels,
 )
@@ -17,13 +19,16 @@ from carl.io.labels import (
 __all__ = [
     "DEFAULT_CONTENTS",
     "READABLE_SUFFIXES",
+    "CubeInfo",
     "ExportContent",
     "LabelClass",
     "LabelMap",
     "default_classes",
     "default_colour",
     "export_results",
+    "info",
     "is_readable",
+    "merge_classes",
     "read_cube",
     "read_labels",
     "write_cube",

@@ -75,6 +75,45 @@ def default_classes(labels: ArrayLike) -> tuple[LabelClass, ...]:
     return tuple(LabelClass(value, f"class {value}", default_colour(value)) for value in values)
 
 
+def merge_classes(
+    label_maps: Sequence[LabelMap], names: Sequence[str] | None = None
+) -> tuple[LabelClass, ...]:
+    """Merge the classes of several label maps.
+
+    Args:
+        label_maps: of the same classes.
+        names: of classes 1, 2, …; the names that were read with the label maps if None.
+
+    Raises:
+        LabelError: too few names, two equal or empty ones, or two label maps that give different
+            names to one value.
+    """
+    if names is not None:
+        highest = max(int(each.labels.max()) for each in label_maps)
+        if not all(names) or len(set(names)) < len(names) or highest > len(names):
+            raise LabelError(
+                f"{len(names)} class names were given and the labels go up to {highest}: give a "
+                "different name to each class from 1."
+            )
+        return tuple(
+            LabelClass(value, name, default_colour(value)) for value, name in enumerate(names, 1)
+        )
+    named: dict[int, LabelClass] = {}
+    unnamed: dict[int, LabelClass] = {}
+    for label_map in label_maps:
+        defaults = default_classes(label_map.labels)
+        unnamed.update((each.value, each) for each in defaults)
+        for each in set(label_map.classes) - set(defaults):
+            known = named.setdefault(each.value, each)
+            if known.name != each.name:
+                raise LabelError(
+                    f"Class {each.value} is called '{known.name}' in one label map and "
+                    f"'{each.name}' in another: give the names of the classes."
+                )
+    merged = unnamed | named
+    return tuple(merged[value] for value in sorted(merged))
+
+
 def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
     """Values as a label map: (H, W) uint8, or uint16 where a value needs it.
 

@@ -1,19 +1,8 @@
-"""Labels and a model in, a better model out: few-stroke segmentation, fine-tuning, scores."""
+"""Fit segmenters to labelled pixels, fine-tune networks, and score label maps.
 
-from __future__ import annotations
+The names of this package are imported when first used; see `carl/learning/__init__.pyi`.
+"""
 
-from carl.learning.finetune import FineTuneResult, StepReport, finetune
-from carl.learning.holdout import split_strokes
-from carl.learning.metrics import Scores, evaluate
-from carl.learning.segmenter import Prediction, Segmenter
+import lazy_loader
 
-__all__ = [
-    "FineTuneResult",
-    "Prediction",
-    "Scores",
-    "Segmenter",
-    "StepReport",
-    "evaluate",
-    "finetune",
-    "split_strokes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

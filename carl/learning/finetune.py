@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
-from carl.errors import CarlError, LabelError
+from carl.errors import LabelError
 from carl.inference.blocks import PatchReader, normalisation
 from carl.inference.plan import make_plan
 from carl.inference.precision import Precision
@@ -19,7 +19,8 @@ from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
 from carl.learning.holdout import split_strokes
 from carl.learning.metrics import evaluate
-from carl.learning.pixel_training import RATES, PixelTraining
+from carl.learning.options import Tune, check_tune
+from carl.learning.pixel_training import PixelTraining
 from carl.learning.segmenter import Segmenter, check_labels
 from carl.model import CARL
 from carl.progress import Progress, no_progress, subprogress
@@ -76,7 +77,7 @@ def finetune(
     cubes: SpectralCube | Sequence[SpectralCube],
     labels: Any,
     *,
-    tune: Literal["head", "lora", "full"] = "head",
+    tune: Tune = "last_blocks",
     steps: int = 150,
     seed: int = 0,
     score: Score | None = None,
@@ -95,9 +96,9 @@ def finetune(
         model: to start from.
         cubes: one cube or several, with known wavelengths.
         labels: (H, W) integers for each cube, 0 = unlabelled.
-        tune: which part of the network learns. "head": the last blocks of both encoders and the
-            projection between them; "lora": low-rank adapters of all attentions, merged at the end;
-            "full": everything.
+        tune: which weights to train. "last_blocks": those of the last blocks of both encoders and
+            of the projection between them; "lora": low-rank adapters of all attention layers,
+            merged at the end; "full": all.
         steps: number of optimiser steps.
         seed: of the strokes held out, crops, bands and new weights.
         score: the judge of "better"; by default mIoU of `carl.learning.segmenter.Segmenter`.
@@ -110,8 +111,7 @@ def finetune(
         CarlError: no such way to tune, or the loss is not a number any more.
         Cancelled: by `progress`.
     """
-    if tune not in RATES:
-        raise CarlError(f"'{tune}' is not a way to tune: choose {', '.join(RATES)}.")
+    tune = check_tune(tune)
     cubes = [cubes] if isinstance(cubes, SpectralCube) else list(cubes)
     strokes = check_labels(cubes, labels)
     classes = sorted({int(value) for each in strokes for value in np.unique(each)} - {0})

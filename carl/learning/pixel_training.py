@@ -16,11 +16,12 @@ from carl.inference.precision import Precision
 from carl.inference.workers import Workers
 from carl.learning.crops import IGNORED, Crop
 from carl.learning.lora import add_adapters, merge_adapters
+from carl.learning.options import Tune
 from carl.model import CARL
 from carl.model.heads.base import to_pixels
 from carl.model.heads.linear import PatchClassifier
 
-RATES = {"head": 1e-3, "lora": 1e-3, "full": 3e-4}
+RATES: dict[Tune, float] = {"last_blocks": 1e-3, "lora": 1e-3, "full": 3e-4}
 """Learning rate of the network for each way to tune it."""
 _TUNED = "+tuned"
 _LAST_SPATIAL_BLOCKS = 2
@@ -36,7 +37,7 @@ class PixelTraining:
 
     Args:
         model: trained in place.
-        tune: a key of `RATES`.
+        tune: which weights of the network to train.
         n_classes: to tell apart.
         steps: over which the learning rate runs its course.
         seed: of new weights.
@@ -47,7 +48,7 @@ class PixelTraining:
     def __init__(
         self,
         model: CARL,
-        tune: str,
+        tune: Tune,
         n_classes: int,
         *,
         steps: int,
@@ -164,7 +165,7 @@ def _release(model: CARL, tune: str) -> list[nn.Parameter]:
     if tune == "lora":
         return add_adapters(model)
     released = list(model.parameters())
-    if tune == "head":
+    if tune == "last_blocks":
         spectral = model.spectral_encoder
         last = nn.ModuleList([spectral.blocks[-1], spectral.norm, model.readout, model.connector])
         last.extend(model.spatial_encoder.blocks[-_LAST_SPATIAL_BLOCKS:])

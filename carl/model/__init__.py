@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from carl.model.config import CARLConfig
     from carl.model.device import device_label, resolve_device
     from carl.model.download import download_weights
-    from carl.model.loading import build_model, load_model, load_public_weights
+    from carl.model.loading import build_model, import_checkpoint, load_model, load_public_weights
     from carl.model.named_models import ModelInfo, list_models
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "build_model",
     "device_label",
     "download_weights",
+    "import_checkpoint",
     "list_models",
     "load_model",
     "load_public_weights",
@@ -42,6 +43,7 @@ _MODULES = {
     "ModelInfo": "named_models",
     "list_models": "named_models",
     "build_model": "loading",
+    "import_checkpoint": "loading",
     "load_model": "loading",
     "load_public_weights": "loading",
     "download_weights": "download",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from carl.errors import ModelError
 from carl.model.carl import CARL
-from carl.model.checkpoint import read_checkpoint, read_model
+from carl.model.checkpoint import Part, read_checkpoint, read_model, save_model
 from carl.model.config import CARLConfig
 from carl.model.device import resolve_device
 from carl.model.download import is_reachable
@@ -59,6 +59,37 @@ def load_model(
     """
     torch_device = resolve_device(device)
     return _load(name_or_path, config).to(torch_device).eval()
+
+
+def import_checkpoint(
+    checkpoint: str | Path,
+    config: CARLConfig | Mapping[str, Any] | str | Path,
+    output: str | Path | None = None,
+    *,
+    part: Part = "student",
+    half: bool = False,
+) -> CARL:
+    """Convert a Lightning checkpoint of the original CARL; no code in the file is run.
+
+    Args:
+        checkpoint: the ``.ckpt`` file.
+        config: configuration of its network: the JSON or YAML file, or its content.
+        output: the ``.safetensors`` file to write, or None to write nothing.
+        part: which of the two networks of self-supervised training: "student" or "teacher".
+        half: whether to write the weights in half precision.
+
+    Returns:
+        the network in eval mode on the CPU, named after `output`.
+
+    Raises:
+        ModelError: the file is not such a checkpoint, or does not fit the configuration.
+        OutputError: the file cannot be written.
+    """
+    model = read_checkpoint(checkpoint, config, part)
+    if output is not None:
+        model.name = Path(output).stem
+        save_model(model, output, half=half)
+    return model
 
 
 def build_model(

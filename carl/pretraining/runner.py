@@ -32,7 +32,7 @@ class PretrainResult:
 
 
 def pretrain(
-    config: PretrainConfig, *, resume: bool = False, progress: Progress = no_progress
+    config: PretrainConfig | str | Path, *, resume: bool = False, progress: Progress = no_progress
 ) -> PretrainResult | None:
     """Pre-train a network and write it to ``<output>/<name>.safetensors``.
 
@@ -41,7 +41,7 @@ def pretrain(
     had never been stopped.
 
     Args:
-        config: of the run.
+        config: configuration of the run, or its YAML file.
         resume: go on from the last checkpoint.
         progress: told after every step; cancels by raising.
 
@@ -60,6 +60,8 @@ def pretrain(
     from carl.pretraining.monitors import open_monitors
     from carl.pretraining.trainer import fit
 
+    if not isinstance(config, PretrainConfig):
+        config = PretrainConfig.from_file(config)
     _check_folder(config, config.output / LAST_CHECKPOINT, resume)
     sources = open_sources(config.data, subprogress(progress, 0.0, 0.01))
     monitors = list(zip(config.monitors, open_monitors(config.monitors), strict=True))

@@ -8,6 +8,7 @@ exact for what lies linearly between the samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +18,8 @@ from scipy.special import ndtr
 from carl.arrays import Float32Array
 from carl.errors import WavelengthError
 from carl.simulation.chromophores import Spectrum
-from carl.wavelengths import Camera, cameras, check_wavelengths
+from carl.wavelengths import Camera, cameras, check_wavelengths, read_wavelength_table
+from carl.wavelengths import camera as find_camera
 
 RANGE_NM = (380.0, 2500.0)
 """Where the simulator knows how light is absorbed."""
@@ -126,8 +128,23 @@ def tabulated_camera(nm: ArrayLike, responses: ArrayLike, name: str = "camera") 
     )
 
 
-def known_camera(camera: Camera) -> SimulatedCamera:
-    """A camera of the shipped list; where its widths are unknown, bands touch their neighbours."""
+def known_camera(camera: Camera | str | Path) -> SimulatedCamera:
+    """Return a camera with known bands; unknown widths (FWHM) are set to the band spacing.
+
+    Args:
+        camera: one of `carl.cameras`, its name, or a CSV with a wavelength and, optionally, a
+            width (FWHM) per band, in nm.
+
+    Raises:
+        WavelengthError: the name is unknown, or the file is not such a table.
+    """
+    if not isinstance(camera, Camera):
+        table = Path(camera)
+        camera = (
+            Camera(table.stem, "", *read_wavelength_table(table))
+            if table.suffix.lower() == ".csv"
+            else find_camera(str(camera))
+        )
     fwhm = camera.fwhm if camera.fwhm is not None else band_spacing(camera.wavelengths)
     return gaussian_camera(camera.wavelengths, fwhm, camera.name)
 

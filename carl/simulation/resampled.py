@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from carl.simulation.camera import (
     SimulatedCamera,
     band_spacing,
     gaussian_weights,
+    known_camera,
     tabulated_weights,
 )
 from carl.simulation.chromophores import Spectrum
+from carl.wavelengths import Camera
 
 _SIGMA_PER_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
 _LEAST_KNOWN = 0.5
@@ -66,6 +69,42 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
         offset=0.0,
         nodata=None,
     )
+
+
+def simulate(
+    cube: SpectralCube,
+    camera: SimulatedCamera | Camera | str | Path,
+    *,
+    drop_uncovered: bool = False,
+) -> SpectralCube:
+    """Simulate how another camera records the scene of a cube.
+
+    >>> import numpy as np
+    >>> from carl import SpectralCube
+    >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
+    >>> simulate(cube, "srgb")
+    <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 465–610 nm>
+
+    Args:
+        cube: with known wavelengths.
+        camera: the camera to simulate: one of `carl.cameras`, its name, a CSV with a wavelength and
+            a width (FWHM) per band in nm, or a `carl.simulation.SimulatedCamera`.
+        drop_uncovered: leave out bands of the camera that the cube does not cover.
+
+    Returns:
+        a lazy cube of float32 physical values; see `simulate_camera`.
+
+    Raises:
+        WavelengthError: the wavelengths of the cube are unknown, the camera is unknown, or the cube
+            does not cover all bands of the camera (with `drop_uncovered`: any band).
+    """
+    if not isinstance(camera, SimulatedCamera):
+        camera = known_camera(camera)
+    if drop_uncovered:
+        kept = np.flatnonzero(covered_bands(cube.usable_bands(), camera))
+        if kept.size:
+            camera = camera.choose(kept)
+    return simulate_camera(cube, camera)
 
 
 def covered_bands(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:

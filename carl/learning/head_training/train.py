@@ -37,7 +37,7 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig,
+    config: TrainConfig | str | Path,
     *,
     device: str = "auto",
     checkpoint: Path | None = None,
@@ -48,7 +48,7 @@ def train(
     """Train a head; nothing is written but checkpoints, if asked to.
 
     Args:
-        config: what to train on what.
+        config: configuration of the training, or its YAML file.
         device: as `carl.load_model` takes it.
         checkpoint: file to keep where the training stands in, every `checkpoint_every` steps.
         resume: go on from that file; the training then ends as if it had never been stopped.
@@ -62,6 +62,8 @@ def train(
         OutputError: the checkpoint cannot be written; the one before is still there.
         Cancelled: by `progress`.
     """
+    if not isinstance(config, TrainConfig):
+        config = TrainConfig.from_file(config)
     state = _state_before(checkpoint, resume)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)
@@ -93,6 +95,44 @@ def train(
     training = {"config": _plain(asdict(config)) | {"model": carl.name}, "scores": run.scores}
     trained = TrainedHead(head.eval(), config.head, samples.classes, samples.size, training)
     return TrainResult(trained, run.scores, tuple(run.history))
+
+
+def train_to_file(
+    config: TrainConfig | str | Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Progress = no_progress,
+    on_step: Callable[[TrainReport], None] = lambda _: None,
+) -> TrainResult:
+    """Train a head and write it to the `output` of its configuration, as ``carl train`` does.
+
+    Checkpoints are written beside the output while the training runs, and removed at its end.
+
+    Args:
+        config: configuration of the training, or its YAML file.
+        device: as `carl.load_model` takes it.
+        resume: whether to resume from the checkpoint.
+        progress: receives the fraction done; raises `carl.errors.Cancelled` to cancel.
+        on_step: receives the loss of each step.
+
+    Raises:
+        CarlError: as `train`.
+        OutputError: the output or a checkpoint cannot be written.
+    """
+    if not isinstance(config, TrainConfig):
+        config = TrainConfig.from_file(config)
+    result = train(
+        config,
+        device=device,
+        checkpoint=config.checkpoint,
+        resume=resume,
+        progress=progress,
+        on_step=on_step,
+    )
+    result.trained.save(config.output)
+    config.checkpoint.unlink(missing_ok=True)
+    return result
 
 
 _FACTS = "carl_training"

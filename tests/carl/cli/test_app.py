@@ -19,14 +19,14 @@ from carl.cli import terminal
         (MemoryError(), 2, "memory"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2, "memory"),
         (OSError(28, "No space left on device"), 2, "disk is full"),
-        (ValueError("two\nlines"), 1, "defect of carl (ValueError: two lines)"),
+        (ValueError("two\nlines"), 1, "Internal error of carl (ValueError: two lines)"),
     ],
 )
 def test_surprises_are_one_line_too(call, cube_path: Path, monkeypatch, error, status, words):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("carl.cli.inputs.read_cube", fail)
+    monkeypatch.setattr("carl.cli.files.read_cube", fail)
     got, out, err = call("info", cube_path)
     assert (got, out) == (status, "")
     assert words in err

@@ -126,7 +126,7 @@ def test_damaged_segmenter(call, cube_path: Path, segmenter_path: Path, tmp_path
 @pytest.mark.parametrize("names", ["left", "left,left", "left,"])
 def test_wrong_class_names(call, cube_path: Path, strokes_path: Path, tmp_path: Path, names):
     pair = ("--pair", cube_path, strokes_path)
-    fails(call("fit", *pair, "-o", tmp_path / "x.carl", "--classes", names), "--classes")
+    fails(call("fit", *pair, "-o", tmp_path / "x.carl", "--classes", names), "class name")
 
 
 def test_classes_that_contradict_each_other(
@@ -143,7 +143,7 @@ def test_classes_that_contradict_each_other(
         cube_path,
         tmp_path / "blood.tif",
     )
-    fails(call("fit", *pairs, "-o", tmp_path / "x.carl"), "lumen", "blood", "--classes")
+    fails(call("fit", *pairs, "-o", tmp_path / "x.carl"), "lumen", "blood", "names of the classes")
 
 
 def test_unpaired_labels(call, cube_path: Path, strokes_path: Path, tmp_path: Path):
@@ -163,5 +163,5 @@ def test_outputs_are_checked_first(call, cube_path: Path, strokes_path: Path, tm
 
 def test_folder_without_permission(call, cube_path: Path, tmp_path: Path, monkeypatch):
     # Root may write everywhere, so the answer of the system is given by hand.
-    monkeypatch.setattr("carl.cli.outputs.os.access", lambda path, mode: mode == os.R_OK)
+    monkeypatch.setattr("carl.cli.files.os.access", lambda path, mode: mode == os.R_OK)
     fails(call("embed", cube_path, "-o", tmp_path / "x.npz"), "no permission")

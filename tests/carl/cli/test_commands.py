@@ -116,7 +116,7 @@ def test_fit_learns_from_several_cubes(
 
 def test_fine_tuning_is_reported(call_json, cube_path: Path, strokes_path: Path, tmp_path: Path):
     pair = ("--pair", cube_path, strokes_path)
-    fitted = call_json("fit", *pair, "-o", tmp_path / "two.carl", "--tune", "head")
+    fitted = call_json("fit", *pair, "-o", tmp_path / "two.carl", "--tune", "last_blocks")
     assert isinstance(fitted["fine_tuning"]["kept"], bool)
 
 

@@ -48,7 +48,7 @@ def test_an_interrupted_download_is_kept(call, zenodo, monkeypatch, carl_home: P
     status, out, err = call("download", NAME)
     assert (status, out) == (130, "")
     assert err == (
-        f"carl: Interrupted: what has come is kept, 'carl download {NAME}' goes on from there.\n"
+        f"carl: Interrupted: the downloaded part is saved; 'carl download {NAME}' resumes it.\n"
     )
     assert blocks
     assert [each.suffix for each in (carl_home / "weights").glob("[!.]*")] == [".part"]

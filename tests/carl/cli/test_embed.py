@@ -42,8 +42,8 @@ def test_terminated_it_goes_on_where_it_was(call, large_path: Path, tmp_path: Pa
     _, said = process.communicate(timeout=_PATIENCE)
     assert process.returncode == 130
     assert said == (
-        "carl: Interrupted: what is finished is kept in cut.npz.partial, and the same command goes "
-        "on from there.\n"
+        "carl: Interrupted: finished parts are saved in cut.npz.partial; run the same command "
+        "again to resume.\n"
     )
     assert not (tmp_path / "cut.npz").exists()
     finished = {path: path.stat().st_mtime_ns for path in partial.glob("*.npy")}

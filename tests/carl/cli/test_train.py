@@ -67,7 +67,7 @@ def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, 
     monkeypatch.setattr(Run, "step", interrupted)
     status, out, err = call("train", recipe_path, "--device", "cpu")
     assert (status, out) == (130, "")
-    assert err == "carl: Interrupted: go on from the last checkpoint with --resume.\n"
+    assert err == "carl: Interrupted: resume from the last checkpoint with --resume.\n"
     assert checkpoint.is_file()
     assert not output.exists()
 

@@ -52,7 +52,7 @@ def rising(scores: list[float]):  # type: ignore[no-untyped-def]
     return lambda model, train, held: next(given)
 
 
-@pytest.mark.parametrize("tune", ["head", "lora", "full"])
+@pytest.mark.parametrize("tune", ["last_blocks", "lora", "full"])
 def test_training_learns_a_copy_and_leaves_the_model_alone(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray], tune: str
 ) -> None:
@@ -76,7 +76,7 @@ def test_training_learns_a_copy_and_leaves_the_model_alone(
     assert {n: p.requires_grad for n, p in tuned.named_parameters()} == grad
     tuned_weights = changed(before, tuned)
     assert tuned_weights
-    if tune == "head":
+    if tune == "last_blocks":
         assert not any(name.startswith("spectral_encoder.blocks.0.") for name in tuned_weights)
     if tune == "lora":
         assert all(".attn." in name for name in tuned_weights)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carl.cli import interruptible
-from carl.cli.interruptible import InterruptibleArray
+from carl.cli import files
+from carl.cli.files import InterruptibleArray
 from carl.errors import Cancelled, CubeError
 
 _PATIENCE = 120
@@ -26,10 +26,10 @@ _PROMPT = 15
 STUCK = """
 import hashlib, sys
 from dataclasses import replace
-from carl.cli import app, inputs
+from carl.cli import app, files
 
 n_reads = int(sys.argv[1])
-read_cube = inputs.read_cube
+read_cube = files.read_cube
 
 class Stuck:
     def __init__(self, source):
@@ -46,7 +46,7 @@ def stuck(*arguments, **options):
     cube = read_cube(*arguments, **options)
     return replace(cube, data=Stuck(cube.data))
 
-inputs.read_cube = stuck
+files.read_cube = stuck
 app.main(sys.argv[2:])
 """
 
@@ -77,7 +77,7 @@ def test_terminated_while_a_block_does_not_come(
     assert said.count("\n") == 1
     # What `embed` found out of the cube by then is kept for the next time, and it says so.
     left = list((tmp_path / "out").glob("*"))
-    assert left == ([tmp_path / "out" / "two.npz.partial"] if "is kept in" in said else [])
+    assert left == ([tmp_path / "out" / "two.npz.partial"] if "are saved in" in said else [])
 
 
 class Pixels:
@@ -119,12 +119,12 @@ def test_a_mapped_block_is_in_memory(tmp_path: Path) -> None:
 
 
 def test_threads_that_wait_for_a_block_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruptible, "cancelled", Event())
+    monkeypatch.setattr(files, "cancelled", Event())
     source = Pixels()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(InterruptibleArray(source).__getitem__, 0)
         assert source.begun.wait(_PATIENCE)
-        interruptible.cancelled.set()
+        files.cancelled.set()
         with pytest.raises(Cancelled):
             waiting.result(_PROMPT)
     source.go_on.set()

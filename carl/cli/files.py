@@ -1,0 +1,157 @@
+"""Open the input cubes of a command and check its output paths before long work begins."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from carl.errors import Cancelled, OutputError
+from carl.io import read_cube
+from carl.lazy_array import ArraySource, Block, LazyArray
+from carl.mapped_files import read_mapped
+from carl.spectra.normalise import check_pixels
+
+cancelled = Event()
+"""Set when the command is interrupted; the threads that read for it then stop."""
+
+_POLL_SECONDS = 0.1
+"""Time between two checks of `cancelled`: short enough that a command ends at once for a person."""
+
+
+def open_cube(
+    path: Path, wavelengths: str | None, camera: str | None, variable: str | None
+) -> SpectralCube:
+    """Open a cube, whose wavelengths may be unknown, and check that it has finite values.
+
+    Raises:
+        CubeError: the file cannot be read as a cube, or holds no finite value.
+        WavelengthError: the wavelengths or the camera do not fit the cube.
+    """
+    cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
+    cube = replace(cube, data=InterruptibleArray(cube.data))
+    check_pixels(cube)
+    return cube
+
+
+def open_cube_with_wavelengths(
+    path: Path, wavelengths: str | None, camera: str | None, variable: str | None
+) -> SpectralCube:
+    """Open a cube whose wavelengths must be known.
+
+    Raises:
+        CubeError: the file cannot be read as a cube, or holds no finite value.
+        WavelengthError: the wavelengths are unknown, or do not fit the cube.
+    """
+    # Imported before PyTorch: when memory runs out, SciPy's BLAS retries its allocation without end
+    # and cannot be interrupted, whereas PyTorch raises an error.
+    import scipy.linalg  # noqa: F401
+
+    cube = open_cube(path, wavelengths, camera, variable)
+    cube.require_wavelengths()
+    return cube
+
+
+def check_output(path: Path, suffix: str, inputs: Iterable[Path] = ()) -> None:
+    """Check that a file can be written.
+
+    Args:
+        path: the file to write; an existing file is overwritten.
+        suffix: required suffix of its name.
+        inputs: files that must not be overwritten.
+
+    Raises:
+        OutputError: the suffix is wrong, the path is a folder or an input, or there is no
+            permission.
+    """
+    if path.suffix.lower() != suffix:
+        raise OutputError(f"{path} does not end in {suffix}: give the output a name that does.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give the name of a file.")
+    if path.exists() and any(source.exists() and path.samefile(source) for source in inputs):
+        raise OutputError(f"{path} is an input: give the output another name.")
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that files can be written to a folder, which need not exist yet.
+
+    Raises:
+        OutputError: the path is a file, or there is no permission.
+    """
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise OutputError(f"{nearest} is a file: give a folder to write to.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{nearest} cannot be written (no permission): give another folder.")
+
+
+def interrupt(number: int, frame: Any) -> None:
+    """Handle a signal: raise KeyboardInterrupt in the main thread and stop the reading threads."""
+    cancelled.set()
+    signal.default_int_handler(number, frame)
+
+
+class InterruptibleArray(LazyArray):
+    """Array whose blocks are read by a thread, so that a slow read can be abandoned.
+
+    Python handles signals only between its own instructions: while the system reads a block from a
+    network drive, or a library decodes one, the main thread cannot be interrupted.
+
+    Args:
+        source: pixels of a cube, (H, W, C).
+    """
+
+    def __init__(self, source: ArraySource) -> None:
+        super().__init__(source.shape, source.dtype)
+        self._source = source
+
+    def _read_block(self, block: Block) -> NDArray[Any]:
+        """Read a block into memory.
+
+        Raises:
+            Cancelled: the command was interrupted.
+        """
+        return _call_in_thread(lambda: _in_memory(np.asarray(self._source[block])))
+
+
+def _in_memory(block: NDArray[Any]) -> NDArray[Any]:
+    """Return the block in memory: a view of a memory-mapped file is copied."""
+    read = read_mapped(block)
+    return read if read is not block else np.array(block)
+
+
+def _call_in_thread(function: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """Call a function in a thread and return its result or raise its exception.
+
+    Raises:
+        Cancelled: the command was interrupted; the thread is abandoned.
+    """
+    results: list[NDArray[Any]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # raised again in the calling thread
+            errors.append(error)
+
+    thread = Thread(target=run, name="carl reader", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        if cancelled.is_set():
+            raise Cancelled("The command was interrupted.")
+    if errors:
+        raise errors[0]
+    return results[0]

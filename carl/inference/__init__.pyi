@@ -1,0 +1,28 @@
+from .blocks import normalisation
+from .cache import FeatureCache, embed_cached
+from .cache_keys import cube_key
+from .embedding import Embedding, embed, embed_to_file, partial_folder
+from .options import DEFAULT_OPTIONS, ComputeOptions, Precision, Speed
+from .pca import pca_picture
+from .precision import has_fast_bf16
+from .upsampled_cube import embed_finely
+from .upsampling import upsample
+
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "ComputeOptions",
+    "Embedding",
+    "FeatureCache",
+    "Precision",
+    "Speed",
+    "cube_key",
+    "embed",
+    "embed_cached",
+    "embed_finely",
+    "embed_to_file",
+    "has_fast_bf16",
+    "normalisation",
+    "partial_folder",
+    "pca_picture",
+    "upsample",
+]
