@@ -15,17 +15,16 @@ from .io import (
 from .learning import (
     FineTuneResult,
     Prediction,
-    Scores,
     Segmenter,
     TrainConfig,
     TrainResult,
-    evaluate,
     finetune,
     load_predictor,
     predict_to_files,
     train,
     train_to_file,
 )
+from .metrics import Scores, evaluate
 from .model import (
     CARL,
     ModelInfo,

@@ -159,7 +159,7 @@ def paint_classes(viewer: Viewer, dock: CarlDock, truth: LabelMap) -> None:
 
 def report_scores(dock: CarlDock, truth: LabelMap) -> None:
     """Print how well the map agrees with the labels that were not painted over."""
-    from carl.learning.metrics import evaluate
+    from carl.metrics import evaluate
 
     others = np.where(dock.session.strokes == 0, truth.labels, 0)
     scores = evaluate(dock.session.segmentation.labels, others)

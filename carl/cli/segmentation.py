@@ -236,8 +236,8 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Compare a label map with the truth: accuracy, IoU of each class and their mean."""
+    from carl import metrics
     from carl.io import read_labels
-    from carl.learning import metrics
 
     true_map = read_labels(truth)
     predicted_map = read_labels(predicted, shape=true_map.labels.shape)
@@ -255,14 +255,7 @@ def evaluate(
         )
         return
     names = {each.value: each.name for each in (*predicted_map.classes, *true_map.classes)}
-    print_rows(
-        {
-            "pixels": scores.n_pixels,
-            "accuracy": f"{scores.accuracy:.4f}",
-            "mIoU": f"{scores.miou:.4f}",
-            **{f"IoU {names[value]}": f"{iou:.4f}" for value, iou in scores.iou.items()},
-        }
-    )
+    print_rows(scores.rows(names))
 
 
 def _check_names(cubes: Sequence[Path]) -> None:

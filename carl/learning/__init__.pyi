@@ -1,3 +1,5 @@
+import carl.metrics
+
 from .finetune import FineTuneResult, StepReport, finetune
 from .head_training import (
     TrainConfig,
@@ -8,10 +10,12 @@ from .head_training import (
     train_to_file,
 )
 from .holdout import split_strokes
-from .metrics import Scores, evaluate
 from .options import Tune
 from .predict_files import predict_to_files
 from .segmenter import Prediction, Segmenter
+
+Scores = carl.metrics.Scores
+evaluate = carl.metrics.evaluate
 
 __all__ = [
     "FineTuneResult",

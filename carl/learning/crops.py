@@ -1,4 +1,4 @@
-"""Crops of labelled cubes to train a network on."""
+"""Cut crops around labelled pixels of a cube, to train a network on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ T = TypeVar("T", bound=np.generic)
 
 IGNORED = -1
 """Target of pixels without a label."""
-_FEWEST_BANDS = 3
+_MIN_BANDS = 3
+"""Smallest number of bands in a crop: with fewer, hardly any classes can be distinguished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +43,12 @@ class StrokeCrops:
     """Crops around the labelled pixels of one cube.
 
     Args:
-        cube: with known wavelengths.
+        cube: cube with known wavelengths.
         labels: (H, W) integers, 0 = unlabelled.
-        classes: all label values of the task, ascending; their order gives the class indices.
+        classes: all label values of the task, ascending; their order defines the class indices.
         size: S, pixels, a multiple of the patch size. Where the cube is smaller, crops are padded
             with its mirror image, without labels.
-        normalisation: mean and standard deviation of the cube, as embedding it uses them.
+        normalisation: mean and standard deviation that the network normalises the cube by.
     """
 
     def __init__(
@@ -69,38 +70,40 @@ class StrokeCrops:
         self._pixels = [np.argwhere(self._target == index) for index in present]
 
     def draw(self, max_bands: int, random: np.random.Generator) -> Crop:
-        """A crop around a random pixel of a class chosen evenly, flipped and turned at random.
+        """Cut a randomly flipped and transposed crop around a random labelled pixel.
 
-        It shows some of the bands: to the network, another camera.
+        Classes are drawn with equal probability. The crop has a random subset of the bands, which
+        simulates another camera.
         """
         return self.cut(self.choose_bands(max_bands, random), random)
 
     def choose_bands(self, max_bands: int | None, random: np.random.Generator) -> NDArray[np.intp]:
-        """Indices of some of the bands: not more than `max_bands`, or all."""
+        """Draw indices of at most `max_bands` bands and at least half as many; None for all."""
         n_bands = self._cube.n_bands
         if max_bands is None:
             return np.arange(n_bands)
         most = min(max_bands, n_bands)
-        fewest = min(most, max(_FEWEST_BANDS, most // 2))
+        fewest = min(most, max(_MIN_BANDS, most // 2))
         return np.sort(random.permutation(n_bands)[: random.integers(fewest, most + 1)])
 
     def cut(self, bands: NDArray[np.intp], random: np.random.Generator) -> Crop:
-        """A crop as `draw` gives it, of these bands."""
+        """Cut a random crop, as `draw` does, with the given bands."""
         pixels = self._pixels[random.integers(len(self._pixels))]
         row, column = pixels[random.integers(len(pixels))]
         height, width, _ = self._cube.shape
-        top = _start(row, height, self._size, random)
-        left = _start(column, width, self._size, random)
-        return self._crop(top, left, bands, turn=random.integers(2, size=3).astype(bool))
+        top = _random_start(row, height, self._size, random)
+        left = _random_start(column, width, self._size, random)
+        return self._crop(top, left, bands, flips=random.integers(2, size=3).astype(bool))
 
     def fixed(self, max_crops: int, max_bands: int | None) -> Iterator[Crop]:
-        """Crops that hold labels, always the same, of bands spread evenly; None for all.
+        """Yield the same labelled crops on every call, for validation.
 
-        They lie on a grid, so no pixel is shown twice, and the classes take turns.
+        Crops lie on a grid, so that no pixel occurs twice, and classes take turns. Bands are spread
+        evenly over the spectrum; `max_bands` None uses all.
         """
         n_bands = self._cube.n_bands
-        shown = min(max_bands or n_bands, n_bands)
-        bands = np.unique(np.linspace(0, n_bands - 1, shown).round().astype(int))
+        n_used = min(max_bands or n_bands, n_bands)
+        bands = np.unique(np.linspace(0, n_bands - 1, n_used).round().astype(int))
         shuffle = np.random.default_rng(0).permutation
         cells_of_classes = [
             map(tuple, shuffle(np.unique(pixels // self._size, axis=0))) for pixels in self._pixels
@@ -115,7 +118,7 @@ class StrokeCrops:
         top: int,
         left: int,
         bands: NDArray[np.intp],
-        turn: NDArray[np.bool_] | None = None,
+        flips: NDArray[np.bool_] | None = None,
     ) -> Crop:
         height, width, _ = self._cube.shape
         rows, columns = np.arange(top, top + self._size), np.arange(left, left + self._size)
@@ -128,8 +131,8 @@ class StrokeCrops:
         target = self._target[np.ix_(y, x)]
         target[rows >= height] = IGNORED
         target[:, columns >= width] = IGNORED
-        if turn is not None:
-            block, target = _turned(block, turn), _turned(target, turn)
+        if flips is not None:
+            block, target = _flipped(block, flips), _flipped(target, flips)
         return Crop(
             torch.from_numpy(np.ascontiguousarray(block.transpose(2, 0, 1))),
             torch.as_tensor(self._wavelengths_um[bands], dtype=torch.float32),
@@ -137,15 +140,15 @@ class StrokeCrops:
         )
 
 
-def _start(pixel: int, length: int, size: int, random: np.random.Generator) -> int:
-    """Where a crop may begin along an axis to hold a pixel and lie inside as far as it can."""
+def _random_start(pixel: int, length: int, size: int, random: np.random.Generator) -> int:
+    """Draw the start of a crop that contains a pixel and, if possible, lies inside the axis."""
     last = max(0, min(pixel, length - size))
     first = min(max(0, pixel - size + 1), last)
     return int(random.integers(first, last + 1))
 
 
-def _turned(image: NDArray[T], turn: NDArray[np.bool_]) -> NDArray[T]:
-    """(S, S, …) mirrored up-down, mirrored left-right and transposed, or not."""
-    image = image[::-1] if turn[0] else image
-    image = image[:, ::-1] if turn[1] else image
-    return image.swapaxes(0, 1) if turn[2] else image
+def _flipped(image: NDArray[T], flips: NDArray[np.bool_]) -> NDArray[T]:
+    """Flip (S, S, …) vertically, horizontally and along the diagonal, where `flips` is True."""
+    image = image[::-1] if flips[0] else image
+    image = image[:, ::-1] if flips[1] else image
+    return image.swapaxes(0, 1) if flips[2] else image

@@ -18,10 +18,10 @@ from carl.inference.precision import Precision
 from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
 from carl.learning.holdout import split_strokes
-from carl.learning.metrics import evaluate
 from carl.learning.options import Tune, check_tune
 from carl.learning.pixel_training import PixelTraining
 from carl.learning.segmenter import Segmenter, check_labels
+from carl.metrics import evaluate
 from carl.model import CARL
 from carl.progress import Progress, no_progress, subprogress
 
@@ -204,12 +204,12 @@ def _train(
             validation = _validation(training, checked)
             if validation > best:
                 best = validation
-                training.remember()
+                training.snapshot()
         report = StepReport(step, steps, loss, validation)
         history.append(report)
         on_step(report)
         progress(step / steps, f"Fine-tuning: step {step} of {steps}")
-    training.recall()
+    training.restore()
     return tuple(history)
 
 

@@ -1,8 +1,8 @@
-"""Low-rank adapters: tune the attention of a network by a small share of its numbers.
+"""Add low-rank adapters to the attentions of a network, and merge them after training.
 
-LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685): a weight W stays frozen and the sum
-W + (α/r)·B·A is used in its place, where A (r × in) and B (out × r) are thin. B starts at zero, so
-an adapted network begins as the network it adapts.
+LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685): a frozen weight W is replaced by
+W + (α/r)·B·A, where A (r × in) and B (out × r) are thin trainable matrices. B starts at zero, so
+that the adapted network initially equals the original.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch.nn.utils import parametrize
 
 
 class LowRankSum(nn.Module):
-    """A weight plus the product of two thin matrices.
+    """Sum of a weight and the scaled product of two thin matrices.
 
     Args:
-        weight: (out, in) to adapt; tells size, type and device.
-        rank: r, of the product.
-        alpha: the product is scaled by α/r, so that the learning rate need not follow the rank.
+        weight: (out, in) weight to adapt; defines shape, type and device of the adapter.
+        rank: r, rank of the product.
+        alpha: α; scaling by α/r makes the best learning rate nearly independent of the rank.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -29,23 +29,23 @@ class LowRankSum(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
-        """W + (α/r)·B·A."""
+        """Compute W + (α/r)·B·A."""
         return weight + self.scale * (self.up @ self.down)
 
 
 def add_adapters(model: nn.Module, rank: int = 8, alpha: float = 16.0) -> list[nn.Parameter]:
     """Adapt every linear layer of every attention in place.
 
-    A parametrisation rather than a wrapped layer: some attentions read the weight of a layer
-    without calling it.
+    Adapters are parametrisations, not wrapped layers, because some attentions read the weight of a
+    layer without calling it.
 
     Args:
-        model: to adapt.
-        rank: of each adapter, at most the smaller side of its layer.
-        alpha: see `LowRankSum`.
+        model: network to adapt.
+        rank: rank of each adapter, limited to the smaller side of its layer.
+        alpha: scale of the adapters, see `LowRankSum`.
 
     Returns:
-        the parameters of the adapters, to be trained.
+        trainable parameters of the adapters.
     """
     added: list[nn.Parameter] = []
     for layer in _attention_layers(model):
@@ -57,14 +57,14 @@ def add_adapters(model: nn.Module, rank: int = 8, alpha: float = 16.0) -> list[n
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> None:
-    """Add what the adapters learned to the weights, in place, and take the adapters away."""
+    """Replace each adapted weight W by W + (α/r)·B·A in place, and remove the adapters."""
     for layer in _attention_layers(model):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
 def _attention_layers(model: nn.Module) -> list[nn.Linear]:
-    """Linear layers that are direct parts of an attention, found by its class's name."""
+    """Return the linear children of all modules whose class name contains "attention"."""
     return [
         layer
         for module in model.modules()

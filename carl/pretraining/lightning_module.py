@@ -24,8 +24,8 @@ from carl.pretraining.intl import INTLLoss
 from carl.pretraining.mae import CARLMAE
 from carl.pretraining.module import CARLSSL
 from carl.pretraining.pretrain_config import OptimiserConfig, PretrainConfig
-from carl.pretraining.randomness import Stream, torch_seed
 from carl.pretraining.statistics import CARLStatistics
+from carl.random_streams import Stream, torch_seed
 
 _FACTS = "carl_pretraining"
 

@@ -14,12 +14,11 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError, LabelError
 from carl.inference import embed
 from carl.io import read_cube, read_labels
+from carl.io.geobench import GeoBenchSplit
 from carl.model.carl import CARL
-from carl.pretraining.datasets.geobench import GeoBenchSamples
-from carl.pretraining.datasets.images import mean_and_spread, require_folder
 from carl.pretraining.pretrain_config import MonitorConfig
 from carl.pretraining.probing import patch_labels, probe, split_in_space
-from carl.spectra.normalise import fill_missing
+from carl.spectra.normalise import fill_missing, spectra_statistics
 
 FloatMap = NDArray[np.float32]
 KINDS = ("spatial", "spectral")
@@ -95,8 +94,7 @@ class GeoBenchMonitor:
 
     def __init__(self, config: MonitorConfig) -> None:
         assert config.geobench is not None
-        folder = require_folder(config.geobench, "GeoBench")
-        self._splits = [GeoBenchSamples(folder, split) for split in ("train", "valid")]
+        self._splits = [GeoBenchSplit(config.geobench, split) for split in ("train", "valid")]
         self._n_samples = config.samples
         self._neighbours = config.neighbours
 
@@ -107,7 +105,7 @@ class GeoBenchMonitor:
         return Measurement({f"spatial_{name}": score for name, score in scores.items()})
 
     def _features(
-        self, network: CARL, samples: GeoBenchSamples
+        self, network: CARL, samples: GeoBenchSplit
     ) -> tuple[FloatMap, NDArray[np.integer]]:
         """(N, D) features and (N,) labels from 1."""
         n_samples = min(self._n_samples, len(samples))
@@ -120,17 +118,18 @@ class GeoBenchMonitor:
 
     @torch.no_grad()
     def _sample(
-        self, network: CARL, samples: GeoBenchSamples, item: int
+        self, network: CARL, samples: GeoBenchSplit, item: int
     ) -> tuple[FloatMap, NDArray[np.integer]]:
-        window = samples.read(item, 0, np.random.default_rng(0))
-        mean, std = mean_and_spread(window.spectra, samples.wavelengths)
-        values = (window.values - np.float32(mean)) / np.float32(std or 1.0)
+        path = samples.paths[item]
+        values = samples.read_image(path)
+        mean, std = spectra_statistics(values.reshape(-1, values.shape[2]), samples.wavelengths)
+        values = (values - np.float32(mean)) / np.float32(std or 1.0)
         fill_missing(values, samples.wavelengths)
         device = next(network.parameters()).device
         image = torch.from_numpy(values).movedim(-1, 0)[None].to(device)
         nm = torch.as_tensor(samples.wavelengths / 1000, dtype=torch.float32, device=device)
         features = network(image, nm).spatial[0].float().movedim(0, -1).cpu().numpy()
-        label = samples.label(item)
+        label = samples.read_label(path)
         if label.ndim == 1:
             raise LabelError("Pictures with several labels cannot be probed: leave the set out.")
         if label.ndim == 0:

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from carl.errors import LabelError
-from carl.learning.metrics import evaluate
+from carl.metrics import evaluate
 
 _MOST_SAMPLES = 4000
 _LEAST_LABELLED = 0.5

@@ -69,6 +69,19 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
     return mean, float(np.sqrt(share @ (spread + (means - mean) ** 2)))
 
 
+def spectra_statistics(
+    spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return mean and standard deviation of spectra (n, C), weighted as in `cube_statistics`.
+
+    Returns:
+        mean and standard deviation; both are 0 if no value is finite.
+    """
+    if not np.isfinite(spectra).any():
+        return 0.0, 0.0
+    return cube_statistics(SpectralCube(spectra[None], wavelengths))
+
+
 def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
     """Of (n, C): number of finite values, their mean and their squared differences from it."""
     differences = values.astype(np.float64)

@@ -1,9 +1,8 @@
-"""Training heads for segmentation and classification on top of a CARL network."""
+"""Train heads for segmentation and classification on top of a CARL network."""
 
-from carl.learning.head_training.train import TrainResult, train, train_to_file
+from carl.learning.head_training.train import TrainReport, TrainResult, train, train_to_file
 from carl.learning.head_training.train_config import PairConfig, TrainConfig
 from carl.learning.head_training.trained_head import TrainedHead, load_predictor
-from carl.learning.head_training.training_run import TrainReport
 
 __all__ = [
     "PairConfig",

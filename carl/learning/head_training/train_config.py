@@ -1,4 +1,4 @@
-"""One YAML file says all there is to say about training a head."""
+"""Configure the training of a head, from a YAML file or in Python."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from carl.model.named_models import DEFAULT_MODEL
 from carl.parsing import load_yaml, parse_dataclass
 
 SUFFIX = ".carl"
-_SMALLEST_CROP = 8
+"""Suffix of the files of trained heads."""
+_MIN_CROP = 8
+"""Smallest side of a crop, pixels: one patch of the named models."""
 _FREE_TO_CHANGE = ("output", "checkpoint_every")
-"""Keys that may differ when a training is resumed: they do not change what is learned."""
+"""Keys that may differ when a training is resumed, because they do not change its result."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,11 @@ class PairConfig:
     """A cube and its label map.
 
     Attributes:
-        cube: its file.
-        labels: the label map; 0 = unlabelled.
-        wavelengths: of a cube that does not tell its own: a range as 380:770:10, or a CSV.
-        camera: of a cube that does not tell its wavelengths.
-        variable: which array, in files with several.
+        cube: file of the cube.
+        labels: file of the label map; 0 = unlabelled.
+        wavelengths: wavelengths in nm if the file has none: a range such as 380:770:10, or a CSV.
+        camera: name of a camera, if the file has no wavelengths.
+        variable: name of the array, in files with several.
     """
 
     cube: Path
@@ -36,38 +38,46 @@ class PairConfig:
     camera: str | None = None
     variable: str | None = None
 
-    def within(self, folder: Path) -> PairConfig:
-        """The same with relative paths starting from a folder."""
+    def resolve(self, folder: Path) -> PairConfig:
+        """Return a copy whose relative paths start from a folder."""
         return replace(self, cube=folder / self.cube, labels=folder / self.labels)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Training a head.
+    """Configuration of the training of a head.
 
     Attributes:
-        output: the file of the trained network, ``*.carl``.
-        pairs: labelled cubes to learn from.
-        validation: labelled cubes to score on; without any, a share of the labels is put aside.
-        held_out: that share; 0 to learn from all.
-        geobench: in place of cubes, the folder of a set of GeoBench: its training split is learned
-            from, its validation split is scored on.
-        samples: of GeoBench, at most so many to score on.
-        head: its name, or a table with its name and sizes.
-        model: the network below: a name from `carl models`, or a file of ours.
-        frozen: leave that network as it is, and train the head alone.
-        classes: names of classes 1, 2, …; those beside the label maps by default.
-        steps: of the optimiser.
-        batch_size: crops of one step; they are of one cube and show the same bands.
+        output: file of the trained head, ``*.carl``.
+        pairs: labelled cubes to train on.
+        validation: labelled cubes to validate on; without any, a part of the labels is held out.
+        held_out: fraction of the labels to hold out; 0 to train on all.
+        geobench: folder of a GEO-Bench data set, in place of `pairs`: its training split is trained
+            on, its validation split is validated on.
+        samples: largest number of GEO-Bench samples to validate on.
+        head: name of the head, or a table with its name and sizes.
+        model: the CARL network: a name from `carl models`, or a file.
+        frozen: train the head alone and leave the network unchanged.
+        classes: names of classes 1, 2, …; by default those stored with the label maps.
+        steps: number of optimiser steps.
+        batch_size: crops per step, all of one cube and with the same bands.
         crop: side of the crops, pixels.
-        bands: a step shows at most so many bands, drawn at random; None for all.
-        learning_rate: of the head, at its highest.
-        network_rate: of the network below.
-        weight_decay: of all weights.
-        check_every: steps between two scorings; the state that scores best is kept.
-        checkpoint_every: steps between two checkpoints, from which a killed training goes on.
-        seed: of new weights, crops and bands.
+        bands: largest number of bands per step, drawn at random; None for all.
+        learning_rate: peak learning rate of the head.
+        network_rate: peak learning rate of the network.
+        weight_decay: weight decay of all weights.
+        check_every: steps between two validations; the best state is the result.
+        checkpoint_every: steps between two checkpoints.
+        seed: seed of new weights, crops and bands.
         precision: "float32" or "bf16".
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from carl.learning.head_training import PairConfig, TrainConfig
+        >>> pair = PairConfig(Path("tissue.hdr"), Path("tissue_labels.png"))
+        >>> config = TrainConfig(Path("tissue.carl"), pairs=(pair,), steps=200)
+        >>> config.head.name, config.checkpoint.name
+        ('linear', 'tissue.ckpt')
     """
 
     output: Path
@@ -103,45 +113,47 @@ class TrainConfig:
         for name in ("network_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise CarlError(f"{name} is {getattr(self, name)}: it must be 0 or more.")
-        fewest = {"batch_size": 2, "crop": _SMALLEST_CROP, "bands": 1}
-        for name, least in fewest.items():
+        minima = {"batch_size": 2, "crop": _MIN_CROP, "bands": 1}
+        for name, least in minima.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CarlError(f"{name} is {value}: it must be {least} or more.")
         if not 0 <= self.held_out < 1:
-            raise CarlError(f"held_out is {self.held_out}: it is a share, 0 or more and below 1.")
+            raise CarlError(
+                f"held_out is {self.held_out}: give a fraction of 0 or more and below 1."
+            )
 
     @property
     def checkpoint(self) -> Path:
-        """The file beside the output in which `carl train` keeps where it stands."""
+        """File beside the output to which `carl train` writes checkpoints."""
         return self.output.with_suffix(".ckpt")
 
-    def facts(self) -> dict[str, str]:
-        """What decides on the course of the training, to compare it with another."""
+    def resume_settings(self) -> dict[str, str]:
+        """Return the settings that must be unchanged when a training is resumed."""
         names = (each.name for each in fields(self) if each.name not in _FREE_TO_CHANGE)
         return {name: repr(getattr(self, name)) for name in names}
 
     @classmethod
     def from_file(cls, path: str | Path) -> TrainConfig:
-        """From a YAML file; relative paths in it start from its folder.
+        """Read a YAML file; relative paths in it start from its folder.
 
         Raises:
-            CarlError: it cannot be read, has an unknown key or lacks one, or a value does not fit;
-                the message names the file and the key.
+            CarlError: the file cannot be read, has an unknown key or lacks one, or a value does not
+                fit; the message names the file and the key.
         """
         folder = Path(path).parent.resolve()
         return load_yaml(path, lambda values: cls.from_dict(values, folder))
 
     @classmethod
     def from_dict(cls, values: Any, folder: Path = Path()) -> TrainConfig:
-        """From what such a file holds.
+        """Parse the keys and values of such a file.
 
         Args:
-            values: its keys and values.
-            folder: that relative paths start from.
+            values: a mapping from keys to values.
+            folder: folder that relative paths start from.
 
         Raises:
-            CarlError: an unknown key or a missing one, or a value that does not fit.
+            CarlError: a key is unknown or missing, or a value does not fit.
         """
         if isinstance(values, Mapping) and "head" in values:
             values = {**values, "head": HeadConfig.parse(values["head"])}
@@ -150,8 +162,8 @@ class TrainConfig:
         return replace(
             config,
             output=folder / config.output,
-            pairs=tuple(each.within(folder) for each in config.pairs),
-            validation=tuple(each.within(folder) for each in config.validation),
+            pairs=tuple(each.resolve(folder) for each in config.pairs),
+            validation=tuple(each.resolve(folder) for each in config.validation),
             geobench=None if config.geobench is None else folder / config.geobench,
             model=str(local) if local.is_file() else config.model,
         )

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from carl.arrays import Float32Array
 from carl.errors import CubeError
+from carl.io.geobench import SENTINEL_2_BANDS
 from carl.io.reader import decoding_errors
 from carl.pretraining.datasets.images import (
     Images,
@@ -31,8 +32,6 @@ from carl.wavelengths import camera
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 """Level 2A has no B10."""
-CAMERA_BANDS = (*BANDS[:10], "B10", *BANDS[10:])
-"""All bands of Sentinel-2, in the order of the camera's table."""
 SIZE = 120
 """Pixels of 10 m; bands of 20 m and 60 m are interpolated."""
 
@@ -75,7 +74,7 @@ class Patches(PatchImages):
 
     def __init__(self, folders: Sequence[Path], satellite: str) -> None:
         all_nm = camera(satellite).wavelengths
-        super().__init__(all_nm[[CAMERA_BANDS.index(band) for band in BANDS]], len(folders))
+        super().__init__(all_nm[[SENTINEL_2_BANDS.index(band) for band in BANDS]], len(folders))
         self._folders = folders
 
     def path_of(self, item: int, random: np.random.Generator) -> Path:

@@ -21,12 +21,12 @@ from carl.pretraining.datasets.augment import (
     random_zoom,
     resized,
 )
-from carl.pretraining.datasets.images import Images, View, Window, mean_and_spread
+from carl.pretraining.datasets.images import Images, View, Window
 from carl.pretraining.datasets.mixing import BatchPlan
-from carl.pretraining.randomness import Stream, generator
 from carl.pretraining.statistics import patch_moments
 from carl.pretraining.truth import patch_truth
-from carl.spectra.normalise import fill_missing
+from carl.random_streams import Stream, generator
+from carl.spectra.normalise import fill_missing, spectra_statistics
 
 _TRIES = 10
 _LEAST_KNOWN = 0.5
@@ -142,7 +142,7 @@ class Crops(Dataset["Batch | CarlError"]):
     ) -> NDArray[np.float32]:
         values = crop.values.copy()
         fill_missing(values, wavelengths)
-        mean, std = mean_and_spread(crop.window.spectra, wavelengths)
+        mean, std = spectra_statistics(crop.window.spectra, wavelengths)
         return patch_moments(values, wavelengths, mean, std, patch_size)
 
     def _crop(
@@ -167,7 +167,7 @@ class Crops(Dataset["Batch | CarlError"]):
             if known < 1 and not (source.fill_gaps or window.gaps_declared):
                 # To be found by `check_batch`, which names the set.
                 return _Crop(image, whole[..., :n_bands], None, window)
-            mean, std = mean_and_spread(bands.of(window.spectra[None])[0], bands.wavelengths)
+            mean, std = spectra_statistics(bands.of(window.spectra[None])[0], bands.wavelengths)
             if known >= _LEAST_KNOWN and std > 0:
                 image = (image - np.float32(mean)) / np.float32(std)
                 fill_missing(image, bands.wavelengths)

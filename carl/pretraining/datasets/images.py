@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
-from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
-from carl.spectra.normalise import cube_statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +127,6 @@ class PatchImages(OneCamera):
         Raises:
             CarlError: the file cannot be read.
         """
-
-
-def mean_and_spread(
-    spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]
-) -> tuple[float, float]:
-    """As `cube_statistics` of an image with these spectra (n, C); zeros if nothing is known."""
-    if not np.isfinite(spectra).any():
-        return 0.0, 0.0
-    return cube_statistics(SpectralCube(spectra[None], wavelengths))
 
 
 def require_folder(path: Path, what: str) -> Path:

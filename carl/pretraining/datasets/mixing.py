@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from carl.pretraining.randomness import Stream, generator
+from carl.random_streams import Stream, generator
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

@@ -11,7 +11,7 @@ import yaml
 
 from carl.io import write_labels
 from carl.learning.head_training import TrainReport
-from carl.learning.head_training.training_run import Run
+from carl.learning.head_training.train import HeadTraining
 from carl.model import CARL, build_model, save_model
 
 
@@ -57,21 +57,21 @@ def test_a_head_for_images_gives_probabilities(call, recipe_path: Path, cube_pat
 def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, monkeypatch):
     recipe_path.write_text(recipe_path.read_text() + "checkpoint_every: 10\n")
     checkpoint, output = recipe_path.with_name("two.ckpt"), recipe_path.with_name("two.carl")
-    step = Run.step
+    step = HeadTraining.step
 
-    def interrupted(self: Run) -> TrainReport:
+    def interrupted(self: HeadTraining) -> TrainReport:
         if self.n_done == 25:
             raise KeyboardInterrupt
         return step(self)
 
-    monkeypatch.setattr(Run, "step", interrupted)
+    monkeypatch.setattr(HeadTraining, "step", interrupted)
     status, out, err = call("train", recipe_path, "--device", "cpu")
     assert (status, out) == (130, "")
     assert err == "carl: Interrupted: resume from the last checkpoint with --resume.\n"
     assert checkpoint.is_file()
     assert not output.exists()
 
-    monkeypatch.setattr(Run, "step", step)
+    monkeypatch.setattr(HeadTraining, "step", step)
     status, _, err = call("train", recipe_path, "--device", "cpu")
     assert (status, err.count("\n")) == (2, 1)
     assert "go on with --resume" in err

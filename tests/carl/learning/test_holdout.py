@@ -72,7 +72,7 @@ def test_the_same_seed_splits_the_same_way() -> None:
 
 
 def test_no_labels() -> None:
-    with pytest.raises(LabelError, match="paint"):
+    with pytest.raises(LabelError, match="draw some strokes"):
         split_strokes(np.zeros((4, 4), np.uint8))
     with pytest.raises(LabelError, match="label map"):
         split_strokes(np.ones((4, 4)))

@@ -10,7 +10,7 @@ import pytest
 
 from carl.errors import LabelError
 from carl.learning.head_training import train
-from carl.learning.head_training.geobench import GeoBenchTask
+from carl.learning.head_training.samples import GeoBenchSamples
 from carl.model import load_model
 
 BANDS = ["02 - Blue", "03 - Green", "04 - Red", "08 - NIR"]
@@ -63,7 +63,7 @@ def test_heads_learn_sets(recipe, tmp_path: Path, task: str, head: str, judge: s
 def test_pictures_and_labels_are_turned_together(recipe, folder: Path, tmp_path: Path):
     geobench = write_set(tmp_path / "m-set", "segmentation")
     config = recipe(pairs=[], geobench=str(geobench), bands=None, batch_size=32, crop=8)
-    samples = GeoBenchTask(
+    samples = GeoBenchSamples(
         config, load_model(folder / "network.safetensors", "cpu"), "segmentation"
     )
     batch = samples.draw(np.random.default_rng(0))

@@ -127,15 +127,15 @@ def test_a_training_that_is_done_is_done(short):
 
 
 def test_only_the_same_training_is_resumed(short, tmp_path: Path):
-    with pytest.raises(CarlError, match=r"no training to resume in .*a\.ckpt: start without"):
+    with pytest.raises(CarlError, match=r"no training to resume in .*a\.ckpt: start one without"):
         run(short(), resume=True)
     run(short())
-    with pytest.raises(CarlError, match=r"There is a training in .*a\.ckpt already: go on with"):
+    with pytest.raises(CarlError, match=r"The checkpoint .*a\.ckpt of a training exists already"):
         run(short())
     for keys, words in [
-        ({"seed": 1}, r"began with another 'seed' \(0, now 1\)"),
-        ({"head": "multilabel"}, "began with another 'head'"),
-        ({"model": "carl-nano"}, "began with another 'model'"),
+        ({"seed": 1}, r"was started with another 'seed' \(0, now 1\)"),
+        ({"head": "multilabel"}, "was started with another 'head'"),
+        ({"model": "carl-nano"}, "was started with another 'model'"),
     ]:
         with pytest.raises(CarlError, match=words):
             run(short(**keys), resume=True)
@@ -160,7 +160,9 @@ def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_pa
 
     labels = read_labels(copy / "tissue_labels.png")
     write_labels(copy / "tissue_labels.png", labels.labels[::-1].copy(), labels.classes)
-    with pytest.raises(CarlError, match=r"began with another 'data' \(1 cubes, .*now 1 cubes, "):
+    with pytest.raises(
+        CarlError, match=r"was started with another 'data' \(1 cubes, .*now 1 cubes, "
+    ):
         run(config, resume=True)
 
 

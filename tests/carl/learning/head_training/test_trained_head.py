@@ -14,7 +14,7 @@ from carl.errors import Cancelled, ModelError
 from carl.io import read_cube, read_labels
 from carl.learning import Segmenter
 from carl.learning.head_training import TrainedHead, load_predictor, train
-from carl.learning.metrics import evaluate
+from carl.metrics import evaluate
 from carl.model.heads import HEADS
 from carl.spectra.normalise import cube_statistics
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from carl.learning.metrics import evaluate
+from carl.metrics import evaluate
 from carl.model.heads.base import Head
 
 

@@ -1,6 +1,7 @@
-"""Random numbers that depend on where a run stands and on nothing else.
+"""Seed independent random streams by purpose and position in a training run.
 
-A run that is killed and resumed draws what it would have drawn, with any number of workers.
+A resumed run draws the same numbers as an uninterrupted one, whatever the number of worker
+processes, because no generator carries state from one step to the next.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What random numbers are drawn for: each purpose has numbers of its own."""
+    """Purpose of a random stream. The values are part of the seed and must not change."""
 
     ORDER = 0
     BANDS = 1
@@ -22,11 +23,11 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """A generator for one purpose at one position of a run."""
+    """Return the NumPy generator of a stream at a position of a run, such as (batch, crop)."""
     return np.random.default_rng((seed, int(stream), *position))
 
 
 def torch_seed(seed: int, stream: Stream, *position: int) -> int:
-    """A seed for PyTorch's generators, for one purpose at one position of a run."""
+    """Return the seed of a PyTorch generator for a stream at a position of a run."""
     sequence = np.random.SeedSequence((seed, int(stream), *position))
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
 
 from carl.errors import LabelError
-from carl.learning.metrics import evaluate, evaluate_multilabel
+from carl.metrics import evaluate, evaluate_multilabel
 
 MAPS = hnp.arrays(np.uint8, (7, 5), elements=st.integers(0, 4))
 
@@ -53,7 +53,7 @@ def test_agrees_with_scikit_learn(predicted: np.ndarray, truth: np.ndarray) -> N
 
 @pytest.mark.parametrize(
     ("predicted", "message"),
-    [(np.ones((2, 3), int), "shape"), (np.ones((2, 2)), "whole numbers")],
+    [(np.ones((2, 3), int), "shape"), (np.ones((2, 2)), "integers")],
 )
 def test_maps_that_cannot_be_compared(predicted: np.ndarray, message: str) -> None:
     with pytest.raises(LabelError, match=message):
