@@ -21,7 +21,7 @@ T = TypeVar("T", bound=np.generic)
 IGNORED = -1
 """Target of pixels without a label."""
 _MIN_BANDS = 3
-"""Smallest number of bands in a crop: with fewer, hardly any classes can be distinguished."""
+"""Smallest number of bands in a crop: that of an RGB camera."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.normalise import fill_missing, spectra_statistics
 
 _MAX_VALIDATION_CROPS = 64
-"""Largest number of validation crops per cube: a validation takes a few seconds."""
+"""Largest number of validation crops per cube, which bounds the time of a validation."""
 _LABEL_DIMENSIONS: dict[Task, int] = {"classification": 0, "multilabel": 1, "segmentation": 2}
 """Number of dimensions of a GEO-Bench label by task."""
 

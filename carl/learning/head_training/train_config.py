@@ -15,7 +15,7 @@ from carl.parsing import load_yaml, parse_dataclass
 SUFFIX = ".carl"
 """Suffix of the files of trained heads."""
 _MIN_CROP = 8
-"""Smallest side of a crop, pixels: one patch of the named models."""
+"""Smallest side of a crop, pixels: the patch size of carl-nano."""
 _FREE_TO_CHANGE = ("output", "checkpoint_every")
 """Keys that may differ when a training is resumed, because they do not change its result."""
 

@@ -74,7 +74,7 @@ def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, 
     monkeypatch.setattr(HeadTraining, "step", step)
     status, _, err = call("train", recipe_path, "--device", "cpu")
     assert (status, err.count("\n")) == (2, 1)
-    assert "go on with --resume" in err
+    assert "continue it with --resume" in err
     assert call_json("train", recipe_path, "--device", "cpu", "--resume")["steps"] == 40
     assert output.is_file()
     assert not checkpoint.exists()

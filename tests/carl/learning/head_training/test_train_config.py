@@ -47,7 +47,7 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path):
         ({"crop": 4}, "crop is 4: it must be 8 or more"),
         ({"steps": 0}, "steps is 0: it must be positive"),
         ({"network_rate": -1}, "network_rate is -1.0: it must be 0 or more"),
-        ({"held_out": 1.0}, "held_out is 1.0: it is a share"),
+        ({"held_out": 1.0}, "held_out is 1.0: give a fraction"),
         ({"pairs": [{"cube": "a.hdr"}]}, "The key 'pairs[0].labels' is missing"),
         ({"stepz": 3}, "There is no key 'stepz': did you mean 'steps'?"),
     ],
