@@ -77,7 +77,7 @@ def package_reference() -> str:
 
 
 def directives(module: ModuleType, level: int) -> str:
-    """Return a mkdocstrings directive for each public name of a module, on headings of one level."""
+    """Return a mkdocstrings directive for each public name of a module, on one heading level."""
     return "\n".join(
         f"::: {module.__name__}.{name}\n    options:\n      heading_level: {level}\n"
         for name in module.__all__
