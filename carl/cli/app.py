@@ -39,6 +39,7 @@ for _command in (
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),
+        short_help=(_command.__doc__ or "").partition("\n")[0],  # typer cuts it off otherwise
         # An option takes one value: the second one of --pair reaches `fit` as an extra argument.
         context_settings={"allow_extra_args": _command is fit},
     )(_command)

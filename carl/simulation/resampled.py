@@ -83,7 +83,7 @@ def simulate(
     >>> from carl import SpectralCube
     >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
     >>> simulate(cube, "srgb")
-    <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 465–610 nm>
+    <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 460–620 nm>
 
     Args:
         cube: with known wavelengths.
