@@ -105,19 +105,21 @@ def find(file: str, source: str, glossary: list[Retired]) -> Iterator[Finding]:
     """Yield the retired words of one file.
 
     Args:
-        file: path from the root of the project, which says how to read the source.
+        file: path from the root of the project; its suffix selects how the source is read.
         source: content of the file.
         glossary: the retired words.
     """
     words = [word for word in glossary if any(fnmatch(file, each) for each in word.files)]
-    pieces = _python_pieces(source) if file.endswith(".py") else [(1, source, False)]
-    for start, piece, is_name in pieces:
+    fragments = _python_fragments(source) if file.endswith(".py") else [(1, source, False)]
+    for start, fragment, is_name in fragments:
         spaced = (
-            CAMEL_CASE.sub(" ", piece).replace("_", " ") if is_name else piece.replace("_", " ")
+            CAMEL_CASE.sub(" ", fragment).replace("_", " ")
+            if is_name
+            else fragment.replace("_", " ")
         )
         for word in words:
-            if is_name and piece in word.names:
-                yield Finding(file, start, piece, word.write)
+            if is_name and fragment in word.names:
+                yield Finding(file, start, fragment, word.write)
             elif word.text is not None:
                 for match in word.text.finditer(spaced):
                     if not _is_allowed(word, file, spaced, match):
@@ -125,7 +127,7 @@ def find(file: str, source: str, glossary: list[Retired]) -> Iterator[Finding]:
                         yield Finding(file, line, " ".join(match[0].split()), word.write)
 
 
-def _python_pieces(source: str) -> Iterator[tuple[int, str, bool]]:
+def _python_fragments(source: str) -> Iterator[tuple[int, str, bool]]:
     """Yield (line, text, whether it is an identifier) of the names, strings and comments."""
     lines = iter(source.splitlines(keepends=True))
     for token in tokenize.generate_tokens(lambda: next(lines, "")):

@@ -1,11 +1,11 @@
-"""Lay out the data of the recipes of carl-nano that no reader of cubes reads as it lies.
+"""Convert the Sentinel-2 series used by the recipes of carl-nano to ENVI cubes.
 
     python scripts/make_pretraining_data.py
     carl pretrain resources/recipes/carl-nano.yaml
     carl pretrain resources/recipes/carl-nano-cameras.yaml
 
-The Sentinel-2 series of eo-learn (MIT licence, contains Copernicus Sentinel data) is one array with
-a time axis; each of its dates becomes an ENVI cube under ``build/pretraining``.
+The series of eo-learn (MIT licence, contains Copernicus Sentinel data) is one array with a time
+axis. Each date becomes a cube in ``build/pretraining/sentinel2``.
 """
 
 from __future__ import annotations

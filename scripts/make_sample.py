@@ -1,8 +1,8 @@
-"""Make the bundled sample: an H&E stained bladder as a hyperspectral microscope sees it.
+"""Make the bundled sample: an H&E stained section of bladder from a hyperspectral microscope.
 
-The whole field of view is kept, so that all labelled regions are in it, and the 16-bit numbers are
-made coarser instead: each band is stored in 8 bits, in steps a little wider than its own noise, as
-measured on bare glass. Rounding adds a twentieth to the noise of a band; what is lost was noise.
+The sample has the whole field of view, with all labelled regions. To make it small, each band is
+rounded from 16 to 8 bits, in steps slightly wider than its noise on bare glass. Rounding raises the
+standard deviation of the noise by about a twentieth.
 
     python scripts/make_sample.py [FOLDER OF THE SOURCE]
 """
@@ -25,20 +25,20 @@ SOURCE = ROOT.parent / "shared" / "data" / "hims_bladder"
 TARGET = ROOT / "resources" / "sample"
 
 CLASSES = ("lumen", "urothelium", "stroma", "blood")
-GLASS = 1
-TRANSMITTANCE_PER_COUNT = 1e-4
-STEPS_PER_NOISE = 1.1
+GLASS = 1  # label of bare glass
+TRANSMITTANCE_PER_COUNT = 1e-4  # of the 16-bit source
+STEPS_PER_NOISE = 1.1  # rounding step, in standard deviations of the noise of a band
 
 
 def noise(transmittance: NDArray[np.float32], on_glass: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Standard deviation of the noise of each band, from 2 × 2 differences on bare glass.
+    """Return the standard deviation of the noise of each band, measured on bare glass.
 
-    A difference of differences removes level and slope, so that uneven light does not count; its
-    median absolute deviation removes the odd speck of dust.
+    Second differences of 2 × 2 pixels remove level and slope, so that uneven illumination does not
+    count. Their median absolute deviation ignores specks of dust.
 
     Args:
         transmittance: (C, H, W).
-        on_glass: (H, W), True where there is nothing but glass.
+        on_glass: (H, W), True on bare glass.
     """
     difference = np.diff(np.diff(transmittance, axis=1), axis=2) / 2
     all_glass = on_glass[1:, 1:] & on_glass[:-1, 1:] & on_glass[1:, :-1] & on_glass[:-1, :-1]
@@ -57,7 +57,7 @@ def main() -> None:
     steps = np.round(STEPS_PER_NOISE * noise(transmittance, labels == GLASS), 5)
     stored = np.clip(np.rint(transmittance / steps[:, None, None]), 0, 255).astype(np.uint8)
 
-    facts = {
+    metadata = {
         "axes": "CYX",
         "quantity": "transmittance",
         "wavelengths": camera("hims").wavelengths.tolist(),
@@ -73,7 +73,7 @@ def main() -> None:
             compression="zlib",
             compressionargs={"level": 9},
             predictor=True,
-            metadata=facts,
+            metadata=metadata,
         )
     named = [
         LabelClass(value, name, default_colour(value)) for value, name in enumerate(CLASSES, 1)
