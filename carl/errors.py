@@ -1,14 +1,14 @@
-"""What can go wrong, in words for the person at the screen.
+"""Exceptions that report errors to the user.
 
-Every message is one sentence that names the file or the quantity, says what is wrong with it and
-what to do. A `CarlError` is shown as it is; any other exception is a defect of this program.
+Every message is one sentence that names the file or quantity, states what is wrong and what to do.
+A `CarlError` is shown to the user as it is; any other exception is a bug.
 """
 
 from __future__ import annotations
 
 
 class CarlError(Exception):
-    """Base of all errors a user can cause or mend."""
+    """Base class of all errors that a user can cause or fix."""
 
 
 class CubeError(CarlError):
@@ -31,22 +31,20 @@ class OutputError(CarlError):
     """A result cannot be written where it was asked for."""
 
 
-class Cancelled(CarlError):  # noqa: N818 - an outcome, not a mistake
-    """The user called the work off."""
+class Cancelled(CarlError):  # noqa: N818 - an outcome, not an error
+    """The user cancelled a computation."""
 
 
 class CarlWarning(UserWarning):
-    """What a user should know although the work goes on; one sentence, like an error."""
+    """Something a user should know although the computation continues; one sentence."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of any library says that memory ran out."""
-    # Few have a type of their own for it; the others are known by their words. oneDNN and the
-    # system's loader of libraries do not even name it.
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or any(phrase in words for phrase in _OUT_OF_MEMORY):
+    """Return whether an exception of any library means that memory ran out."""
+    message = str(error).lower()
+    if isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY):
         return True
-    # SciPy says of itself that it is broken, and of what happened in what it was raised from.
+    # SciPy raises an ImportError about a broken installation from the actual error.
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
@@ -59,3 +57,5 @@ _OUT_OF_MEMORY = (
     "failed to map segment",
     "can't start new thread",
 )
+"""Phrases in messages of libraries that raise no `MemoryError`. "could not create a primitive" is
+oneDNN's, "failed to map segment" is the dynamic loader's."""

@@ -1,4 +1,4 @@
-"""Files of our own: what the package ships, and writing so that nothing is ever half-written."""
+"""Paths of files shipped with the package, and atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PACKAGE = Path(__file__).parent
 
 
 def resource_path(*parts: str) -> Path:
-    """Path of a shipped file, e.g. ``resource_path("weights", "carl-nano.safetensors")``.
+    """Return the path of a shipped file, e.g. ``resource_path("cameras", "tivita.csv")``.
 
-    Installed, the resources lie inside the package; in a checkout, beside it.
+    The resources are inside the package when it is installed, and beside it in a checkout.
     """
     installed = _PACKAGE / "resources"
     return (installed if installed.is_dir() else _PACKAGE.parent / "resources").joinpath(*parts)
@@ -26,10 +26,10 @@ def resource_path(*parts: str) -> Path:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the place of `path` only if all went well.
+    """Yield a temporary path beside `path` that replaces `path` unless an exception is raised.
 
-    Missing parent folders are made. The temporary name keeps the suffix of `path`, which tells many
-    writers the format.
+    Creates missing parent folders. The temporary name has the suffix of `path`, from which many
+    writers infer the format.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
@@ -49,15 +49,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder; its files move into `folder` together, and only if all went well.
+    """Yield a temporary folder; its files move into `folder` unless an exception is raised.
 
-    Missing folders are made, and removed again if nothing comes into them.
+    Creates missing folders, and removes them again if they stay empty.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
     """
     target = Path(folder)
-    made = [path for path in (target, *target.parents) if not path.exists()]
+    created = [path for path in (target, *target.parents) if not path.exists()]
     staging = target / f".{uuid4().hex[:8]}"
     try:
         staging.mkdir(parents=True)
@@ -65,15 +65,15 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         files = sorted(staging.iterdir())
         for path in files:
             if (target / path.name).is_dir():
-                raise IsADirectoryError(EISDIR, f"{path.name} is a folder there")
+                raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
         for path in files:
             os.replace(path, target / path.name)
     except OSError as error:
         raise OutputError(_cannot_write(target, error)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        for path in made:
-            with suppress(OSError):  # it holds something now
+        for path in created:
+            with suppress(OSError):  # not empty
                 path.rmdir()
 
 

@@ -1,9 +1,9 @@
-"""Blocks of memory-mapped files, read without the map.
+"""Reading of large blocks of memory-mapped files with ordinary file reads.
 
-A map is the quickest way to single values, but not to a whole file. Its pages count as memory of
-the process for as long as it lives, so that reading a cube from end to end seems to take all of it;
-a disk that is slow cannot be interrupted; and where the file has become shorter since it was
-mapped, the system ends the process.
+A memory map is the fastest way to read single values, but not a whole file: its pages count as
+memory of the process while the map exists, so that reading a cube from end to end seems to need as
+much memory as the cube; a slow read cannot be interrupted; and if the file became shorter since it
+was mapped, the operating system ends the process.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from numpy.typing import NDArray
 
 from carl.errors import CubeError
 
-_LEAST_BYTES = 1 << 12
-"""Of a block; smaller ones may come through the map."""
-_LEAST_RUN = 1 << 8
-"""Bytes that lie together; below it, a call of the system for each costs too much."""
+_MIN_BYTES = 1 << 12
+"""Bytes of the smallest block that is read from the file; smaller ones are read from the map."""
+_MIN_RUN = 1 << 8
+"""Bytes of the shortest contiguous run: one system call for each shorter run costs too much."""
 
 
 def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
-    """The numbers of a block, from its file if it is a large view of a mapped one.
+    """Return the values of a block, read from its file if it is a large view of a memory map.
 
     Args:
         block: any array.
 
     Returns:
-        an array of the same shape and type; the block itself where it is not such a view.
+        an array of the same shape and dtype; the block itself if it is not such a view.
 
     Raises:
-        CubeError: the file has become shorter, or cannot be read.
+        CubeError: the file became shorter, or cannot be read.
     """
     mapped = _map_of(block)
-    if mapped is None or block.nbytes < _LEAST_BYTES or min(block.strides) < 0:
+    if mapped is None or block.nbytes < _MIN_BYTES or min(block.strides) < 0:
         return block
-    # The axes in the order of the file; the innermost ones that leave no gap make a run.
+    # Axes in the order of the file; the innermost ones without gaps form a contiguous run.
     axes = sorted(range(block.ndim), key=lambda axis: -block.strides[axis])
     n_outer, run = block.ndim, block.itemsize
     while n_outer and block.strides[axes[n_outer - 1]] == run:
         n_outer -= 1
         run *= block.shape[axes[n_outer]]
-    if run < _LEAST_RUN:
+    if run < _MIN_RUN:
         return block
     outer = axes[:n_outer]
     values = np.empty([block.shape[axis] for axis in axes], block.dtype)
@@ -54,7 +54,7 @@ def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
     path = Path(str(mapped.filename))
     try:
         file = path.open("rb", buffering=0)
-    except OSError:  # moved or removed; what is mapped stays as it was
+    except OSError:  # moved or removed; the map stays valid
         return block
     with file:
         indices = product(*(range(block.shape[axis]) for axis in outer))
@@ -65,10 +65,10 @@ def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _map_of(block: NDArray[Any]) -> np.memmap[Any, Any] | None:
-    """The map of a file for reading that a block is a view of, if it is one."""
+    """Return the read-only memory map that a block is a view of; None if it is not one."""
     source: Any = block
     while isinstance(source, np.ndarray):
-        # Not of a copy-on-write map: its changes are nowhere else.
+        # Not copy-on-write maps: their changes are not in the file.
         if isinstance(source, np.memmap) and source.mode == "r" and source.filename is not None:
             return source
         source = source.base
@@ -76,7 +76,7 @@ def _map_of(block: NDArray[Any]) -> np.memmap[Any, Any] | None:
 
 
 def _position(block: NDArray[Any], mapped: np.memmap[Any, Any]) -> int:
-    """Where in the file the first number of a block lies."""
+    """Return the position in the file of the first value of a block, bytes."""
     whole: Any = mapped
     while isinstance(whole, np.ndarray):
         whole = whole.base
@@ -86,16 +86,16 @@ def _position(block: NDArray[Any], mapped: np.memmap[Any, Any]) -> int:
 
 
 def read_into(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
-    """Read a part of a file into memory.
+    """Read consecutive bytes of a file into a buffer.
 
     Args:
-        run: to be filled.
-        file: unbuffered.
+        run: the buffer, filled completely.
+        file: the open file, unbuffered.
         position: of the first byte.
-        path: of the file, for messages.
+        path: the file, for error messages.
 
     Raises:
-        CubeError: the file has become shorter, or cannot be read.
+        CubeError: the file became shorter, or cannot be read.
     """
     try:
         file.seek(position)

@@ -1,6 +1,6 @@
-"""From tables of keys and values, as YAML and JSON give them, to dataclasses.
+"""Reading of YAML and JSON configuration files into dataclasses.
 
-Every complaint names the key as it is written in the file.
+Every error message names the key as it is written in the file.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ def load_yaml(
 
 
 def parse_dataclass(cls: type[T], values: Any, where: str = "") -> T:
-    """A dataclass from a table that may hold its fields and nothing else.
+    """Build a dataclass from a mapping of field names to values.
 
     Args:
-        cls: a dataclass; its fields are other dataclasses, bool, int, float, str, Path, Literal,
-            mappings, tuples of these, or one of these or None.
-        values: the table. Numbers may come as text, as YAML reads 1e-4; a table with nothing in it
-            as None; what already is one of the dataclasses is taken as it is.
-        where: what the table is called, for messages; empty for the whole file.
+        cls: the dataclass; its fields are dataclasses, bool, int, float, str, Path, Literal,
+            mappings, tuples of these, or optional ones of these.
+        values: the mapping. Numbers may be text, as PyYAML reads 1e-4; empty mappings may be None;
+            instances of the dataclasses are used as they are.
+        where: path of `values` within the file, for error messages; empty for the whole file.
 
     Raises:
-        CarlError: an unknown or a missing key, or a value that does not fit.
+        CarlError: a key is unknown or missing, or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
         raise CarlError(f"{where or 'The file'} is not a table of keys and values.")
@@ -78,7 +78,7 @@ def parse_dataclass(cls: type[T], values: Any, where: str = "") -> T:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """The value as the type its field declares."""
+    """Convert a value to the type its field declares."""
     if get_origin(hint) in (UnionType, Union):
         options = get_args(hint)
         if value is None and NoneType in options:

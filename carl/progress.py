@@ -1,4 +1,4 @@
-"""How long work tells its caller where it stands, and how it is called off."""
+"""Progress reports of long computations, cancellation and the remaining time."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import deque
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-"""Called with the share done (0..1) and what is being done, several times a second.
+"""Called several times a second with the completed fraction (0..1) and the current step.
 
-To call the work off, the callable raises `carl.errors.Cancelled`; the work lets it pass and leaves
-nothing half-written.
+It cancels the computation by raising `carl.errors.Cancelled`, which the computation does not catch
+and after which it leaves no incomplete files.
 """
 
 
 def no_progress(fraction: float, message: str) -> None:
-    """A `Progress` for callers who do not ask."""
+    """Ignore a progress report: the default where none is wanted."""
 
 
 def subprogress(progress: Progress, start: float, stop: float) -> Progress:
-    """The share `start`..`stop` of a larger piece of work as a `Progress` of its own, 0..1."""
+    """Return a `Progress` of one step, whose 0..1 is `start`..`stop` of the whole computation."""
 
     def report(fraction: float, message: str) -> None:
         progress(start + (stop - start) * fraction, message)
@@ -28,34 +28,34 @@ def subprogress(progress: Progress, start: float, stop: float) -> Progress:
 
 
 class TimeLeft:
-    """How long work goes on, from how fast it was of late.
+    """Estimate of the remaining time, from the recent speed.
 
     Args:
-        clock: tells the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told: deque[tuple[float, float]] = deque()
+        self._samples: deque[tuple[float, float]] = deque()
 
     def seconds(self, fraction: float) -> float | None:
-        """Seconds until all is done; None as long as it is too early to tell.
+        """Return the seconds until the computation is complete; None if it is too early to know.
 
         Args:
-            fraction: done by now, 0..1.
+            fraction: completed so far, 0..1.
         """
         now = self._clock()
-        if not self._told or now - self._told[-1][0] >= _SAMPLED_EVERY:
-            self._told.append((now, fraction))
-        while now - self._told[0][0] > _REMEMBERED:
-            self._told.popleft()
-        since, before = self._told[0]
-        if now - since < _TOO_EARLY or fraction <= before:
+        if not self._samples or now - self._samples[-1][0] >= _SAMPLE_INTERVAL:
+            self._samples.append((now, fraction))
+        while now - self._samples[0][0] > _WINDOW:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        if now - since < _MIN_ELAPSED or fraction <= before:
             return None
         return (1 - fraction) * (now - since) / (fraction - before)
 
-    def note(self, fraction: float) -> str:
-        """The same as the end of a line for people: ``", 5 min left"``, or nothing."""
+    def text(self, fraction: float) -> str:
+        """Return the remaining time as the end of a line, ``", 5 min left"``; empty if unknown."""
         seconds = self.seconds(fraction)
         if seconds is None:
             return ""
@@ -65,7 +65,10 @@ class TimeLeft:
         return f", {minutes} min left" if minutes >= 2 else f", {seconds:.0f} s left"
 
 
-_SAMPLED_EVERY = 0.5
-_TOO_EARLY = 3.0
-_REMEMBERED = 60.0
-"""Seconds. Long enough to be steady, short enough to forget a step that went at another pace."""
+_SAMPLE_INTERVAL = 0.5
+"""Seconds between two stored samples of the progress."""
+_MIN_ELAPSED = 3.0
+"""Seconds of samples before the first estimate."""
+_WINDOW = 60.0
+"""Seconds of samples that an estimate uses: long enough to be steady, short enough to forget an
+earlier step of another speed."""

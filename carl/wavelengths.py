@@ -1,7 +1,4 @@
-"""Wavelengths: units, checks, ranges in words, and the cameras whose bands are known.
-
-Everything outside the network is in nanometres.
-"""
+"""Wavelengths in nanometres: units, checks, ranges, tables and presets of known cameras."""
 
 from __future__ import annotations
 
@@ -40,11 +37,12 @@ _WAVENUMBER_UNITS = {"cm-1", "cm^-1", "1/cm", "cm⁻¹", "wavenumber"}
 
 
 def to_nm(values: ArrayLike, unit: str) -> Float64Array:
-    """Wavelengths, or wavenumbers in cm⁻¹, in nanometres.
+    """Convert wavelengths, or wavenumbers in cm⁻¹, to nanometres.
 
     Args:
         values: (C,) numbers in `unit`.
-        unit: a name such as ``"nm"``, ``"Micrometers"`` or ``"cm-1"``; case and plural are free.
+        unit: a name such as ``"nm"``, ``"Micrometers"`` or ``"cm-1"``, in any case, singular or
+            plural.
 
     Raises:
         WavelengthError: the unit is not one of length or wavenumber.
@@ -63,13 +61,13 @@ def to_nm(values: ArrayLike, unit: str) -> Float64Array:
 
 
 def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> Float64Array:
-    """The wavelengths as a (C,) float64 array, or an error that says what is wrong with them.
+    """Return wavelengths as a (C,) float64 array after checking them.
 
-    The order is free: real cameras list bands out of order.
+    Any order is valid: some cameras store their bands out of order.
 
     Args:
         values: wavelengths in nm.
-        n_bands: the number of bands they have to name.
+        n_bands: required number of wavelengths; any if None.
 
     Raises:
         WavelengthError: not a list of finite positive numbers, all equal, or of another length.
@@ -90,19 +88,20 @@ def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> Float64A
         raise WavelengthError("The wavelengths must all be positive numbers, in nm.")
     if numbers.size > 1 and np.all(numbers == numbers[0]):
         raise WavelengthError(
-            f"All {numbers.size} wavelengths are {numbers[0]:g} nm: give the true one of each band."
+            f"All {numbers.size} wavelengths are {numbers[0]:g} nm: give that of each band."
         )
     return numbers
 
 
 def parse_range(text: str) -> Float64Array:
-    """Wavelengths from ``start:last:step`` in nm, the last one included.
+    """Parse wavelengths written as ``start:last:step`` in nm, the last one included.
 
-    >>> parse_range("380:400:10")
-    array([380., 390., 400.])
+    Example:
+        >>> parse_range("380:400:10")
+        array([380., 390., 400.])
 
     Raises:
-        WavelengthError: not three numbers, or a step that never arrives.
+        WavelengthError: not three numbers, or a step that does not lead from start to last.
     """
     try:
         start, last, step = (float(part) for part in text.split(":"))
@@ -119,15 +118,15 @@ def parse_range(text: str) -> Float64Array:
 
 
 def read_wavelength_table(path: str | Path) -> tuple[Float64Array, Float64Array | None]:
-    """Wavelengths and, where given, widths (FWHM) from a text table, in nm.
+    """Read wavelengths and, if present, filter widths (FWHM) from a text table.
 
-    One band per line: the wavelength alone, or several columns separated by comma, semicolon, tab
-    or blank under a heading that has a column with "wavelength" or "centre" in its name, and
-    perhaps one with "fwhm" or "width". A unit in the heading, as in ``wavelength_um``, is
-    respected; lines that start with # are comments.
+    One band per line: either the wavelength alone, or several columns separated by comma,
+    semicolon, tab or space below a header. The header has a column with "wavelength" or "centre" in
+    its name and may have one with "fwhm" or "width". A unit in its name, as in ``wavelength_um``,
+    applies; the default is nm. Lines that start with # are comments.
 
     Returns:
-        wavelengths (C,) and widths (C,) or None.
+        wavelengths (C,) in nm, and widths (C,) in nm or None.
 
     Raises:
         WavelengthError: the file cannot be read as such a table.
@@ -142,8 +141,8 @@ def read_wavelength_table(path: str | Path) -> tuple[Float64Array, Float64Array 
     rows = list(_split_rows(line for line in lines if line.strip() and not line.startswith("#")))
     if not rows:
         raise WavelengthError(f"{path.name} is empty: give one wavelength per line, in nm.")
-    heading = None if _is_number(rows[0][-1]) else [cell.lower() for cell in rows.pop(0)]
-    column, width_column, unit = _columns(heading)
+    header = None if _is_number(rows[0][-1]) else [cell.lower() for cell in rows.pop(0)]
+    column, width_column, unit = _columns(header)
     try:
         values = to_nm([float(row[column]) for row in rows], unit)
         widths = None if width_column is None else [float(row[width_column]) for row in rows]
@@ -173,25 +172,25 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _columns(heading: list[str] | None) -> tuple[int, int | None, str]:
-    """Column of the wavelengths, column of the widths, and the unit."""
-    if heading is None:
+def _columns(header: list[str] | None) -> tuple[int, int | None, str]:
+    """Return the column of the wavelengths, that of the widths, and the unit."""
+    if header is None:
         return 0, None, "nm"
     names = ("wavelength", "centre", "center", "lambda", "centroid")
-    column = next((i for i, cell in enumerate(heading) if any(n in cell for n in names)), 0)
-    width = next((i for i, cell in enumerate(heading) if "fwhm" in cell or "width" in cell), None)
-    words = heading[column].replace("(", " ").replace("[", " ").replace("_", " ").split()
+    column = next((i for i, cell in enumerate(header) if any(n in cell for n in names)), 0)
+    width = next((i for i, cell in enumerate(header) if "fwhm" in cell or "width" in cell), None)
+    words = header[column].replace("(", " ").replace("[", " ").replace("_", " ").split()
     unit = next((word.strip(")]") for word in words if word.strip(")]") in _NM_PER_UNIT), "nm")
     return column, width, unit
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A camera whose bands are known.
+    """A camera preset: the bands of a known camera.
 
     Attributes:
-        name: short name, as typed after ``--camera``.
-        description: one line for a person.
+        name: short name, as given to ``--camera``.
+        description: one line of text.
         wavelengths: (C,) band centres in nm, in the order of the camera's files.
         fwhm: (C,) widths at half maximum in nm, or None where they are not published.
     """
@@ -209,15 +208,24 @@ class Camera:
 
 @cache
 def cameras() -> tuple[Camera, ...]:
-    """All cameras the package knows, by name."""
+    """Return all known cameras, sorted by name.
+
+    Example:
+        >>> [each.name for each in cameras()][:3]
+        ['enmap', 'hims', 'landsat-7']
+    """
     return tuple(_read_camera(path) for path in sorted(resource_path("cameras").glob("*.csv")))
 
 
 def camera(name: str) -> Camera:
-    """The camera of that name; case does not matter.
+    """Return the camera of a name, in any case.
+
+    Example:
+        >>> camera("Tivita").n_bands
+        100
 
     Raises:
-        WavelengthError: no such camera.
+        WavelengthError: there is no such camera.
     """
     for known in cameras():
         if known.name.lower() == name.strip().lower():
@@ -227,7 +235,7 @@ def camera(name: str) -> Camera:
 
 
 def _read_camera(path: Path) -> Camera:
-    """A shipped table: its first line is ``# description``."""
+    """Read the table of a camera, whose first line is ``# description``."""
     first = path.read_text(encoding="utf-8").splitlines()[0]
     wavelengths, fwhm = read_wavelength_table(path)
     return Camera(path.stem, first.lstrip("# ").strip(), wavelengths, fwhm)

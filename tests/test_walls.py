@@ -1,4 +1,4 @@
-"""The walls of the house: who imports whom, how fast, and what no source may hold."""
+"""Tests of the import contracts, the import time and forbidden code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSAFE = re.compile(
 
 
 def python(code: str) -> str:
-    """What a fresh interpreter prints."""
+    """Return what a new interpreter prints."""
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -38,31 +38,31 @@ def test_import_contracts_hold():
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_import_is_light():
+def test_import_loads_no_heavy_packages():
     loaded = python("import sys, carl; print(*sys.modules)")
     assert not HEAVY & set(loaded.split())
 
 
-def test_import_is_quick():
+def test_import_is_fast():
     timed = (
         "import time; start = time.perf_counter(); import carl; print(time.perf_counter() - start)"
     )
     assert min(float(python(timed)) for _ in range(3)) < 0.3
 
 
-def test_reading_and_showing_files_needs_no_torch():
+def test_reading_and_showing_files_does_not_import_torch():
     loaded = python("import sys, carl.io, carl.spectra.colour, carl.cli; print(*sys.modules)")
     assert not {"torch", "timm", "napari"} & set(loaded.split())
 
 
 def offenders(paths: list[Path], forbidden: re.Pattern[str]) -> list[str]:
-    """Files that hold what they should not."""
+    """Return the files that contain a forbidden pattern."""
     return [str(path) for path in paths if forbidden.search(path.read_text(encoding="utf-8"))]
 
 
-def test_no_source_can_execute_what_it_reads():
+def test_no_source_executes_what_it_reads():
     assert not offenders(SOURCES + PROGRAMS, UNSAFE)
 
 
-def test_private_parts_of_napari_are_left_alone():
+def test_no_source_uses_private_attributes_of_napari():
     assert not offenders(SOURCES + PROGRAMS, re.compile("_qt_viewer"))

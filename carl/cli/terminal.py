@@ -93,7 +93,7 @@ def progress_line() -> Iterator[Progress]:
         last_drawn = time.monotonic()
         filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
         bar = "━" * filled + " " * (_BAR_WIDTH - filled)
-        sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}{time_left.note(fraction)}")
+        sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}{time_left.text(fraction)}")
         sys.stderr.flush()
 
     try:

@@ -79,7 +79,7 @@ class FeatureFolder:
         try:
             return Embedding.load(path, mapped=mapped)
         except Exception:  # readers of archives raise almost anything on damaged ones
-            folder.drop(place.key)
+            folder.remove(place.key)
             return None
 
     def put(self, place: CacheKey, embedding: Embedding) -> None:

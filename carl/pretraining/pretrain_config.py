@@ -69,7 +69,7 @@ class MonitorConfig:
         every: steps between two probings.
         name: what to call it; that of the cube or the folder by default.
         wavelengths: of a cube that does not tell its own.
-        camera: of a cube that does not tell its wavelengths.
+        camera: of a cube without wavelengths.
         neighbours: k of the k nearest neighbours.
         samples: of GeoBench, at most so many to fit to, and as many to score on.
     """

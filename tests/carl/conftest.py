@@ -12,14 +12,14 @@ from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
 
 class FileServer:
-    """A web server on this machine that gives files as it is told to.
+    """Local web server with configurable answers.
 
     Attributes:
-        files: content by path.
+        files: contents by path.
         redirects: addresses by path.
-        with_ranges: whether it sends the rest of a file when asked for it.
-        breaks_after: bytes of a body after which it closes the connection.
-        status: what it answers in place of a file, if not 200.
+        with_ranges: whether Range requests are answered.
+        breaks_after: bytes of a body after which the connection is closed.
+        status: HTTP status of all answers, if not 200.
         asked: path and Range of every request.
     """
 
@@ -79,7 +79,7 @@ class FileServer:
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    """A web server on this machine."""
+    """Start a local web server."""
     running = FileServer()
     yield running
     running.close()
@@ -87,7 +87,7 @@ def server() -> Iterator[FileServer]:
 
 @pytest.fixture
 def tiny_model() -> CARL:
-    """A network that runs in milliseconds and in which every weight counts."""
+    """Return a network that runs in milliseconds, with all weights random."""
     torch.manual_seed(0)
     config = CARLConfig(
         patch_size=4,

@@ -13,7 +13,7 @@ def stored(height: int = 3, width: int = 4, bands: int = 5) -> np.ndarray:
     return np.arange(height * width * bands, dtype=np.int16).reshape(height, width, bands)
 
 
-def test_read_gives_physical_values_and_nan_where_there_is_no_data():
+def test_read_returns_physical_values_and_nan_for_no_data():
     cube = SpectralCube(stored(), scale=0.5, offset=1.0, nodata=7)
     values = cube.to_numpy()
     assert values.dtype == np.float32
@@ -22,27 +22,27 @@ def test_read_gives_physical_values_and_nan_where_there_is_no_data():
     assert np.isnan(values).sum() == 1
 
 
-def test_scale_per_band_follows_the_bands_read():
+def test_a_scale_per_band_applies_to_the_bands_that_are_read():
     cube = SpectralCube(stored(), scale=np.arange(1.0, 6.0))
     block = cube.read(bands=slice(2, 4))
     np.testing.assert_array_equal(block, stored()[..., 2:4] * [3.0, 4.0])
 
 
-def test_spectrum_is_one_pixel_of_the_whole():
+def test_a_spectrum_is_one_pixel_of_the_cube():
     cube = SpectralCube(stored(), scale=2.0)
     np.testing.assert_array_equal(cube.spectrum(2, 1), cube.to_numpy()[2, 1])
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=9).filter(any), st.integers(0, 8))
-def test_usable_bands_are_the_good_ones_in_order(good, start):
+def test_usable_bands_are_the_good_bands_in_order(good, start):
     data = stored(bands=len(good))
     nm = np.linspace(400, 700, len(good))
     usable = SpectralCube(data, wavelengths=nm, good_bands=np.array(good)).usable_bands()
-    kept = np.flatnonzero(good)
-    np.testing.assert_array_equal(usable.to_numpy(), data[..., kept])
-    np.testing.assert_array_equal(usable.wavelengths, nm[kept])
+    bands = np.flatnonzero(good)
+    np.testing.assert_array_equal(usable.to_numpy(), data[..., bands])
+    np.testing.assert_array_equal(usable.wavelengths, nm[bands])
     np.testing.assert_array_equal(
-        usable.read(slice(1, 3), bands=slice(start, None)), data[1:3][..., kept[start:]]
+        usable.read(slice(1, 3), bands=slice(start, None)), data[1:3][..., bands[start:]]
     )
 
 
@@ -54,7 +54,7 @@ def test_no_good_band_is_an_error():
 @pytest.mark.parametrize(
     "data", [np.zeros((3, 4)), np.zeros((0, 4, 5)), np.zeros((2, 2, 2), complex)]
 )
-def test_what_is_no_cube_is_refused(data):
+def test_arrays_that_are_not_cubes_are_refused(data):
     with pytest.raises(CubeError):
         SpectralCube(data)
 
@@ -62,7 +62,7 @@ def test_what_is_no_cube_is_refused(data):
 def test_wavelengths_are_never_guessed():
     cube = SpectralCube(stored())
     assert cube.wavelengths is None
-    with pytest.raises(WavelengthError, match="does not tell its wavelengths"):
+    with pytest.raises(WavelengthError, match="has no wavelengths"):
         cube.require_wavelengths()
 
 
@@ -72,7 +72,28 @@ def test_with_wavelengths_checks_their_number():
     assert SpectralCube(stored()).with_wavelengths([5, 4, 3, 2, 1]).wavelengths[0] == 5
 
 
-def test_a_cube_is_shown_in_one_line():
+def test_repr_is_one_line():
     cube = SpectralCube(stored(), wavelengths=[400, 450, 500, 550, 600], name="leaf")
     assert repr(cube) == "<SpectralCube 'leaf': 3 × 4 pixels, 5 bands, 400–600 nm>"
     assert "unknown wavelengths" in repr(SpectralCube(stored()))
+
+
+def test_repr_html_is_a_table_of_escaped_properties():
+    cube = SpectralCube(
+        stored(),
+        wavelengths=[400, 450, 500, 550, 600],
+        good_bands=[True, True, False, True, True],
+        name="<leaf>",
+        metadata={"path": "a & b.tif"},
+    )
+    table = cube._repr_html_()
+    assert "<caption>&lt;leaf&gt;</caption>" in table
+    for name, value in {
+        "Size": "3 × 4 pixels",
+        "Bands": "5, 1 of them bad",
+        "Wavelengths": "400–600 nm",
+        "Type": "int16",
+        "File": "a &amp; b.tif",
+    }.items():
+        assert f"<tr><th>{name}</th><td>{value}</td></tr>" in table
+    assert "<td>unknown wavelengths</td>" in SpectralCube(stored())._repr_html_()

@@ -1,4 +1,4 @@
-"""A lack of memory, in the words of many libraries."""
+"""Recognition of out-of-memory errors of several libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from carl.errors import is_out_of_memory
         RuntimeError("can't start new thread"),
     ],
 )
-def test_known(error: Exception) -> None:
+def test_out_of_memory_errors_are_recognised(error: Exception) -> None:
     assert is_out_of_memory(error)
     wrapped = ImportError("the installation seems to be broken")
     assert not is_out_of_memory(wrapped)
@@ -24,5 +24,5 @@ def test_known(error: Exception) -> None:
     assert is_out_of_memory(wrapped)
 
 
-def test_other_errors_are_others() -> None:
+def test_other_errors_are_not_out_of_memory_errors() -> None:
     assert not is_out_of_memory(ValueError("a row is missing"))

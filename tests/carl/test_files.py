@@ -8,7 +8,7 @@ from carl.errors import Cancelled, OutputError
 from carl.files import atomic_folder, atomic_write, resource_path
 
 
-def test_the_new_file_appears_whole(tmp_path):
+def test_a_file_appears_when_it_is_complete(tmp_path):
     target = tmp_path / "new" / "map.tif"
     with atomic_write(target) as temporary:
         assert temporary.suffix == ".tif"
@@ -18,22 +18,22 @@ def test_the_new_file_appears_whole(tmp_path):
     assert os.listdir(target.parent) == ["map.tif"]
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_only(tmp_path):
     target = tmp_path / "map.tif"
     target.write_text("old")
 
-    def write_and_give_up() -> None:
+    def write_and_cancel() -> None:
         with atomic_write(target) as temporary:
             temporary.write_text("half")
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        write_and_give_up()
+        write_and_cancel()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["map.tif"]
 
 
-def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+def test_a_folder_that_is_a_file_is_an_output_error(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with (
         pytest.raises(OutputError, match="choose another folder"),
@@ -42,7 +42,7 @@ def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
         pass
 
 
-def test_a_full_disk_is_one_sentence():
+def test_a_full_disk_is_an_output_error():
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full, a device that is always full")
     with (
@@ -62,22 +62,22 @@ def test_files_of_a_folder_appear_together(tmp_path):
     assert sorted(os.listdir(target)) == ["map.json", "map.tif"]
 
 
-def test_a_failure_leaves_a_folder_as_it_was(tmp_path):
+def test_a_failed_write_leaves_a_folder_unchanged(tmp_path):
     (tmp_path / "map.tif").write_text("old")
 
-    def write_and_give_up(folder) -> None:
+    def write_and_cancel(folder) -> None:
         with atomic_folder(folder) as staging:
             (staging / "map.tif").write_text("half")
             raise Cancelled
 
     for folder in (tmp_path, tmp_path / "new" / "results"):
         with pytest.raises(Cancelled):
-            write_and_give_up(folder)
+            write_and_cancel(folder)
     assert os.listdir(tmp_path) == ["map.tif"]
     assert (tmp_path / "map.tif").read_text() == "old"
 
 
-def test_a_file_whose_place_is_taken_keeps_all_others_back(tmp_path):
+def test_no_file_is_moved_if_the_name_of_one_is_a_folder(tmp_path):
     (tmp_path / "map.tif").mkdir()
 
     def write_both() -> None:
@@ -90,5 +90,5 @@ def test_a_file_whose_place_is_taken_keeps_all_others_back(tmp_path):
     assert os.listdir(tmp_path) == ["map.tif"]
 
 
-def test_shipped_files_are_found():
+def test_resource_path_finds_shipped_files():
     assert resource_path("cameras", "tivita.csv").is_file()

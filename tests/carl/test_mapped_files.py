@@ -16,14 +16,14 @@ SHAPE = (40, 30, 20)
 
 
 @pytest.fixture(autouse=True)
-def every_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carl.mapped_files._LEAST_BYTES", 1)
-    monkeypatch.setattr("carl.mapped_files._LEAST_RUN", 1)
+def read_every_block_from_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carl.mapped_files._MIN_BYTES", 1)
+    monkeypatch.setattr("carl.mapped_files._MIN_RUN", 1)
 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> np.memmap:
-    """A map that begins neither at the start of its file nor of a page."""
+    """A memory map that starts neither at the start of its file nor of a page."""
     path = tmp_path_factory.mktemp("maps") / "cube.raw"
     values = np.random.default_rng(0).integers(0, 1000, SHAPE).astype(">u2")
     path.write_bytes(b"\0" * 10_001 + values.tobytes())
@@ -37,7 +37,7 @@ def spans(length: int) -> st.SearchStrategy[slice]:
 
 @settings(max_examples=200)
 @given(key=st.tuples(*map(spans, SHAPE)), axes=st.permutations(range(3)))
-def test_any_block_is_what_the_map_shows(
+def test_any_block_equals_the_map(
     mapped: np.memmap, key: tuple[slice, ...], axes: list[int]
 ) -> None:
     block = np.asarray(mapped[key]).transpose(axes)
@@ -48,7 +48,7 @@ def test_any_block_is_what_the_map_shows(
         assert not np.shares_memory(read, block)
 
 
-def test_only_maps_for_reading_are_passed_by(tmp_path: Path) -> None:
+def test_only_read_only_maps_are_read_from_their_file(tmp_path: Path) -> None:
     np.save(tmp_path / "cube.npy", np.ones((8, 8, 8), np.float32))
     changed = np.load(tmp_path / "cube.npy", mmap_mode="c")
     changed[:] = 2
@@ -58,7 +58,7 @@ def test_only_maps_for_reading_are_passed_by(tmp_path: Path) -> None:
     assert read_mapped(plain[::-1]).flags.owndata is False
 
 
-def test_a_file_that_became_shorter_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     np.save(tmp_path / "cube.npy", np.ones((64, 64, 16), np.float32))
     cube = SpectralCube(np.load(tmp_path / "cube.npy", mmap_mode="r"))
     os.truncate(tmp_path / "cube.npy", 5000)
@@ -67,16 +67,18 @@ def test_a_file_that_became_shorter_is_an_error_and_not_the_end(tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not remove files that are in use")
-def test_a_file_that_was_removed_is_still_there_for_the_map(tmp_path: Path) -> None:
+def test_a_removed_file_is_read_from_its_map(tmp_path: Path) -> None:
     np.save(tmp_path / "cube.npy", np.ones((8, 8, 8), np.float32))
     cube = SpectralCube(np.load(tmp_path / "cube.npy", mmap_mode="r"))
     (tmp_path / "cube.npy").unlink()
     assert cube.read().sum() == 512
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="memory of a map is asked Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="the memory of a map is read from /proc"
+)
 @pytest.mark.parametrize("every_band", [True, False])
-def test_reading_a_cube_takes_no_memory_of_the_map(tmp_path: Path, every_band: bool) -> None:
+def test_reading_a_cube_leaves_its_map_out_of_memory(tmp_path: Path, every_band: bool) -> None:
     path = tmp_path / "cube.npy"
     np.save(path, np.ones((256, 256, 16), np.float32))
     mapped = np.load(path, mmap_mode="r")
@@ -89,7 +91,7 @@ def test_reading_a_cube_takes_no_memory_of_the_map(tmp_path: Path, every_band: b
 
 
 def resident(path: Path) -> int:
-    """Bytes of a mapped file that count as memory of this process."""
+    """Return the bytes of a mapped file that count as memory of this process."""
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     for line in lines:
         if line.endswith(str(path)):

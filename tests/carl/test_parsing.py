@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from carl.errors import CarlError
-from carl.parsing import parse_dataclass
+from carl.errors import CarlError, ModelError
+from carl.parsing import load_yaml, parse_dataclass
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Outer:
     either: str | Inner = "none"
 
 
-def test_values_of_every_kind() -> None:
+def test_values_are_converted_to_the_types_of_their_fields() -> None:
     values = {
         "count": "3", "on": True, "name": "x", "path": "a/b", "pair": [1, 2.0], "words": ["u"],
         "inner": {"rate": "1e-4", "kind": "b"}, "several": [{}, {"rate": 2}], "options": {"k": [1]},
@@ -73,7 +73,29 @@ def test_values_of_every_kind() -> None:
         ({"count": 1, "inner": {"rate": -1}}, "The rate is negative."),
     ],
 )
-def test_what_is_wrong_is_named_as_the_file_has_it(values: Any, message: str) -> None:
+def test_errors_name_the_key_as_in_the_file(values: Any, message: str) -> None:
     with pytest.raises(CarlError) as caught:
         parse_dataclass(Outer, values)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.yaml", "rate: 1e-4\n"), ("a.json", '{"rate": 1e-4}')]
+)
+def test_files_are_loaded_by_their_suffix(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert load_yaml(tmp_path / name, lambda values: parse_dataclass(Inner, values)) == Inner(1e-4)
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    def parse(values: Any) -> Inner:
+        return parse_dataclass(Inner, values)
+
+    (tmp_path / "a.yaml").write_text("raet: 1\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("{", encoding="utf-8")
+    with pytest.raises(CarlError, match=r"a\.yaml: There is no key 'raet': did you mean 'rate'"):
+        load_yaml(tmp_path / "a.yaml", parse)
+    with pytest.raises(ModelError, match=r"b\.yaml cannot be read as a YAML file"):
+        load_yaml(tmp_path / "b.yaml", parse, ModelError)
+    with pytest.raises(ModelError, match=r"c\.json cannot be read as a JSON file"):
+        load_yaml(tmp_path / "c.json", parse, ModelError)

@@ -17,7 +17,7 @@ from carl.user_folders import CacheFolder, features_folder, weights_folder
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds that pass from one use of a file to the next, whatever the file system resolves."""
+    """Set the times of files one second apart, as file systems may not resolve less."""
     touch, ticks = os.utime, count()
 
     def later(path: Path) -> None:
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(folder: CacheFolder, key: str, n_bytes: int = 100) -> bool:
-    """Put in a file, used just now."""
+    """Add a file and mark it as used now."""
     added = folder.add(key, n_bytes, lambda path: path.write_bytes(bytes(n_bytes)) and None)
     folder.find(key)
     return added
@@ -38,7 +38,7 @@ def keys(folder: CacheFolder) -> set[str]:
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_was_not_used_for_the_longest_time_is_dropped(tmp_path: Path) -> None:
+def test_the_least_recently_used_files_are_removed(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path / "f", 300)
     for key in "abc":
         assert put(folder, key)
@@ -51,7 +51,7 @@ def test_what_was_not_used_for_the_longest_time_is_dropped(tmp_path: Path) -> No
     assert folder.find("a") is None
 
 
-def test_it_never_holds_more_than_it_may_not_even_while_writing(tmp_path: Path) -> None:
+def test_the_largest_size_holds_even_while_a_file_is_written(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path / "f", 300)
     for key in "abc":
         put(folder, key)
@@ -64,7 +64,7 @@ def test_it_never_holds_more_than_it_may_not_even_while_writing(tmp_path: Path) 
     assert folder.nbytes <= 300
 
 
-def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_not_added_and_removes_nothing(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path / "f", 300)
     put(folder, "a")
     assert not put(folder, "b", 301)
@@ -74,27 +74,27 @@ def test_what_is_too_large_drops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_there_are_never_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_folders, "_MOST_FILES", 2)
+def test_the_number_of_files_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_folders, "_MAX_FILES", 2)
     folder = CacheFolder(tmp_path / "f", 300)
     for key in "abcd":
         put(folder, key, 1)
     assert keys(folder) == {"c", "d"}
 
 
-def test_it_is_emptied_and_may_be_missing(tmp_path: Path) -> None:
+def test_a_folder_can_be_missing_and_cleared(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path / "f", 300)
     assert (len(folder), folder.nbytes, folder.find("a")) == (0, 0, None)
     folder.clear()
     put(folder, "a")
-    folder.drop("a")
-    folder.drop("a")
+    folder.remove("a")
+    folder.remove("a")
     put(folder, "b")
     folder.clear()
     assert keys(folder) == set()
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -105,7 +105,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     assert keys(folder) == set()
 
 
-def test_what_a_killed_program_left_behind_is_removed(tmp_path: Path) -> None:
+def test_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path, 300)
     old, new = tmp_path / ".a-0.npz", tmp_path / ".b-0.npz"
     for path in (old, new):
@@ -118,13 +118,13 @@ def test_what_a_killed_program_left_behind_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
-def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_folder_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path / "f", 300)
     put(folder, "a")
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
 
 
-def test_folders_are_where_carl_home_says(carl_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carl_home_sets_all_folders(carl_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert weights_folder() == carl_home / "weights"
     assert features_folder().path == carl_home / "features"
     monkeypatch.delenv("CARL_HOME")
@@ -137,20 +137,22 @@ def test_folders_are_where_carl_home_says(carl_home: Path, monkeypatch: pytest.M
     ("text", "n_bytes"),
     [("0", 0), ("1000", 1000), ("4GB", 4 * 10**9), (" 1.5 mb ", 1_500_000), ("2k", 2000)],
 )
-def test_the_size_is_chosen(monkeypatch: pytest.MonkeyPatch, text: str, n_bytes: int) -> None:
+def test_carl_cache_sets_the_largest_size(
+    monkeypatch: pytest.MonkeyPatch, text: str, n_bytes: int
+) -> None:
     monkeypatch.setenv("CARL_CACHE", text)
     assert features_folder().max_bytes == n_bytes
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "4 GB or so"])
-def test_what_is_no_size_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_carl_cache_is_an_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("CARL_CACHE", text)
     with pytest.raises(CarlError, match="CARL_CACHE"):
         features_folder()
 
 
 @pytest.mark.parametrize(("free", "n_bytes"), [(10**12, 4 * 10**9), (10**9, 10**8), (0, 0)])
-def test_by_default_most_of_the_disk_stays_free(
+def test_the_default_size_leaves_most_of_the_disk_free(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, n_bytes: int
 ) -> None:
     usage = namedtuple("usage", "total used free")(10**12, 0, free)

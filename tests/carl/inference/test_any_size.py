@@ -27,8 +27,8 @@ NM = np.linspace(400, 790, 7)
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and tiles so small that a cube of a few pixels has many, read as large ones are."""
-    monkeypatch.setattr("carl.mapped_files._LEAST_BYTES", 1)
-    monkeypatch.setattr("carl.mapped_files._LEAST_RUN", 1)
+    monkeypatch.setattr("carl.mapped_files._MIN_BYTES", 1)
+    monkeypatch.setattr("carl.mapped_files._MIN_RUN", 1)
     monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 10_000)
     layout = TileLayout(8, 4, 1)
     monkeypatch.setattr("carl.inference.pipeline.tiles", lambda h, w: tiles(h, w, layout))

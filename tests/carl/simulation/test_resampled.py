@@ -125,7 +125,7 @@ def test_gaps_are_not_bridged(cube: SpectralCube):
 
 
 def test_unknown_wavelengths_are_asked_for(cube: SpectralCube):
-    with pytest.raises(WavelengthError, match="does not tell its wavelengths"):
+    with pytest.raises(WavelengthError, match="has no wavelengths"):
         simulate_camera(SpectralCube(cube.to_numpy()), BROAD)
 
 

@@ -11,6 +11,7 @@ from carl.spectra import normalise
 from carl.spectra.normalise import (
     band_weights,
     cube_statistics,
+    optical_density,
     sample_spectra,
     white_level,
 )
@@ -81,3 +82,12 @@ def test_white_is_near_the_brightest_and_scales_with_the_cube():
     white = white_level(SpectralCube(data))
     assert 0.97 < white <= 1.0
     assert white_level(SpectralCube(data * 4000)) == pytest.approx(4000 * white, rel=1e-5)
+
+
+def test_optical_density_of_values_between_black_and_white():
+    values = np.array([[2.0, 0.2, 0.0, -5.0, np.nan]], np.float32)
+    density = optical_density(values, white=2.0)
+    expected = -np.log([1.02, 0.12, 0.02, 0.02, np.nan])
+    np.testing.assert_allclose(density[0], expected, rtol=1e-6)
+    assert density.dtype == np.float32
+    assert values[0, 0] == 2.0

@@ -39,7 +39,7 @@ def test_large_cubes_are_drawn_from_more_often(tmp_path: Path) -> None:
 def test_wavelengths_are_asked_for_or_given(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((7, 20, 20), "u2"), photometric="minisblack")
     options = {"kind": "folder", "path": "."}
-    with pytest.raises(WavelengthError, match=r"^The set '.+': a does not tell its wavelengths"):
+    with pytest.raises(WavelengthError, match=r"^The set '.+': a has no wavelengths"):
         SetConfig.parse(options, "data[0]", tmp_path).open()
     for known in ({"camera": "landsat-8"}, {"wavelengths": "400:700:50"}):
         (source,) = SetConfig.parse(options | known, "data[0]", tmp_path).open()
