@@ -61,7 +61,7 @@ class CARL(nn.Module):
         patch_size: P in pixels.
         embed_dim: D, channels of the features.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from carl.model import CARL, CARLConfig
         >>> from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig

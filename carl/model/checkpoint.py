@@ -89,7 +89,7 @@ def read_model(path: str | Path) -> CARL:
     Raises:
         ModelError: the file is not a CARL model, or is damaged.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from carl.model import build_model, read_model, save_model
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
     Raises:
         OutputError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from carl.model import load_model, save_model
         >>> with tempfile.TemporaryDirectory() as folder:

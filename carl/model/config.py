@@ -143,7 +143,7 @@ class CARLConfig:
         spec_predictor_kwargs: spectral predictor, used in self-supervision only.
         spat_predictor_kwargs: spatial predictor, used in self-supervision only.
 
-    Example:
+    Examples:
         >>> from carl.model import CARLConfig
         >>> config = CARLConfig.from_dict({"spec_encoder_kwargs": {"n_queries": 8}})
         >>> config.patch_size, config.spec_encoder_kwargs.n_queries

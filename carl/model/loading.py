@@ -51,7 +51,7 @@ def load_model(
         ModelError: there is no such name or file, its weights are not downloaded yet, or the file
             is damaged or does not match the configuration.
 
-    Example:
+    Examples:
         >>> import carl
         >>> model = carl.load_model("carl-nano", device="cpu")
         >>> model.name, model.trained, model.patch_size
@@ -105,7 +105,7 @@ def build_model(
     Raises:
         ModelError: the name is unknown, or public weights were requested and are not available.
 
-    Example:
+    Examples:
         >>> from carl.model import build_model
         >>> model = build_model("carl-nano", seed=1)
         >>> model.trained, sum(parameter.numel() for parameter in model.parameters())

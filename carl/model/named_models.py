@@ -133,7 +133,7 @@ NAMED_MODELS = {
 def list_models() -> tuple[ModelInfo, ...]:
     """List the named networks, the default first.
 
-    Example:
+    Examples:
         >>> from carl.model import list_models
         >>> list_models()[0]
         <ModelInfo carl-nano (2.5 M parameters, trained, default): small enough for a laptop without a GPU>

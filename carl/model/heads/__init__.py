@@ -1,7 +1,7 @@
-"""Networks for tasks on top of CARL: segmentation, and classification of whole images.
+"""Task heads on top of CARL for segmentation and for classification of whole images.
 
-Linear and classification heads need nothing else; those with UperNet or Mask2Former need
-transformers, which ``pip install "napari-carl[heads]"`` brings. Nothing is ever downloaded.
+The heads with UperNet or Mask2Former need transformers (``pip install "napari-carl[heads]"``). No
+head downloads anything.
 """
 
 from carl.model.heads.factory import HEADS, HeadConfig, build_head

@@ -1,4 +1,4 @@
-"""What all heads share: a CARL network below, logits above, and a loss to train them by."""
+"""Base classes of the task heads, and functions that they share."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import Tensor, nn
 from carl.model.carl import CARL
 from carl.model.heads.factory import Task
 
-_UNLABELLED = -1
+_IGNORE_INDEX = -1
+"""Target of unlabelled pixels in the cross-entropy: label 0 minus one."""
 
 
-class Pyramid(Protocol):
-    """A module that gives features at four scales."""
+class FeaturePyramid(Protocol):
+    """Interface of modules that compute features at four scales."""
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of the four maps."""
+        """Channels of the four maps."""
 
     def __call__(self, carl: CARL, image: Tensor, wavelengths_um: Tensor) -> list[Tensor]:
-        """Four maps of an image (B, C, H, W), each half as fine as the one before."""
+        """Compute four maps of an image (B, C, H, W), each at half the resolution of the last."""
 
 
 class Head(nn.Module, ABC):
-    """A network for a task, made of a CARL network and what is trained on top of it.
+    """A CARL network with a module for one task on top.
 
     Args:
-        carl: the network below; part of this module, and trained with it unless frozen.
+        carl: the network, a submodule of the head; trained with it unless `freeze` is called.
         n_classes: K.
     """
 
@@ -42,42 +43,45 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
-        """Logits of an image; their softmax, or sigmoid where labels are several, is a probability.
+        """Compute the logits of an image.
+
+        The softmax of the logits is a probability distribution over the classes; for multi-label
+        classification, the sigmoid is the probability of each class.
 
         Args:
             image: (B, C, H, W), normalised, of any size.
             wavelengths_um: (C,) or (B, C) in µm.
 
         Returns:
-            (B, K, H, W) of a segmentation, (B, K) of a classification.
+            (B, K, H, W) for segmentation, (B, K) for classification.
         """
 
     @abstractmethod
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """What training makes small.
+        """Compute the training loss.
 
         Args:
             image: (B, C, H, W), normalised.
             wavelengths_um: (C,) or (B, C) in µm.
-            labels: (B, H, W) classes from 1 of a segmentation and (B,) of a classification, where 0
-                is unlabelled and does not count; (B, K) zeros and ones where labels are several.
+            labels: classes from 1 with 0 for unlabelled, (B, H, W) for segmentation and (B,) for
+                classification; (B, K) zeros and ones for multi-label classification.
 
         Returns:
-            a scalar.
+            scalar loss; unlabelled pixels and images do not contribute.
         """
 
     @property
     def frozen(self) -> bool:
-        """Whether the CARL network is left as it is."""
+        """Whether the weights of the CARL network are excluded from training."""
         return not any(parameter.requires_grad for parameter in self.carl.parameters())
 
     def freeze(self) -> Self:
-        """Train the head alone; the network below stays as it is."""
+        """Exclude the weights of the CARL network from training."""
         self.carl.requires_grad_(False)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen network stays in eval mode."""
+        """Set training or eval mode; a frozen CARL network stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.carl.eval()
@@ -85,42 +89,42 @@ class Head(nn.Module, ABC):
 
 
 class SegmentationHead(Head):
-    """A head that tells the class of every pixel."""
+    """Base class of heads that classify every pixel."""
 
     task: ClassVar[Task] = "segmentation"
 
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of labelled pixels; see `Head.loss`."""
+        """Compute the mean cross-entropy of the labelled pixels; see `Head.loss`."""
         return cross_entropy(self(image, wavelengths_um), labels)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of what is labelled; 0 where nothing is.
+    """Compute the mean cross-entropy over labelled entries; 0 if there is none.
 
     Args:
         logits: (B, K, ...).
         labels: (B, ...) classes from 1, 0 = unlabelled.
     """
     targets = labels.long() - 1
-    total = F.cross_entropy(logits.float(), targets, ignore_index=_UNLABELLED, reduction="sum")
-    return total / (targets != _UNLABELLED).sum().clamp(min=1)
+    total = F.cross_entropy(logits.float(), targets, ignore_index=_IGNORE_INDEX, reduction="sum")
+    return total / (targets != _IGNORE_INDEX).sum().clamp(min=1)
 
 
 def to_pixels(maps: Tensor, patch_size: int, image: Tensor) -> Tensor:
-    """Maps of any resolution interpolated to the pixels of an image.
+    """Interpolate maps of any resolution to the pixels of an image.
 
-    The network extends images to whole patches: maps span the patches, so they are interpolated to
-    all of them and what lies beyond the image is cut off.
+    The maps cover whole patches, including the padding of the image. They are interpolated to all
+    patches and then cropped to the image.
 
     Args:
-        maps: (B, K, u, v) over all patches.
-        patch_size: P, pixels.
+        maps: (B, K, u, v) covering all patches.
+        patch_size: P in pixels.
         image: (B, C, H, W).
 
     Returns:
         (B, K, H, W) float32.
     """
     height, width = image.shape[-2:]
-    whole = [-(-length // patch_size) * patch_size for length in (height, width)]
-    pixels = F.interpolate(maps.float(), size=whole, mode="bilinear", align_corners=False)
+    padded = [-(-length // patch_size) * patch_size for length in (height, width)]
+    pixels = F.interpolate(maps.float(), size=padded, mode="bilinear", align_corners=False)
     return pixels[..., :height, :width]

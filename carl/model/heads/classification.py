@@ -1,4 +1,4 @@
-"""The classification heads: one class, or any number of classes, for a whole image."""
+"""Linear heads that classify whole images, with one or several classes per image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from carl.model.heads.base import Head, cross_entropy
 from carl.model.heads.factory import Task
 
 
-class Classification(Head):
-    """A linear classifier of an image by the means of its features.
+class ClassificationHead(Head):
+    """Linear classifier of the mean spatial and spectral features of an image.
 
     Args:
-        carl: the network below.
+        carl: the network.
         n_classes: K.
     """
 
@@ -29,22 +29,22 @@ class Classification(Head):
         self.linear = nn.Linear(2 * carl.embed_dim, n_classes)
 
     def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
-        """(B, K) logits of an image; see `Head.forward`."""
-        pooled = [each.mean(dim=(2, 3)) for each in self.carl(image, wavelengths_um)]
+        """Compute the logits (B, K) of an image; see `Head.forward`."""
+        pooled = [features.mean(dim=(2, 3)) for features in self.carl(image, wavelengths_um)]
         logits: Tensor = self.linear(self.norm(torch.cat(pooled, dim=1)))
         return logits
 
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy; see `Head.loss`."""
+        """Compute the mean cross-entropy of the labelled images; see `Head.loss`."""
         return cross_entropy(self(image, wavelengths_um), labels)
 
 
-class MultiLabelClassification(Classification):
-    """The same for images that may show several classes, each of which is there or not."""
+class MultiLabelClassificationHead(ClassificationHead):
+    """Linear classifier for images with any number of classes each."""
 
     task: ClassVar[Task] = "multilabel"
 
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """Mean binary cross-entropy over images and classes; see `Head.loss`."""
+        """Compute the mean binary cross-entropy over images and classes; see `Head.loss`."""
         logits = self(image, wavelengths_um).float()
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

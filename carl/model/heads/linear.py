@@ -1,4 +1,4 @@
-"""The linear head: one matrix from the features of a patch to its classes."""
+"""Linear segmentation head: a linear classifier of patch features, interpolated to pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from carl.model.heads.base import SegmentationHead, to_pixels
 
 
 class PatchClassifier(nn.Module):
-    """A linear classifier of patches by their spatial and spectral features.
+    """LayerNorm and linear layer on the concatenated spatial and spectral features of a patch.
 
     Args:
-        embed_dim: D, of the network's features.
+        embed_dim: D, channels of each of the two feature maps.
         n_classes: K.
     """
 
@@ -23,17 +23,17 @@ class PatchClassifier(nn.Module):
         self.linear = nn.Linear(2 * embed_dim, n_classes)
 
     def forward(self, features: CARLOutput) -> Tensor:
-        """(B, D, h, w) spatial and spectral features to (B, K, h, w) logits."""
+        """Compute logits (B, K, h, w) from spatial and spectral features (B, D, h, w)."""
         both = torch.cat([features.spatial, features.spectral], dim=1).movedim(1, -1)
         logits: Tensor = self.linear(self.norm(both))
         return logits.movedim(-1, 1)
 
 
-class LinearSegmentation(SegmentationHead):
-    """A linear classifier of patches, interpolated to pixels.
+class LinearSegmentationHead(SegmentationHead):
+    """Linear classifier of patches, with logits interpolated to pixels.
 
     Args:
-        carl: the network below.
+        carl: the network.
         n_classes: K.
     """
 
@@ -42,6 +42,6 @@ class LinearSegmentation(SegmentationHead):
         self.classifier = PatchClassifier(carl.embed_dim, n_classes)
 
     def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
-        """(B, K, H, W) logits of an image; see `Head.forward`."""
+        """Compute the logits (B, K, H, W) of an image; see `Head.forward`."""
         logits = self.classifier(self.carl(image, wavelengths_um))
         return to_pixels(logits, self.carl.patch_size, image)

@@ -1,8 +1,7 @@
-"""Mask2Former on four scales of features.
+"""Mask2Former: segmentation by queries that each predict a class and a mask.
 
 Cheng et al. 2022, "Masked-attention Mask Transformer for Universal Image Segmentation"
-(https://arxiv.org/abs/2112.01527), as transformers has it: queries each name a class and draw a
-mask, and a pixel's class is what the queries whose masks hold it say.
+(https://arxiv.org/abs/2112.01527), with the pixel decoder and transformer decoder of transformers.
 """
 
 from __future__ import annotations
@@ -19,19 +18,20 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from carl.errors import ModelError
 from carl.model.carl import CARL
-from carl.model.heads.base import Pyramid, SegmentationHead, to_pixels
+from carl.model.heads.base import FeaturePyramid, SegmentationHead, to_pixels
+from carl.model.heads.factory import Mask2FormerOptions
 from carl.model.heads.mask2former_loss import LabelledPointsLoss, labelled_points, values_at
-from carl.model.heads.options import Mask2FormerOptions
 
-_LEAST_SCORE = 1e-6
+_MIN_SCORE = 1e-6
+"""Lower limit of the class scores, so that their logarithm is finite."""
 
 
 class MaskPrediction(NamedTuple):
-    """What the queries say after a layer.
+    """Prediction of all queries after one layer of the transformer decoder.
 
     Attributes:
-        classes: (B, Q, K + 1) logits of each query's class; the last one is "none".
-        masks: (B, Q, u, v) logits of its mask.
+        classes: (B, Q, K + 1) class logits; the last class is "no object".
+        masks: (B, Q, u, v) mask logits.
     """
 
     classes: Tensor
@@ -39,12 +39,12 @@ class MaskPrediction(NamedTuple):
 
 
 class Mask2FormerDecoder(Mask2FormerPreTrainedModel):  # type: ignore[misc]  # is not typed
-    """The parts of transformers' Mask2Former that come after its backbone.
+    """Pixel decoder, transformer decoder and predictors of Mask2Former, without a backbone.
 
     Args:
-        channels: of the four maps.
+        channels: channels of the four input maps.
         n_classes: K.
-        options: sizes.
+        options: options of Mask2Former.
     """
 
     def __init__(
@@ -71,10 +71,11 @@ class Mask2FormerDecoder(Mask2FormerPreTrainedModel):  # type: ignore[misc]  # i
         self.post_init()
 
     def forward(self, maps: list[Tensor]) -> list[MaskPrediction]:
-        """What the queries say before the first layer and after each.
+        """Compute the predictions of the initial queries and of the queries after each layer.
 
         Args:
-            maps: four, from fine to coarse, each half as fine as the one before.
+            maps: four maps (B, channels, ·, ·) from fine to coarse, each at half the resolution of
+                the previous one.
         """
         pixels = self.pixel_decoder(maps)
         decoded = self.transformer(pixels.multi_scale_features, pixels.mask_features)
@@ -87,59 +88,65 @@ class Mask2FormerDecoder(Mask2FormerPreTrainedModel):  # type: ignore[misc]  # i
 
 
 class Mask2Former(SegmentationHead):
-    """Mask2Former on a pyramid of CARL's features.
+    """Mask2Former on a feature pyramid of CARL.
 
     Args:
-        carl: the network below.
+        carl: the network.
         n_classes: K.
-        pyramid: gives the four scales.
-        options: its sizes.
+        pyramid: module that computes the features at four scales.
+        options: options of Mask2Former.
 
     Raises:
         ModelError: there are more classes than queries.
     """
 
     def __init__(
-        self, carl: CARL, n_classes: int, pyramid: Pyramid, options: Mask2FormerOptions
+        self, carl: CARL, n_classes: int, pyramid: FeaturePyramid, options: Mask2FormerOptions
     ) -> None:
         super().__init__(carl, n_classes)
         if options.queries < n_classes:
             raise ModelError(
-                f"Mask2Former has {options.queries} queries for {n_classes} classes: give one for "
-                "each class at least."
+                f"Mask2Former has {options.queries} queries for {n_classes} classes: set 'queries' "
+                "to the number of classes or more."
             )
         self.pyramid = pyramid
         self.decoder = Mask2FormerDecoder(pyramid.channels, n_classes, options)
         self._n_points = options.points
 
     def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
-        """(B, K, H, W) logits of an image; see `Head.forward`."""
+        """Compute the logits (B, K, H, W) of an image; see `Head.forward`."""
+        # Semantic inference of MaskFormer (Cheng et al. 2021, https://arxiv.org/abs/2107.06278):
+        # the score of class k at pixel x is Σ_q p_q(k)·sigmoid(m_q(x)).
         last = self._predictions(image, wavelengths_um)[-1]
         masks = to_pixels(last.masks, self.carl.patch_size, image).sigmoid()
         classes = last.classes.float().softmax(-1)[..., :-1]
         scores = torch.einsum("bqk,bqhw->bkhw", classes, masks)
-        return scores.clamp(min=_LEAST_SCORE).log()
+        return scores.clamp(min=_MIN_SCORE).log()
 
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """The losses of classes and masks of all layers, after matching; see `Head.loss`.
+        """Compute the class and mask losses of all layers after matching; see `Head.loss`.
 
-        Masks are compared at labelled pixels alone. A class without a labelled pixel in an image
-        counts as absent from it; images without any label do not count.
+        Masks are compared at labelled pixels only. A class without a labelled pixel counts as
+        absent from the image; images without labels do not contribute.
         """
         predictions = self._predictions(image, wavelengths_um)
-        at, truth = labelled_points(labels, self.carl.patch_size, self._n_points)
-        known = [number for number, each in enumerate(truth) if len(each.classes)]
-        if not known:
+        points, targets = labelled_points(labels, self.carl.patch_size, self._n_points)
+        labelled = [index for index, each in enumerate(targets) if len(each.classes)]
+        if not labelled:
             return sum((each.masks.sum() * 0.0 for each in predictions), image.new_zeros(()))
-        points = [at[number] for number in known]
+        labelled_image_points = [points[index] for index in labelled]
         *earlier, last = [
             {
-                "masks_queries_logits": values_at(each.masks[known].float(), points),
-                "class_queries_logits": each.classes[known].float(),
+                "masks_queries_logits": values_at(
+                    each.masks[labelled].float(), labelled_image_points
+                ),
+                "class_queries_logits": each.classes[labelled].float(),
             }
             for each in predictions
         ]
-        loss: Tensor = self.decoder.criterion.total(last, earlier, [truth[i] for i in known])
+        loss: Tensor = self.decoder.criterion.total(
+            last, earlier, [targets[index] for index in labelled]
+        )
         return loss
 
     def _predictions(self, image: Tensor, wavelengths_um: Tensor) -> list[MaskPrediction]:

@@ -1,8 +1,8 @@
-"""Mask2Former's loss where only some of the pixels are labelled.
+"""Loss of Mask2Former for images of which only some pixels are labelled.
 
-Transformers compares masks at points anywhere in an image, so that unlabelled pixels would count as
-outside of every mask. Here the points are labelled pixels; matching and losses are those of
-transformers.
+transformers compares masks at random points of the whole image, where unlabelled pixels would count
+as background. Here the masks are compared at labelled pixels only; matching costs and losses are
+those of transformers.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from transformers.models.mask2former.modeling_mask2former import (
     sigmoid_cross_entropy_loss,
 )
 
-Pairs = list[tuple[Tensor, Tensor]]
-"""Numbers of queries and of the classes they are matched to, for each image."""
+Matches = list[tuple[Tensor, Tensor]]
+"""Per image, indices of the matched queries and of the target classes they are matched to."""
 
 
-class Truth(NamedTuple):
-    """What is labelled in an image.
+class PointTargets(NamedTuple):
+    """Ground truth of one image at its labelled points.
 
     Attributes:
-        classes: (T,) class indices that are there.
-        masks: (T, N) ones where a labelled pixel is of the class, else zeros.
+        classes: (T,) indices of the classes present, from 0.
+        masks: (T, N) ones where a labelled point belongs to the class, zeros elsewhere.
     """
 
     classes: Tensor
@@ -41,7 +41,7 @@ class Truth(NamedTuple):
 
 
 class PointMatcher(Mask2FormerHungarianMatcher):  # type: ignore[misc]  # is not typed
-    """The Hungarian matching of queries and classes, by masks known at points."""
+    """Hungarian matching of queries to classes with masks given at points."""
 
     @torch.no_grad()
     def forward(
@@ -50,28 +50,37 @@ class PointMatcher(Mask2FormerHungarianMatcher):  # type: ignore[misc]  # is not
         class_queries_logits: Tensor,
         mask_labels: Sequence[Tensor],
         class_labels: Sequence[Tensor],
-    ) -> Pairs:
-        """Match; of each image (Q, N) and (Q, K + 1) logits with (T, N) masks of (T,) classes."""
-        pairs = []
-        for masks, classes, truth, present in zip(
+    ) -> Matches:
+        """Match the queries of each image to its classes.
+
+        Args:
+            masks_queries_logits: per image (Q, N) mask logits at the points.
+            class_queries_logits: (B, Q, K + 1) class logits.
+            mask_labels: per image (T, N) masks of its classes.
+            class_labels: per image (T,) class indices.
+        """
+        matches = []
+        for masks, classes, target_masks, target_classes in zip(
             masks_queries_logits, class_queries_logits, mask_labels, class_labels, strict=True
         ):
+            # cost = λ_ce·BCE(mask) + λ_dice·Dice(mask) - λ_cls·p(class); weights of the paper:
+            # λ_ce = λ_dice = 5 and λ_cls = 2.
             cost = (
-                self.cost_mask * pair_wise_sigmoid_cross_entropy_loss(masks, truth)
-                + self.cost_dice * pair_wise_dice_loss(masks, truth)
-                - self.cost_class * classes.softmax(-1)[:, present]
+                self.cost_mask * pair_wise_sigmoid_cross_entropy_loss(masks, target_masks)
+                + self.cost_dice * pair_wise_dice_loss(masks, target_masks)
+                - self.cost_class * classes.softmax(-1)[:, target_classes]
             )
-            matched = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
-            queries, targets = (torch.as_tensor(each, device=cost.device) for each in matched)
-            pairs.append((queries, targets))
-        return pairs
+            assignment = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
+            queries, targets = (torch.as_tensor(each, device=cost.device) for each in assignment)
+            matches.append((queries, targets))
+        return matches
 
 
 class LabelledPointsLoss(Mask2FormerLoss):  # type: ignore[misc]  # is not typed
-    """The loss of transformers with masks known at points.
+    """Mask2Former loss of transformers, with masks given at labelled points.
 
     Args:
-        config: of the Mask2Former.
+        config: configuration of Mask2Former.
     """
 
     def __init__(self, config: Mask2FormerConfig) -> None:
@@ -87,13 +96,13 @@ class LabelledPointsLoss(Mask2FormerLoss):  # type: ignore[misc]  # is not typed
         self,
         masks_queries_logits: Sequence[Tensor],
         mask_labels: Sequence[Tensor],
-        indices: Pairs,
+        indices: Matches,
         num_masks: Any,
     ) -> dict[str, Tensor]:
-        """Cross-entropy and Dice loss of the matched masks."""
+        """Compute cross-entropy and Dice loss of the matched masks."""
         matched = [
-            (masks[queries], truth[targets])
-            for masks, truth, (queries, targets) in zip(
+            (masks[queries], target_masks[targets])
+            for masks, target_masks, (queries, targets) in zip(
                 masks_queries_logits, mask_labels, indices, strict=True
             )
         ]
@@ -104,20 +113,23 @@ class LabelledPointsLoss(Mask2FormerLoss):  # type: ignore[misc]  # is not typed
         }
 
     def total(
-        self, last: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], truth: Sequence[Truth]
+        self,
+        last: Mapping[str, Any],
+        earlier: Sequence[Mapping[str, Any]],
+        targets: Sequence[PointTargets],
     ) -> Tensor:
-        """The weighted sum of all terms of all layers.
+        """Compute Σ over layers of λ_cls·L_cls + λ_ce·L_ce + λ_dice·L_dice.
 
         Args:
-            last: predictions of the last layer under transformers' names; masks as `values_at`
-                gives them.
-            earlier: those of the layers before.
-            truth: of each image.
+            last: keyword arguments of transformers' loss for the predictions of the last layer,
+                with masks as returned by `values_at`.
+            earlier: the same for the layers before.
+            targets: ground truth of each image.
         """
         terms = self(
             **last,
-            mask_labels=[each.masks for each in truth],
-            class_labels=[each.classes for each in truth],
+            mask_labels=[each.masks for each in targets],
+            class_labels=[each.classes for each in targets],
             auxiliary_predictions=earlier,
         )
         weighted = [
@@ -131,21 +143,22 @@ class LabelledPointsLoss(Mask2FormerLoss):  # type: ignore[misc]  # is not typed
 
 def labelled_points(
     labels: Tensor, patch_size: int, n_points: int
-) -> tuple[list[Tensor], list[Truth]]:
-    """Where images are labelled, and what as.
+) -> tuple[list[Tensor], list[PointTargets]]:
+    """Return the labelled pixels of each image as points, with their ground truth.
 
     Args:
         labels: (B, H, W) classes from 1, 0 = unlabelled.
-        patch_size: P; maps of the network span whole patches.
-        n_points: most points of an image; drawn at random where more are labelled.
+        patch_size: P in pixels; the maps of the network cover whole patches.
+        n_points: largest number of points per image; a random subset if more are labelled.
 
     Returns:
-        of each image, (N, 2) points as (x, y) where the maps span -1..1, and the truth there.
+        per image, (N, 2) points (x, y) in coordinates where the maps span -1..1, and the ground
+        truth at these points.
     """
     sides = torch.tensor(
         [-(-length // patch_size) * patch_size for length in labels.shape[1:]], device=labels.device
     )
-    points, truths = [], []
+    points, targets = [], []
     for image in labels:
         pixels = image.nonzero()
         if len(pixels) > n_points:
@@ -153,15 +166,18 @@ def labelled_points(
         values = image[pixels[:, 0], pixels[:, 1]].long()
         classes = values.unique()
         points.append((2 * (pixels + 0.5) / sides - 1).flip(1))
-        truths.append(Truth(classes - 1, (classes[:, None] == values).float()))
-    return points, truths
+        targets.append(PointTargets(classes - 1, (classes[:, None] == values).float()))
+    return points, targets
 
 
 def values_at(maps: Tensor, points: Sequence[Tensor]) -> list[Tensor]:
-    """Values of maps (B, Q, u, v) at points (N, 2) of each image, as (Q, N), interpolated."""
+    """Interpolate maps (B, Q, u, v) bilinearly at the points (N, 2) of each image, to (Q, N)."""
     return [
         F.grid_sample(
-            each[None], at[None, None].to(each.dtype), padding_mode="border", align_corners=False
+            image_maps[None],
+            image_points[None, None].to(image_maps.dtype),
+            padding_mode="border",
+            align_corners=False,
         )[0, :, 0]
-        for each, at in zip(maps, points, strict=True)
+        for image_maps, image_points in zip(maps, points, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The spatial prior of a ViT-Adapter: fine detail of an image from any camera, at four scales."""
+"""Spatial prior module of the ViT-Adapter, for images with any bands."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_GROUPS = 8
+_NORM_GROUPS = 8
+"""Groups of the GroupNorms; divides all channel numbers that `AdapterOptions` accepts."""
 
 
 class VirtualColours(nn.Module):
-    """A fixed number of colours from any number of bands.
+    """Projection of any number of bands to a fixed number of virtual colours.
 
-    Each colour is what a filter would let through whose sensitivity over the wavelength is learned:
-    a small network gives it from the wavelength encoding. So images of all cameras become images of
-    one, at full resolution.
+    Each virtual colour has a learned spectral response function, which a small network computes
+    from the wavelength encoding. Images of all cameras are thus mapped to the same channels, at
+    full resolution.
 
     Args:
-        encoding_dim: channels of the wavelength encoding.
-        n_colours: of the result.
+        encoding_dim: E, channels of the wavelength encoding.
+        n_colours: number of virtual colours.
     """
 
     def __init__(self, encoding_dim: int, n_colours: int) -> None:
@@ -30,31 +31,32 @@ class VirtualColours(nn.Module):
         )
 
     def forward(self, image: Tensor, encoding: Tensor) -> Tensor:
-        """See an image through the filters.
+        """Compute the virtual colours of an image.
 
         Args:
             image: (B, C, H, W).
-            encoding: (B, C, E) or (1, C, E) of the wavelengths.
+            encoding: (B, C, E) or (1, C, E) wavelength encoding.
 
         Returns:
             (B, n_colours, H, W).
         """
-        seen = self.sensitivity(encoding).expand(len(image), -1, -1)
-        return torch.einsum("bchw,bcn->bnhw", image, seen) / image.shape[1]
+        # colour_n(x) = 1/C Σ_c s_n(λ_c)·image_c(x), with the responses s_n.
+        responses = self.sensitivity(encoding).expand(len(image), -1, -1)
+        return torch.einsum("bchw,bcn->bnhw", image, responses) / image.shape[1]
 
 
 class SpatialPrior(nn.Module):
-    """A small convolutional network that gives tokens at four scales.
+    """Convolutional network that computes feature maps at four scales.
 
-    That of Chen et al. 2023, "Vision Transformer Adapter for Dense Predictions"
-    (https://arxiv.org/abs/2205.08534), for spectral images: it looks at virtual colours in place of
-    red, green and blue, and the scale of the patches also gets the spectral encoder's features.
+    The spatial prior module of Chen et al. 2023, "Vision Transformer Adapter for Dense Predictions"
+    (https://arxiv.org/abs/2205.08534), with virtual colours in place of red, green and blue. The
+    spectral features are added at the scale of the patches.
 
     Args:
-        encoding_dim: channels of the wavelength encoding.
-        embed_dim: D, channels of the spectral features and of the result.
-        channels: of the finest scale; doubled twice.
-        n_colours: virtual colours.
+        encoding_dim: E, channels of the wavelength encoding.
+        embed_dim: D, channels of the spectral features and of the maps.
+        channels: channels of the finest scale; doubled at the next two scales.
+        n_colours: number of virtual colours.
     """
 
     def __init__(
@@ -71,15 +73,15 @@ class SpatialPrior(nn.Module):
         self.out = nn.ModuleList(nn.Conv2d(width, embed_dim, 1) for width in widths)
 
     def forward(self, image: Tensor, encoding: Tensor, spectral: Tensor) -> list[Tensor]:
-        """Look at an image.
+        """Compute the feature maps of an image.
 
         Args:
-            image: (B, C, h·P, w·P), of whole patches.
-            encoding: (B, C, E) or (1, C, E) of the wavelengths.
-            spectral: (B, D, h, w) features of the patches.
+            image: (B, C, h·P, w·P), padded to whole patches.
+            encoding: (B, C, E) or (1, C, E) wavelength encoding.
+            spectral: (B, D, h, w) spectral features.
 
         Returns:
-            maps of D channels, from fine to coarse: (4h, 4w), (2h, 2w), (h, w), (⌈h/2⌉, ⌈w/2⌉).
+            maps of D channels from fine to coarse: (4h, 4w), (2h, 2w), (h, w), (⌈h/2⌉, ⌈w/2⌉).
         """
         h, w = spectral.shape[-2:]
         colours = F.adaptive_avg_pool2d(self.colours(image, encoding), (4 * h, 4 * w))
@@ -92,9 +94,9 @@ class SpatialPrior(nn.Module):
 
 
 def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """A convolution with a norm that does not depend on the other images of the batch."""
+    """Return 3 × 3 convolution, GroupNorm (independent of the batch, unlike BatchNorm) and ReLU."""
     return nn.Sequential(
         nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-        nn.GroupNorm(_GROUPS, after),
+        nn.GroupNorm(_NORM_GROUPS, after),
         nn.ReLU(),
     )

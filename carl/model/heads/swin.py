@@ -1,8 +1,8 @@
-"""Four scales of features from a Swin transformer on CARL's spectral features.
+"""Swin transformer on CARL's spectral features, as a feature pyramid.
 
-Liu et al. 2021, "Swin Transformer" (https://arxiv.org/abs/2103.14030), as transformers has it. It
-takes the place of the spatial encoder: where it would see colours, it sees the camera-agnostic
-features of the patches.
+Liu et al. 2021, "Swin Transformer" (https://arxiv.org/abs/2103.14030), in the implementation of
+transformers. It replaces the spatial encoder; its input are the camera-agnostic spectral features
+instead of an RGB image.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from torch import Tensor, nn
 from transformers import SwinBackbone, SwinConfig
 
 from carl.model.carl import CARL
-from carl.model.heads.options import SwinOptions
+from carl.model.heads.factory import SwinOptions
 
-_STAGES = 4
+_N_STAGES = 4
 
 
 class SwinPyramid(nn.Module):
-    """The Swin transformer above a CARL network, which it does not own.
+    """Swin transformer that takes the spectral features of a CARL network as input.
+
+    The CARL network is an argument of `forward` and not a submodule.
 
     Args:
-        carl: whose spectral features it sees.
-        options: its sizes.
+        carl: a network with the channels of the input.
+        options: options of the Swin transformer.
 
     Attributes:
-        channels: of the four maps.
+        channels: channels of the four maps.
     """
 
     def __init__(self, carl: CARL, options: SwinOptions) -> None:
@@ -38,17 +40,20 @@ class SwinPyramid(nn.Module):
                 num_heads=list(options.num_heads),
                 window_size=options.window,
                 drop_path_rate=options.drop_path,
-                out_features=[f"stage{number}" for number in range(1, _STAGES + 1)],
+                out_features=[f"stage{number}" for number in range(1, _N_STAGES + 1)],
             )
         )
-        self.channels = tuple(options.embed_dim << stage for stage in range(_STAGES))
+        self.channels = tuple(options.embed_dim << stage for stage in range(_N_STAGES))
 
     def forward(self, carl: CARL, image: Tensor, wavelengths_um: Tensor) -> list[Tensor]:
-        """Features at four scales, from as fine as the patches to eight times as coarse.
+        """Compute features at four scales.
 
         Args:
             carl: the network.
             image: (B, C, H, W), normalised.
             wavelengths_um: (C,) or (B, C) in µm.
+
+        Returns:
+            maps at the resolution of the patches (h, w), and at 1/2, 1/4 and 1/8 of it.
         """
         return list(self.swin(carl.spectral_features(image, wavelengths_um)).feature_maps)

@@ -1,10 +1,9 @@
-"""UperNet on four scales of features.
+"""UperNet: segmentation from a feature pyramid with pyramid pooling and top-down fusion.
 
 Xiao et al. 2018, "Unified Perceptual Parsing for Scene Understanding"
-(https://arxiv.org/abs/1807.10221), as transformers has it: the coarsest scale is pooled over the
-whole image and its parts, and refines the finer ones from top to bottom. While it is trained, a
-small convolutional head (FCN) may look at the third scale by itself and pass on what it learns
-(Zhao et al. 2017, "Pyramid Scene Parsing Network", https://arxiv.org/abs/1612.01105, 3.3).
+(https://arxiv.org/abs/1807.10221), in the implementation of transformers. Optionally, an auxiliary
+convolutional head (FCN) on the third scale adds to the training loss, as in Zhao et al. 2017,
+"Pyramid Scene Parsing Network" (https://arxiv.org/abs/1612.01105).
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from transformers import UperNetConfig
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 
 from carl.model.carl import CARL
-from carl.model.heads.base import Pyramid, SegmentationHead, cross_entropy, to_pixels
-from carl.model.heads.options import UperNetOptions
+from carl.model.heads.base import FeaturePyramid, SegmentationHead, cross_entropy, to_pixels
+from carl.model.heads.factory import UperNetOptions
 
 
 class UperNet(SegmentationHead):
-    """UperNet on a pyramid of CARL's features.
+    """UperNet on a feature pyramid of CARL.
 
-    It normalises over the images of a batch, so it trains on two or more at a time.
+    It contains BatchNorm layers: training batches need two or more images.
 
     Args:
-        carl: the network below.
+        carl: the network.
         n_classes: K.
-        pyramid: gives the four scales.
-        options: its sizes.
+        pyramid: module that computes the features at four scales.
+        options: options of UperNet.
     """
 
     def __init__(
-        self, carl: CARL, n_classes: int, pyramid: Pyramid, options: UperNetOptions
+        self, carl: CARL, n_classes: int, pyramid: FeaturePyramid, options: UperNetOptions
     ) -> None:
         super().__init__(carl, n_classes)
         self.pyramid = pyramid
@@ -47,18 +46,18 @@ class UperNet(SegmentationHead):
             self.auxiliary = UperNetFCNHead(config, list(pyramid.channels))
 
     def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
-        """(B, K, H, W) logits of an image; see `Head.forward`."""
+        """Compute the logits (B, K, H, W) of an image; see `Head.forward`."""
         logits = self.decoder(self.pyramid(self.carl, image, wavelengths_um))
         return to_pixels(logits, self.carl.patch_size, image)
 
     def loss(self, image: Tensor, wavelengths_um: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of labelled pixels, and the auxiliary head's; see `Head.loss`."""
+        """Compute L + w·L_auxiliary, both mean cross-entropies of labelled pixels."""
         scales = self.pyramid(self.carl, image, wavelengths_um)
 
-        def of(logits: Tensor) -> Tensor:
+        def pixel_loss(logits: Tensor) -> Tensor:
             return cross_entropy(to_pixels(logits, self.carl.patch_size, image), labels)
 
-        loss = of(self.decoder(scales))
+        loss = pixel_loss(self.decoder(scales))
         if self.auxiliary is not None:
-            loss = loss + self.auxiliary_weight * of(self.auxiliary(scales))
+            loss = loss + self.auxiliary_weight * pixel_loss(self.auxiliary(scales))
         return loss

@@ -1,4 +1,4 @@
-"""A network with something to learn by, heads of a size to match, and crops of real tissue."""
+"""Factories of small networks and heads, and labelled crops of the sample cube."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SMALL = {
         "hidden_size": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 3, "queries": 8,
     },
 }  # fmt: skip
-"""Sizes of heads that train in seconds."""
+"""Options of heads that train in seconds."""
 
-PLACES = {
+CROP_CORNERS = {
     "lumen": (580, 748), "urothelium": (548, 548), "stroma": (416, 268), "blood": (196, 28),
     "lumen and urothelium": (484, 572), "urothelium and stroma": (68, 272),
 }  # fmt: skip
-"""Upper left corners of 96 × 96 pixels of the bladder in which these are labelled and no other."""
+"""Upper left corners (row, column) of 96 × 96 pixels of the sample, by the classes they contain."""
 
 
 class Crops(NamedTuple):
-    """Some of the bladder: images (B, C, S, S), wavelengths (C,) in µm and labels (B, S, S)."""
+    """Images (B, C, S, S), wavelengths (C,) in µm and labels (B, S, S)."""
 
     image: Tensor
     wavelengths_um: Tensor
@@ -45,14 +45,14 @@ class Crops(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def _repeatable() -> None:
+def _fixed_seed() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
 @pytest.fixture
 def network(quick_config: CARLConfig) -> Callable[[], CARL]:
-    """Makes networks that learn quickly."""
+    """Factory of small networks."""
 
     def make() -> CARL:
         return build_model(quick_config)
@@ -62,7 +62,7 @@ def network(quick_config: CARLConfig) -> Callable[[], CARL]:
 
 @pytest.fixture
 def head(network: Callable[[], CARL]) -> Callable[..., Head]:
-    """Makes small heads by name."""
+    """Factory of small heads by name."""
 
     def make(name: str, n_classes: int = 4) -> Head:
         return build_head(HeadConfig.parse({"name": name, **SMALL}), network(), n_classes)
@@ -72,18 +72,18 @@ def head(network: Callable[[], CARL]) -> Callable[..., Head]:
 
 @pytest.fixture(scope="session")
 def crops() -> Callable[..., Crops]:
-    """Cuts crops of the bladder, every third pixel and seven bands, from `PLACES`."""
+    """Factory of crops of the sample at `CROP_CORNERS`: every third pixel, every sixth band."""
     cube = read_cube(resource_path("sample", "bladder.tif"))
     labels = read_labels(resource_path("sample", "bladder_labels.png")).labels.astype(np.int64)
     bands = slice(1, None, 6)
 
-    def cut(*places: str) -> Crops:
-        image, truth = [], []
-        for row, column in map(PLACES.__getitem__, places):
+    def crop(*corners: str) -> Crops:
+        images, truth = [], []
+        for row, column in map(CROP_CORNERS.__getitem__, corners):
             rows, columns = slice(row, row + 96), slice(column, column + 96)
-            image.append(cube.read(rows, columns, bands)[::3, ::3])
+            images.append(cube.read(rows, columns, bands)[::3, ::3])
             truth.append(labels[rows, columns][::3, ::3])
-        values = (np.stack(image) - 0.92) / 0.135
+        values = (np.stack(images) - 0.92) / 0.135
         assert cube.wavelengths is not None
         return Crops(
             torch.from_numpy(values).movedim(-1, 1).contiguous(),
@@ -91,4 +91,4 @@ def crops() -> Callable[..., Crops]:
             torch.from_numpy(np.stack(truth)),
         )
 
-    return cut
+    return crop

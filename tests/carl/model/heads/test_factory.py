@@ -11,13 +11,13 @@ from carl.model.heads import HEADS, HeadConfig, build_head
 from carl.model.heads.base import cross_entropy
 
 SEGMENTATION = [name for name in HEADS if name not in ("classification", "multilabel")]
-NM = torch.linspace(0.4, 0.8, 3)
+WAVELENGTHS_UM = torch.linspace(0.4, 0.8, 3)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_every_head_is_built_without_the_internet(monkeypatch, head, name: str):
+def test_heads_are_built_offline(monkeypatch, head, name: str):
     def refuse(*_: object) -> None:
-        raise AssertionError("the internet was asked")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -27,56 +27,58 @@ def test_every_head_is_built_without_the_internet(monkeypatch, head, name: str):
 
 @pytest.mark.parametrize("size", [(4, 4), (7, 10), (33, 18), (1, 21)])
 @pytest.mark.parametrize("name", SEGMENTATION)
-def test_any_size_of_image(head, name: str, size: tuple[int, int]):
+def test_logits_have_the_size_of_the_image(head, name: str, size: tuple[int, int]):
     network = head(name, 3).eval()
     with torch.no_grad():
-        logits = network(torch.randn(2, 3, *size), NM)
+        logits = network(torch.randn(2, 3, *size), WAVELENGTHS_UM)
     assert logits.shape == (2, 3, *size)
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_each_image_may_have_wavelengths_of_its_own(head, name: str):
+def test_wavelengths_may_differ_between_images(head, name: str):
     network = head(name, 3).eval()
     image = torch.randn(2, 3, 12, 9)
-    nm = torch.stack([NM, NM + 0.1])
+    wavelengths_um = torch.stack([WAVELENGTHS_UM, WAVELENGTHS_UM + 0.1])
     with torch.no_grad():
-        together = network(image, nm)
-        alone = torch.cat([network(image[i : i + 1], nm[i]) for i in range(2)])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+        together = network(image, wavelengths_um)
+        separate = torch.cat([network(image[i : i + 1], wavelengths_um[i]) for i in range(2)])
+    torch.testing.assert_close(together, separate, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_frozen_network_stays_as_it_is(head, name: str):
+def test_frozen_network_does_not_change(head, name: str):
     network = head(name).freeze().train()
     before = {key: value.clone() for key, value in network.carl.state_dict().items()}
     labels = {"classification": torch.tensor([1, 2]), "multilabel": torch.eye(2, 4)}
-    learned = [each for each in network.parameters() if each.requires_grad]
+    trained = [each for each in network.parameters() if each.requires_grad]
     loss = network.loss(
-        torch.randn(2, 3, 16, 16), NM, labels.get(name, torch.randint(5, (2, 16, 16)))
+        torch.randn(2, 3, 16, 16), WAVELENGTHS_UM, labels.get(name, torch.randint(5, (2, 16, 16)))
     )
     loss.backward()
-    torch.optim.SGD(learned, lr=1.0).step()
+    torch.optim.SGD(trained, lr=1.0).step()
     assert network.frozen
     assert not network.carl.training
-    assert learned
+    assert trained
     for key, value in network.carl.state_dict().items():
         assert torch.equal(value, before[key])
 
 
-def test_unlabelled_pixels_do_not_count():
+def test_cross_entropy_ignores_unlabelled_pixels():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4, 5), torch.randint(4, (2, 4, 5))
     other = logits + 100 * torch.randn(2, 3, 4, 5) * (labels == 0)[:, None]
-    known = labels > 0
-    picked = logits.movedim(1, -1)[known].log_softmax(-1).gather(1, labels[known][:, None] - 1)
-    torch.testing.assert_close(cross_entropy(logits, labels), -picked.mean())
-    torch.testing.assert_close(cross_entropy(other, labels), -picked.mean())
+    labelled = labels > 0
+    log_probability = (
+        logits.movedim(1, -1)[labelled].log_softmax(-1).gather(1, labels[labelled][:, None] - 1)
+    )
+    torch.testing.assert_close(cross_entropy(logits, labels), -log_probability.mean())
+    torch.testing.assert_close(cross_entropy(other, labels), -log_probability.mean())
     assert cross_entropy(logits, torch.zeros_like(labels)) == 0
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_what_needs_transformers_says_so(monkeypatch, network, name: str):
+def test_missing_transformers_is_reported(monkeypatch, network, name: str):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "carl.model.heads.factory.find_spec",
@@ -93,7 +95,7 @@ def test_what_needs_transformers_says_so(monkeypatch, network, name: str):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ("upernet", "head.name is 'upernet': choose one of linear, vit-adapter-upernet,"),
         ({"name": "linear", "adaptor": {}}, "no key 'head.adaptor': did you mean 'adapter'?"),
@@ -108,7 +110,7 @@ def test_what_needs_transformers_says_so(monkeypatch, network, name: str):
         ({"adapter": {"interactions": 0}}, "must be 1 or more"),
     ],
 )
-def test_wrong_configurations_are_refused(values: object, words: str):
+def test_invalid_configurations_raise(values: object, message: str):
     with pytest.raises(ModelError) as caught:
         HeadConfig.parse(values)
-    assert words in str(caught.value)
+    assert message in str(caught.value)

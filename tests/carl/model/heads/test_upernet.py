@@ -1,4 +1,4 @@
-"""UperNet's auxiliary head: what it adds to the loss, and that prediction does without it."""
+"""Tests of the auxiliary head of UperNet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from carl.model.heads import HeadConfig, build_head
 from carl.model.heads.base import cross_entropy, to_pixels
 
-NM = torch.linspace(0.4, 0.8, 3)
+WAVELENGTHS_UM = torch.linspace(0.4, 0.8, 3)
 
 
 @pytest.fixture
@@ -29,22 +29,24 @@ def upernet(network):
 def batch():
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(2, 3, 16, 20, generator=generator)
-    return image, NM, torch.randint(4, (2, 16, 20), generator=generator)
+    return image, WAVELENGTHS_UM, torch.randint(4, (2, 16, 20), generator=generator)
 
 
-def test_its_loss_is_added_by_weight(upernet, batch):
-    image, nm, labels = batch
+def test_auxiliary_loss_is_added_with_its_weight(upernet, batch):
+    image, wavelengths_um, labels = batch
     alone, both = upernet(0.0).eval(), upernet(0.4).eval()
     with torch.no_grad():
-        coarse = both.auxiliary(both.pyramid(both.carl, image, nm))
-        theirs = cross_entropy(to_pixels(coarse, 4, image), labels)
-        torch.testing.assert_close(both.loss(*batch), alone.loss(*batch) + 0.4 * theirs)
-        torch.testing.assert_close(alone.loss(*batch), cross_entropy(alone(image, nm), labels))
+        coarse = both.auxiliary(both.pyramid(both.carl, image, wavelengths_um))
+        auxiliary = cross_entropy(to_pixels(coarse, 4, image), labels)
+        torch.testing.assert_close(both.loss(*batch), alone.loss(*batch) + 0.4 * auxiliary)
+        torch.testing.assert_close(
+            alone.loss(*batch), cross_entropy(alone(image, wavelengths_um), labels)
+        )
     assert coarse.shape[1] == 3
     assert alone.auxiliary is None
 
 
-def test_it_learns_and_teaches_what_is_below(upernet, batch):
+def test_auxiliary_loss_trains_the_auxiliary_head_and_the_network(upernet, batch):
     alone, both = upernet(0.0).eval(), upernet(0.4).eval()
     for network in (alone, both):
         network.loss(*batch).backward()
@@ -53,9 +55,13 @@ def test_it_learns_and_teaches_what_is_below(upernet, batch):
     assert not torch.allclose(*gradients)
 
 
-def test_prediction_does_without_it(upernet, batch):
-    image, nm, _ = batch
+def test_prediction_does_not_use_the_auxiliary_head(upernet, batch):
+    image, wavelengths_um, _ = batch
     network = upernet(0.4).eval()
-    network.auxiliary.register_forward_pre_hook(lambda *_: pytest.fail("it was asked"))
+    network.auxiliary.register_forward_pre_hook(
+        lambda *_: pytest.fail("the auxiliary head was used")
+    )
     with torch.no_grad():
-        torch.testing.assert_close(network(image, nm), upernet(0.0).eval()(image, nm))
+        torch.testing.assert_close(
+            network(image, wavelengths_um), upernet(0.0).eval()(image, wavelengths_um)
+        )
