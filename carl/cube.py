@@ -24,7 +24,7 @@ class SpectralCube:
     `data` holds the stored numbers. `read`, `spectrum` and `to_numpy` return physical values: the
     stored number × `scale` + `offset`, and NaN for the no-data value.
 
-    Example:
+    Examples:
         >>> pixels = np.full((2, 3, 4), 1000, np.uint16)
         >>> cube = SpectralCube(pixels, wavelengths=[450, 550, 650, 750], scale=0.001, name="leaf")
         >>> cube

@@ -96,7 +96,7 @@ def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> Float64A
 def parse_range(text: str) -> Float64Array:
     """Parse wavelengths written as ``start:last:step`` in nm, the last one included.
 
-    Example:
+    Examples:
         >>> parse_range("380:400:10")
         array([380., 390., 400.])
 
@@ -210,7 +210,7 @@ class Camera:
 def cameras() -> tuple[Camera, ...]:
     """Return all known cameras, sorted by name.
 
-    Example:
+    Examples:
         >>> [each.name for each in cameras()][:3]
         ['enmap', 'hims', 'landsat-7']
     """
@@ -220,7 +220,7 @@ def cameras() -> tuple[Camera, ...]:
 def camera(name: str) -> Camera:
     """Return the camera of a name, in any case.
 
-    Example:
+    Examples:
         >>> camera("Tivita").n_bands
         100
 

@@ -36,7 +36,7 @@ class CubeInfo:
         missing: fraction of missing values (NaN or no data) in the sample, 0..1.
         metadata: of the file.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from carl import SpectralCube, info
         >>> description = info(SpectralCube(np.full((2, 3, 4), 0.5), [500, 550, 600, 650]))
