@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from carl.learning.space import sees_places
 from scipy import ndimage
 
 import carl
@@ -14,7 +15,6 @@ from carl.cube import SpectralCube
 from carl.files import resource_path
 from carl.inference import FeatureCache, embed_finely
 from carl.learning.features import FeatureMap, FeatureStack
-from carl.learning.space import sees_places
 from carl.model import CARL
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

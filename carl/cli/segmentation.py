@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,7 +99,7 @@ def fit(
         for each in segmenter.classes
     }
     if json:
-        result = {"output": str(output), "classes": counts, "report": segmenter.report}
+        result = {"output": str(output), "classes": counts, "report": asdict(segmenter.report)}
         if tuned is not None:
             names_of_scores = ("kept", "score_before", "score_after")
             result["fine_tuning"] = {name: getattr(tuned, name) for name in names_of_scores}
@@ -108,12 +109,12 @@ def fit(
         "output": output,
         "classes": ", ".join(f"{name} ({count} pixels)" for name, count in counts.items()),
     }
-    accuracy = segmenter.report["left_out_accuracy"]
+    accuracy = segmenter.report.held_out_accuracy
     if math.isfinite(accuracy):
         rows["accuracy"] = f"{accuracy:.1%} on held-out labels"
     if network is not None:
         state = "trained" if network.trained else "untrained: see 'carl models'"
-        weight = segmenter.report["carl_share"]
+        weight = segmenter.report.network_weight
         rows["network"] = f"{network.name} ({state}), weight {weight:.0%}"
     if tuned is not None:
         rows["fine-tuning"] = (

@@ -1,5 +1,6 @@
 import carl.metrics
 
+from .cube_features import CubeFeatures, compute_features, compute_joint_features
 from .finetune import FineTuneResult, StepReport, finetune
 from .head_training import (
     TrainConfig,
@@ -12,14 +13,19 @@ from .head_training import (
 from .holdout import split_strokes
 from .options import Tune
 from .predict_files import predict_to_files
-from .segmenter import Prediction, Segmenter
+from .predictor import BoundPredictor, Prediction, Predictor
+from .segmenter import FitReport, Segmenter
 
 Scores = carl.metrics.Scores
 evaluate = carl.metrics.evaluate
 
 __all__ = [
+    "BoundPredictor",
+    "CubeFeatures",
     "FineTuneResult",
+    "FitReport",
     "Prediction",
+    "Predictor",
     "Scores",
     "Segmenter",
     "StepReport",
@@ -27,6 +33,8 @@ __all__ = [
     "TrainResult",
     "TrainedHead",
     "Tune",
+    "compute_features",
+    "compute_joint_features",
     "evaluate",
     "finetune",
     "load_predictor",

@@ -1,4 +1,4 @@
-"""How the spectra of one camera are read in the terms of another."""
+"""Mapping of the spectra of one camera to the spectral components of another."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
 from carl.spectra.normalise import optical_density, sample_spectra, white_level
 from carl.spectra.resample import filter_matrix, interpolation_matrix
 
-Wavelengths = NDArray[np.float64]
-
 _SAMPLE = 20_000
-_LEAST_SPANNED = 1 / 3
-_TOLERANCE = 1.2
-"""Factor by which stated widths of filters may be off."""
+"""Pixels that the error of an averaging mapping is estimated from."""
+_LEAST_COVERAGE = 1 / 3
+"""Least share of the grid's wavelength range that a camera must cover."""
+_WIDTH_TOLERANCE = 1.2
+"""Factor by which the stated widths of filters may be wrong."""
 
 
 @dataclass(frozen=True, eq=False)
 class CrossSensorMapping:
-    """From a camera's spectra to components.
+    """From the spectra of a camera to components.
 
     Attributes:
         bands: indices of the bands to use.
-        to_grid: (C, G) from these bands to the grid, or None to stay with the bands.
-        mean: of the densities.
-        basis: from centred densities to (k,) components.
-        error_variance: (k,) share of each component's variance that may be wrong; None for none.
+        to_grid: (C, G) from these bands to the grid, or None if the basis applies to the bands.
+        mean: of the optical densities.
+        basis: from centred optical densities to (k,) components.
+        error_variance: (k,) relative error variance of each component; None for none.
     """
 
     bands: NDArray[np.intp]
@@ -41,7 +41,7 @@ class CrossSensorMapping:
     error_variance: Float32Array | None
 
     def components(self, spectra: Float32Array, white: float) -> Float32Array:
-        """(..., C) spectra, and what is white among them, to (..., k)."""
+        """Return the (..., k) components of (..., C) spectra, given the value of white."""
         in_order = np.array_equal(self.bands, np.arange(spectra.shape[-1]))
         values = spectra if in_order else spectra[..., self.bands]
         values = values if self.to_grid is None else values @ self.to_grid
@@ -49,17 +49,17 @@ class CrossSensorMapping:
 
 
 def cross_sensor_mapping(
-    cube: SpectralCube, grid: Wavelengths, basis: MinimumNoiseFraction
+    cube: SpectralCube, grid: Float64Array, basis: MinimumNoiseFraction
 ) -> CrossSensorMapping:
-    """How a cube's spectra become components of a basis, and how far that can be trusted.
+    """Compute the mapping of a cube's spectra to the components of a transform.
 
     Args:
         cube: of any camera, without bad bands.
-        grid: (G,) wavelengths the basis was fitted at, in nm, increasing.
-        basis: of optical densities at the grid.
+        grid: (G,) wavelengths the transform was fitted at, in nm, increasing.
+        basis: transform of optical densities at the grid.
 
     Raises:
-        WavelengthError: wavelengths are missing, or span less than a third of the grid.
+        WavelengthError: wavelengths are missing, or cover less than a third of the grid.
     """
     wavelengths = cube.require_wavelengths()
     order = np.argsort(wavelengths, kind="stable")
@@ -67,22 +67,23 @@ def cross_sensor_mapping(
         return CrossSensorMapping(order, None, basis.mean, basis.basis, None)
     bands = _comparable(wavelengths, grid)
     if _covers(wavelengths[bands], grid):
-        return _averaging_view(cube, bands, grid, basis)
-    return _estimating_view(cube, bands, grid, basis)
+        return _averaging_mapping(cube, bands, grid, basis)
+    return _estimating_mapping(cube, bands, grid, basis)
 
 
-def _averaging_view(
-    cube: SpectralCube, bands: NDArray[np.intp], grid: Wavelengths, basis: MinimumNoiseFraction
+def _averaging_mapping(
+    cube: SpectralCube, bands: NDArray[np.intp], grid: Float64Array, basis: MinimumNoiseFraction
 ) -> CrossSensorMapping:
-    """A camera with at least the grid's bands: they are averaged to what the grid saw.
+    """Map a camera with at least as many bands as the grid, by averaging its bands.
 
-    How wide the grid's filters were is not known; what that changes on this cube is doubted.
+    The widths of the grid's filters are unknown. With components a and b under the narrowest and
+    the widest filters, the relative error variance is mean((a − b)²) / 4 / variance.
     """
     narrow, wide = _filters(cube.require_wavelengths()[bands], grid, None)
     sample, _ = sample_spectra(cube, _SAMPLE)
     white = white_level(cube)
-    one, other = (basis(optical_density(sample[:, bands] @ each, white)) for each in (narrow, wide))
-    error_variance = np.mean((one - other) ** 2, axis=0) / 4 / basis.spread**2
+    a, b = (basis(optical_density(sample[:, bands] @ each, white)) for each in (narrow, wide))
+    error_variance = np.mean((a - b) ** 2, axis=0) / 4 / basis.spread**2
     return CrossSensorMapping(
         bands,
         np.float32(0.5) * (narrow + wide),
@@ -92,13 +93,10 @@ def _averaging_view(
     )
 
 
-def _estimating_view(
-    cube: SpectralCube, bands: NDArray[np.intp], grid: Wavelengths, basis: MinimumNoiseFraction
+def _estimating_mapping(
+    cube: SpectralCube, bands: NDArray[np.intp], grid: Float64Array, basis: MinimumNoiseFraction
 ) -> CrossSensorMapping:
-    """A camera with fewer bands than the grid: it does not show what lies between them.
-
-    That is estimated from what usually goes together, as far as it can be.
-    """
+    """Map a camera with fewer bands than the grid, by Wiener estimation of the components."""
     fwhm = None if cube.fwhm is None else cube.fwhm[bands]
     narrow, wide = _filters(grid, cube.require_wavelengths()[bands], fwhm)
     half = np.float32(0.5)
@@ -107,51 +105,51 @@ def _estimating_view(
     return CrossSensorMapping(bands, None, basis.mean @ expected, gain, error_variance)
 
 
-def _comparable(wavelengths: Wavelengths, grid: Wavelengths) -> NDArray[np.intp]:
-    """Bands inside the grid's range, or as near to it as its widest step, by wavelength.
+def _comparable(wavelengths: Float64Array, grid: Float64Array) -> NDArray[np.intp]:
+    """Return the bands within the grid's range, extended by its widest step, by wavelength.
 
     Raises:
-        WavelengthError: they span less than a third of the range.
+        WavelengthError: they cover less than a third of the range.
     """
     low, high = grid[0], grid[-1]
     margin = _widest_step(grid)
-    kept = np.flatnonzero((wavelengths >= low - margin) & (wavelengths <= high + margin))
-    spanned = np.ptp(wavelengths[kept]) if kept.size else 0.0
-    if kept.size == 0 or spanned < _LEAST_SPANNED * (high - low):
+    usable = np.flatnonzero((wavelengths >= low - margin) & (wavelengths <= high + margin))
+    covered = np.ptp(wavelengths[usable]) if usable.size else 0.0
+    if usable.size == 0 or covered < _LEAST_COVERAGE * (high - low):
         raise WavelengthError(
             f"This cube has bands from {wavelengths.min():.0f} to {wavelengths.max():.0f} nm, but "
             f"the classes were learned from {low:.0f} to {high:.0f} nm: use a camera that covers "
-            "at least a third of it, or learn from strokes on this cube."
+            "at least a third of it, or label some pixels of this cube."
         )
-    return kept[np.argsort(wavelengths[kept], kind="stable")]
+    return usable[np.argsort(wavelengths[usable], kind="stable")]
 
 
-def _covers(wavelengths: Wavelengths, grid: Wavelengths) -> bool:
-    """Whether there are as many bands as grid points, up to both ends of the grid."""
+def _covers(wavelengths: Float64Array, grid: Float64Array) -> bool:
+    """Return whether there are as many bands as grid points, up to both ends of the grid."""
     margin = _widest_step(grid)
     ends = wavelengths[0] - grid[0] <= margin and grid[-1] - wavelengths[-1] <= margin
     return bool(wavelengths.size >= grid.size and ends)
 
 
 def _filters(
-    seen: Wavelengths, centres: Wavelengths, fwhm: NDArray[np.float64] | None
+    wavelengths: Float64Array, centres: Float64Array, fwhm: NDArray[np.float64] | None
 ) -> tuple[Float32Array, Float32Array]:
-    """The narrowest and the widest filters, (G, C) each, that a camera's bands may have.
+    """Return the narrowest and the widest filters, (G, C) each, that a camera's bands may have.
 
     Args:
-        seen: (G,) wavelengths of the spectra, increasing.
+        wavelengths: (G,) of the spectra, increasing.
         centres: (C,) of the bands, increasing.
-        fwhm: (C,) stated widths, or None: between points and as wide as the bands lie apart.
+        fwhm: (C,) stated widths. None: from an infinitely narrow filter to the spacing of bands.
     """
-    step = np.full(centres.size, _widest_step(seen))
+    step = np.full(centres.size, _widest_step(wavelengths))
     if fwhm is not None:
         stated = np.maximum(fwhm, step)
-        narrow = filter_matrix(seen, centres, stated / _TOLERANCE)
-        return narrow, filter_matrix(seen, centres, stated * _TOLERANCE)
+        narrow = filter_matrix(wavelengths, centres, stated / _WIDTH_TOLERANCE)
+        return narrow, filter_matrix(wavelengths, centres, stated * _WIDTH_TOLERANCE)
     spacing = np.median(np.diff(centres)) if centres.size > 1 else 0.0
-    wide = filter_matrix(seen, centres, np.maximum(spacing, 2 * step))
-    return interpolation_matrix(seen, centres), wide
+    wide = filter_matrix(wavelengths, centres, np.maximum(spacing, 2 * step))
+    return interpolation_matrix(wavelengths, centres), wide
 
 
-def _widest_step(wavelengths: Wavelengths) -> float:
+def _widest_step(wavelengths: Float64Array) -> float:
     return float(np.max(np.diff(wavelengths), initial=1.0))

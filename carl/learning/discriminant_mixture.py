@@ -1,13 +1,14 @@
-"""The head: linear discriminants that weigh their features by how well they predict unseen strokes.
+"""Mixture of linear discriminants, fitted to few labelled pixels.
 
-One expert is a linear discriminant analysis (Fisher 1936) on some of the feature groups. Its
-within-class covariance is shrunk as if a fixed number of pixels had been seen before that spread
-like the whole image (the mean of an inverse-Wishart posterior), so that two painted pixels are
-enough. Experts that differ in the groups they see are pooled by their predictions on left-out
-strokes: a group that does not help gets little weight, and costs nothing.
+Each component is a linear discriminant analysis (Fisher 1936) on some of the feature groups. Its
+within-class covariance is shrunk towards the covariance of the whole image, as the mean of an
+inverse-Wishart posterior, so that two pixels per class are enough. Components differ in the groups
+they use. Their weights come from a prior and from the likelihood of held-out blocks of labels, so
+that a group that does not improve the prediction gets little weight.
 
-The product of discriminants (logarithmic pooling, Genest and Zidek 1986) is again one linear map,
-so prediction costs the same however many experts there are.
+The components are combined by logarithmic pooling (Genest & Zidek 1986, Statistical Science 1): a
+weighted sum of their scores, which is again one linear map. So the cost of a prediction does not
+depend on the number of components.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ from carl.arrays import Float64Array
 
 IntArray = NDArray[np.intp]
 
-_SEEN_BEFORE = 16.0
-"""Pixels' worth of prior belief in the covariance of the whole image, per feature."""
-_WARINESS = 20.0
-"""What is wrong about a feature is wrong alike in all pixels: that weighs more than noise."""
+_PRIOR_PIXELS = 16.0
+"""Weight, in pixels, of the covariance of the whole image in the shrunk covariance."""
+_ERROR_WEIGHT = 20.0
+"""Factor of the relative error variance in the scatter. Errors due to another camera are common to
+all pixels, so they matter more than independent noise of the same variance."""
 _TEMPERATURES = np.geomspace(0.02, 1.0, 18)
-_CAUTIOUS = 0.2
-"""Temperature where no class has a second stroke to be tried on."""
-_LEARNING_RATE = 0.5
-"""Exponent of the left-out likelihood: below 1 because strokes nearby are not independent."""
+"""Candidate temperatures of a component's scores."""
+_DEFAULT_TEMPERATURE = 0.2
+"""Temperature where no class has a second block that could be held out."""
+_LIKELIHOOD_EXPONENT = 0.5
+"""Exponent of the held-out likelihood; below 1 because nearby labels are not independent."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPixels:
-    """Pixels to learn from.
+    """Training pixels.
 
     Attributes:
         features: (n, p).
         classes: (n,) indices 0..K-1.
-        blocks: (n,) number of the patch of paint each belongs to; left out together.
-        weights: (n,) how much each counts.
+        blocks: (n,) number of the block of labels each pixel belongs to; blocks are held out whole.
+        weights: (n,) of the pixels.
     """
 
     features: Float64Array
@@ -58,81 +61,83 @@ class LabelledPixels:
 
 @dataclass(frozen=True, eq=False)
 class DiscriminantMixture:
-    """Classes as Gaussians of one covariance, and experts who each look at some of the features.
+    """Gaussian classes of one covariance, classified by components on subsets of the features.
 
     Attributes:
         means: (K, p) of the classes.
         scatter: (p, p) within-class covariance, shrunk.
-        seen: (E, p) which features each expert looks at.
-        temperatures: (E,) factors that turn an expert's scores into logarithms of probabilities.
-        shares: (E,) weight of each expert in the pool; they sum to 1.
-        accuracy: share of left-out paint recognised, every class counting the same; NaN where no
-            class has two blocks.
+        masks: (E, p) True for the features each component uses.
+        temperatures: (E,) factors from a component's scores to log-probabilities.
+        weights: (E,) of the components; they sum to 1.
+        accuracy: accuracy on held-out blocks, averaged over classes; NaN where no class has two
+            blocks.
     """
 
     means: Float64Array
     scatter: Float64Array
-    seen: NDArray[np.bool_]
+    masks: NDArray[np.bool_]
     temperatures: Float64Array
-    shares: Float64Array
+    weights: Float64Array
     accuracy: float
 
     def discriminant(
         self, error_variance: NDArray[np.floating] | None = None
     ) -> tuple[Float64Array, Float64Array]:
-        """The pooled linear map from features to scores.
+        """Compute the pooled linear map from features to scores.
+
+        For component e with temperature t and weight w, the score of class k is
+        w t (μ_kᵀ Σ⁻¹ x − ½ μ_kᵀ Σ⁻¹ μ_k) on the features of its mask.
 
         Args:
-            error_variance: (p,) relative error variance of each feature, counted as scatter within
-                classes, so that discriminants lean on the other features.
+            error_variance: (p,) relative error variance v of each feature, or None. The scatter
+                grows by 20 v / (1 − v), so that the discriminants rely on other features.
 
         Returns:
-            weights (p, K) and bias (K,).
+            coefficients (p, K) and bias (K,).
         """
-        weights, bias = np.zeros(self.means.T.shape), np.zeros(len(self.means))
+        coefficients, bias = np.zeros(self.means.T.shape), np.zeros(len(self.means))
         scatter = self.scatter
         if error_variance is not None and error_variance.any():
-            scatter = scatter + np.diag(
-                _WARINESS * error_variance / np.maximum(1 - error_variance, 1e-3)
-            )
-        for seen, factor in zip(self.seen, self.shares * self.temperatures, strict=True):
-            columns = np.flatnonzero(seen)
+            added = _ERROR_WEIGHT * error_variance / np.maximum(1 - error_variance, 1e-3)
+            scatter = scatter + np.diag(added)
+        for mask, factor in zip(self.masks, self.weights * self.temperatures, strict=True):
+            columns = np.flatnonzero(mask)
             means = self.means[:, columns]
             directions = np.linalg.solve(scatter[np.ix_(columns, columns)], means.T)
-            weights[columns] += factor * directions
+            coefficients[columns] += factor * directions
             bias -= 0.5 * factor * np.sum(means.T * directions, axis=0)
-        return weights, bias
+        return coefficients, bias
 
 
 def fit_mixture(
-    pixels: LabelledPixels, seen: NDArray[np.bool_], prior: Sequence[float]
+    pixels: LabelledPixels, masks: NDArray[np.bool_], prior: Sequence[float]
 ) -> DiscriminantMixture:
-    """Fit the experts and pool them.
+    """Fit the components and their weights.
 
     Args:
-        pixels: to learn from, of at least two classes.
-        seen: (E, p) which features each expert looks at.
-        prior: belief in each expert before any paint is seen; need not sum to 1.
+        pixels: of at least two classes.
+        masks: (E, p) True for the features each component uses.
+        prior: weight of each component before any label is known; need not sum to 1.
     """
     moments = _moments(pixels)
-    left_out = np.stack([_left_out_scores(pixels, moments, np.flatnonzero(each)) for each in seen])
-    calibrated = [_calibrate(scores, pixels, moments.balance) for scores in left_out]
+    held_out = np.stack([_held_out_scores(pixels, moments, np.flatnonzero(mask)) for mask in masks])
+    calibrated = [_calibrate(scores, pixels, moments.balance) for scores in held_out]
     temperatures, losses = np.array(calibrated).T
-    shares = softmax(np.log(np.asarray(prior, float)) - _LEARNING_RATE * losses)
-    pooled = np.tensordot(shares * temperatures, left_out, axes=1)
+    weights = softmax(np.log(np.asarray(prior, float)) - _LIKELIHOOD_EXPONENT * losses)
+    pooled = np.tensordot(weights * temperatures, held_out, axes=1)
     return DiscriminantMixture(
-        moments.means, moments.scatter, seen, temperatures, shares, _accuracy(pooled, pixels)
+        moments.means, moments.scatter, masks, temperatures, weights, _accuracy(pooled, pixels)
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Means and covariance, and what it takes to leave a block out of them.
+    """Means and covariance of the classes, and what is needed to remove a block from them.
 
     Attributes:
         totals: (K,) weight of the pixels of each class.
-        balance: (K,) factor that makes every class count the same.
-        freedom: what the sum of squares was divided by.
+        balance: (K,) factor that gives every class the same weight.
+        freedom: divisor of the sum of squares.
         means: (K, p).
         deviations: (n, p) of the pixels from the means of their classes.
         scatter: (p, p).
@@ -154,21 +159,22 @@ def _moments(pixels: LabelledPixels) -> _Moments:
     deviations = pixels.features - means[pixels.classes]
     n_effective = totals.sum()
     balance = n_effective / n_classes / totals
-    freedom = max(n_effective - n_classes, 1.0) + _SEEN_BEFORE
+    freedom = max(n_effective - n_classes, 1.0) + _PRIOR_PIXELS
     weighted = deviations * (members @ balance)[:, None]
-    scatter = (weighted.T @ deviations + _SEEN_BEFORE * np.eye(deviations.shape[1])) / freedom
+    # Features have unit variance over the image, so its covariance is taken as the identity.
+    scatter = (weighted.T @ deviations + _PRIOR_PIXELS * np.eye(deviations.shape[1])) / freedom
     return _Moments(totals, balance, freedom, means, deviations, scatter)
 
 
-def _left_out_scores(pixels: LabelledPixels, moments: _Moments, columns: IntArray) -> Float64Array:
-    """(n, K) an expert's scores of every pixel when the pixel's block is left out.
+def _held_out_scores(pixels: LabelledPixels, moments: _Moments, columns: IntArray) -> Float64Array:
+    """Compute (n, K) scores of every pixel by a component fitted without the pixel's block.
 
-    NaN where the block is all there is of its class.
+    NaN where the block is the only one of its class.
 
-    Leaving a block B of class k out changes its mean to μ − q/(U − u_B), with q the weighted sum of
-    the block's deviations r, u_B its weight and U that of the class, and takes Σ u r rᵀ +
-    q qᵀ/(U − u_B) off the scatter: a change of low rank, which Woodbury's identity carries to the
-    inverse. So nothing is fitted again.
+    Removing a block B of class k changes the mean to μ − q / (U − u_B), where q is the weighted sum
+    of the block's deviations r, u_B its weight and U that of the class, and subtracts
+    Σ u r rᵀ + q qᵀ / (U − u_B) from the scatter. The inverse follows by Woodbury's identity for
+    this change of low rank, so nothing is fitted again.
     """
     features, deviations = pixels.features[:, columns], moments.deviations[:, columns]
     means = moments.means[:, columns]
@@ -184,19 +190,20 @@ def _left_out_scores(pixels: LabelledPixels, moments: _Moments, columns: IntArra
         q = u @ r
         update = np.vstack([np.sqrt(u)[:, None] * r, q / np.sqrt(rest)])
         update *= np.sqrt(moments.balance[k] / moments.freedom)
+        # (Σ − VᵀV)⁻¹ = P + P Vᵀ (I − V P Vᵀ)⁻¹ V P, with P = Σ⁻¹ and V = update.
         through = update @ precision
         core = np.linalg.inv(np.eye(len(update)) - through @ update.T)
-        moved, moved_directions = means.copy(), directions.copy()
-        moved[k] -= q / rest
-        moved_directions[k] = moved[k] @ precision
-        moved_directions += (moved_directions @ update.T) @ core @ through
-        bias = -0.5 * np.sum(moved * moved_directions, axis=1)
-        scores[block] = features[block] @ moved_directions.T + bias
+        new_means, new_directions = means.copy(), directions.copy()
+        new_means[k] -= q / rest
+        new_directions[k] = new_means[k] @ precision
+        new_directions += (new_directions @ update.T) @ core @ through
+        bias = -0.5 * np.sum(new_means * new_directions, axis=1)
+        scores[block] = features[block] @ new_directions.T + bias
     return scores
 
 
 def _blocks_of_classes(pixels: LabelledPixels) -> list[tuple[IntArray, int]]:
-    """Indices of the pixels of each block in each class, and the class."""
+    """Return the indices of the pixels of each block in each class, and the class."""
     keys = pixels.blocks * pixels.n_classes + pixels.classes
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
@@ -204,36 +211,36 @@ def _blocks_of_classes(pixels: LabelledPixels) -> list[tuple[IntArray, int]]:
 
 
 def _calibrate(
-    left_out: Float64Array, pixels: LabelledPixels, balance: Float64Array
+    held_out: Float64Array, pixels: LabelledPixels, balance: Float64Array
 ) -> tuple[float, float]:
-    """The temperature under which left-out scores are the best probabilities, and their loss.
+    """Return the temperature with the least held-out cross-entropy, and that cross-entropy.
 
-    Of n pixels all told right, the next is wrong with a probability of 1/(n + 2) (Laplace's rule of
-    succession): so little paint does not make anyone sure.
+    The targets are smoothed by Laplace's rule of succession: after n correct pixels, the next one
+    is wrong with probability 1 / (n + 2). So few labels never give certain predictions.
     """
-    known = ~np.isnan(left_out[:, 0])
+    known = ~np.isnan(held_out[:, 0])
     if not known.any():
-        return _CAUTIOUS, 0.0
+        return _DEFAULT_TEMPERATURE, 0.0
     classes = pixels.classes[known]
     counts = (pixels.weights * balance[pixels.classes])[known]
-    n_classes = left_out.shape[1]
-    surprise = 1 / (counts.sum() + 2)
-    wanted = (1 - surprise) * np.eye(n_classes)[classes] + surprise / n_classes
+    n_classes = held_out.shape[1]
+    smoothing = 1 / (counts.sum() + 2)
+    targets = (1 - smoothing) * np.eye(n_classes)[classes] + smoothing / n_classes
     losses = [
-        -float(counts @ np.sum(wanted * log_softmax(left_out[known] * t, axis=1), axis=1))
+        -float(counts @ np.sum(targets * log_softmax(held_out[known] * t, axis=1), axis=1))
         for t in _TEMPERATURES
     ]
     best = int(np.argmin(losses))
     return float(_TEMPERATURES[best]), losses[best]
 
 
-def _accuracy(left_out: Float64Array, pixels: LabelledPixels) -> float:
-    known = ~np.isnan(left_out[:, 0])
+def _accuracy(held_out: Float64Array, pixels: LabelledPixels) -> float:
+    known = ~np.isnan(held_out[:, 0])
     if not known.any():
         return float("nan")
     classes, weights = pixels.classes[known], pixels.weights[known]
-    right = left_out[known].argmax(axis=1) == classes
+    correct = held_out[known].argmax(axis=1) == classes
     present = np.unique(classes)
     return float(
-        np.mean([np.average(right[classes == k], weights=weights[classes == k]) for k in present])
+        np.mean([np.average(correct[classes == k], weights=weights[classes == k]) for k in present])
     )

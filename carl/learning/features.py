@@ -1,8 +1,8 @@
-"""Feature maps at several resolutions, read at pixels and turned into scores for every pixel.
+"""Feature maps of a cube at several resolutions, and linear scores of them for every pixel.
 
-A linear score of bilinearly interpolated features is the bilinear interpolation of the score. So
-coarse maps are never blown up to the size of the cube: they are multiplied by the weights first,
-and only the few scores are interpolated. That is what makes a map of the whole cube quick.
+A linear score of bilinearly interpolated features equals the bilinear interpolation of the score.
+So coarse maps are never upsampled to the size of the cube: they are multiplied by the weights
+first, and only the few scores per class are interpolated.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
 from carl.inference import upsample
+from carl.mapped_files import read_mapped
 
 Region = tuple[slice, slice]
-"""Rows and columns of pixels; steps above 1 take every n-th."""
+"""Rows and columns of pixels; a step of n takes every n-th pixel."""
 
 EVERYWHERE: Region = (slice(None), slice(None))
 _BLOCK_PIXELS = 1 << 18
+"""Pixels whose scores are computed at once: bounds the temporary memory to a few megabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,34 +30,48 @@ class FeatureMap:
 
     Attributes:
         name: of the group, e.g. ``"texture 6 px"``.
-        values: (h, w, d) features; cell (0, 0) has its centre at pixel (cell − 1) / 2.
-        cell: pixels along a side of a cell; 1 for a value at every pixel.
+        values: (h, w, d) features in memory or memory-mapped; the centre of cell (0, 0) lies at
+            pixel (cell − 1) / 2.
+        cell: pixels along a side of a cell; 1 for one value per pixel.
         error_variance: (d,) relative error variance of each feature, due to a camera other than the
             one of the training cubes; None for none.
+        centre: (d,) subtracted from the values when they are read; None if it has been.
+        scale: (d,) multiplied to the centred values when they are read; None if it has been.
     """
 
     name: str
     values: Float32Array
     cell: int
     error_variance: Float32Array | None = None
+    centre: Float32Array | None = None
+    scale: Float32Array | None = None
 
     @property
     def width(self) -> int:
         """Number of features d."""
         return int(self.values.shape[2])
 
+    def read(self, rows: slice, columns: slice) -> Float32Array:
+        """Return the normalised features of a rectangle of cells."""
+        return self._normalised(read_mapped(self.values[rows, columns]))
+
     def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float32Array:
-        """Features at pixels, (n, d), interpolated as `carl.inference.upsample` does."""
+        """Return features at pixels, (n, d), interpolated as `carl.inference.upsample` does."""
         if self.cell == 1:
-            return self.values[rows, columns]
+            return self._normalised(self.values[rows, columns])
         top, bottom, down = self._between(rows, self.values.shape[0])
         left, right, across = self._between(columns, self.values.shape[1])
-        upper = self.values[top, left] * (1 - across) + self.values[top, right] * across
-        lower = self.values[bottom, left] * (1 - across) + self.values[bottom, right] * across
+        corners = (
+            self._normalised(self.values[y, x])
+            for y, x in ((top, left), (top, right), (bottom, left), (bottom, right))
+        )
+        upper_left, upper_right, lower_left, lower_right = corners
+        upper = upper_left * (1 - across) + upper_right * across
+        lower = lower_left * (1 - across) + lower_right * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
     def scores(self, weights: Float32Array, shape: tuple[int, int], region: Region) -> Float32Array:
-        """Linear scores ``features @ weights`` of the pixels of a region.
+        """Compute the linear scores ``features @ weights`` of the pixels of a region.
 
         Args:
             weights: (d, K).
@@ -66,7 +82,7 @@ class FeatureMap:
             (rows, columns, K) float32.
         """
         if self.cell == 1:
-            return np.asarray(self.values[region] @ weights, np.float32)
+            return np.asarray(self.read(*region) @ weights, np.float32)
         cells, inside = zip(
             *(
                 _needed(span, length, self.cell, n_cells)
@@ -75,7 +91,14 @@ class FeatureMap:
             strict=True,
         )
         ends = (inside[0].stop, inside[1].stop)
-        return upsample(self.values[cells] @ weights, ends, self.cell, *inside)
+        return upsample(self.read(*cells) @ weights, ends, self.cell, *inside)
+
+    def _normalised(self, values: Float32Array) -> Float32Array:
+        if self.centre is None or self.scale is None:
+            return values
+        values = values - self.centre
+        values *= self.scale
+        return values
 
     def _between(
         self, pixels: NDArray[np.intp], n_cells: int
@@ -88,7 +111,7 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class FeatureStack:
-    """All feature groups of one cube.
+    """All feature groups of one cube, or of a rectangle of it.
 
     Attributes:
         shape: (H, W) pixels.
@@ -102,7 +125,7 @@ class FeatureStack:
 
     @property
     def nbytes(self) -> int:
-        """Memory the features take, in bytes."""
+        """Size of the features in bytes, in memory and on disk."""
         return sum(each.values.nbytes for each in self.maps)
 
     @property
@@ -112,7 +135,7 @@ class FeatureStack:
 
     @property
     def error_variance(self) -> Float32Array:
-        """(p,) share of each feature's variance that may be wrong."""
+        """(p,) relative error variance of each feature; 0 for groups without one."""
         return np.concatenate(
             [
                 np.zeros(each.width, np.float32)
@@ -123,7 +146,7 @@ class FeatureStack:
         )
 
     def columns(self) -> dict[str, slice]:
-        """Where each group lies among the columns of `at`."""
+        """Return the columns of each group in `at`, by name of the group."""
         stops = np.cumsum([each.width for each in self.maps]).tolist()
         starts = [0, *stops[:-1]]
         return {
@@ -131,7 +154,7 @@ class FeatureStack:
         }
 
     def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float32Array:
-        """Features of pixels, (n, p)."""
+        """Return features of pixels, (n, p)."""
         return np.concatenate([each.at(rows, columns) for each in self.maps], axis=1)
 
     def scores(
@@ -140,7 +163,7 @@ class FeatureStack:
         bias: NDArray[np.floating],
         region: Region = EVERYWHERE,
     ) -> Float32Array:
-        """Linear scores ``features @ weights + bias`` of every pixel of a region.
+        """Compute the linear scores ``features @ weights + bias`` of the pixels of a region.
 
         Args:
             weights: (p, K).
@@ -151,7 +174,7 @@ class FeatureStack:
             (rows, columns, K) float32.
         """
         rows, columns = (range(n)[span] for n, span in zip(self.shape, region, strict=True))
-        parts = [
+        groups = [
             (each, weights[where].astype(np.float32))
             for each, where in zip(self.maps, self.columns().values(), strict=True)
         ]
@@ -161,13 +184,23 @@ class FeatureStack:
         for top in range(0, len(rows), step):
             block = rows[top : top + step]
             here = (slice(block.start, block.stop, block.step), region[1])
-            for each, seen in parts:
-                result[top : top + step] += each.scores(seen, self.shape, here)
+            for each, group_weights in groups:
+                result[top : top + step] += each.scores(group_weights, self.shape, here)
         return result
 
 
+def grid_windows(shape: tuple[int, ...], side: int) -> list[Region]:
+    """Cut (height, width, …) pixels into squares of a side, row by row; border ones are smaller."""
+    height, width = shape[:2]
+    return [
+        (slice(top, min(top + side, height)), slice(left, min(left + side, width)))
+        for top in range(0, height, side)
+        for left in range(0, width, side)
+    ]
+
+
 def _needed(span: slice, length: int, cell: int, n_cells: int) -> tuple[slice, slice]:
-    """The cells that pixels are interpolated from, and the pixels counted from the first cell.
+    """Return the cells that pixels are interpolated from, and the pixels relative to the first one.
 
     Args:
         span: pixels along an axis.

@@ -1,55 +1,107 @@
-"""The filter bank: each pixel's own spectrum, and its neighbourhood at several scales.
+"""Filter bank: the spectrum of each pixel, and Gaussian-weighted statistics of its neighbourhood.
 
-Spectra are compared as optical densities on a fixed grid of wavelengths, reduced to their principal
-components. For every component the mean and the spread in Gaussian neighbourhoods say what the
-tissue around a pixel looks like.
+Spectra are converted to optical density, resampled to a fixed wavelength grid and reduced by a
+minimum noise fraction transform. The mean and the standard deviation of every component in Gaussian
+neighbourhoods of several widths describe the texture around a pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
-from carl.learning.component_reader import ComponentReader, PixelComponents
-from carl.learning.cross_sensor import cross_sensor_mapping
+from carl.learning.cross_sensor import CrossSensorMapping, cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
 from carl.progress import Progress, no_progress, subprogress
-from carl.spectra.normalise import optical_density, sample_spectra, white_level
+from carl.spectra.normalise import fill_missing, optical_density, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
 N_COMPONENTS = 8
+"""Components of a spectrum; further ones of tissue and land scenes are mostly noise."""
 SIGMAS = (1.5, 3.0, 6.0, 12.0, 20.0)
+"""Standard deviations of the Gaussian neighbourhoods, in pixels."""
 SHORTEST_SIDE = 20
-"""A neighbourhood says where a pixel lies, not what it is, once σ passes this share of the side."""
-_FINEST = 3.0
-"""Neighbourhoods wider than this σ, in cells, are computed and kept on coarser cells."""
+"""Least side of a cube in units of σ. In a smaller cube a neighbourhood encodes the position of a
+pixel rather than its texture."""
+_FINEST_SIGMA = 3.0
+"""Cells: neighbourhoods with a larger σ are computed and stored on coarser cells."""
 _TRUNCATE = 3
-"""σ beyond which a Gaussian counts as 0."""
-_LEAST_SHARE = 1e-3
+"""Radius of the Gaussian kernels in units of σ."""
+_LEAST_WEIGHT = 1e-3
+"""Least share of a neighbourhood with data that its mean is divided by."""
 _SAMPLE = 20_000
+"""Pixels that the transform, and the mean and spread of every feature, are estimated from."""
+
+MakeStack = Callable[["FilterBank", SpectralCube, Progress], FeatureStack]
+"""Computes the features of a cube, in memory or on disk."""
+
+
+class PixelComponents(NamedTuple):
+    """Components of the spectra of a rectangle of pixels.
+
+    Attributes:
+        values: (h, w, k) components, 0 where there is no data.
+        valid: (h, w) True where there is data; None for everywhere.
+    """
+
+    values: Float32Array
+    valid: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentReader:
+    """Reads a cube as components of its spectra.
+
+    Attributes:
+        cube: without bad bands.
+        mapping: from the spectra of this camera to components.
+        white: value of the cube that counts as white.
+    """
+
+    cube: SpectralCube
+    mapping: CrossSensorMapping
+    white: float
+
+    def read(self, rows: slice, progress: Progress = no_progress) -> PixelComponents:
+        """Read rows of pixels, block by block, and return their components."""
+        top, bottom, _ = rows.indices(self.cube.shape[0])
+        n_components = self.mapping.basis.shape[1]
+        values = np.empty((bottom - top, self.cube.shape[1], n_components), np.float32)
+        valid = np.ones(values.shape[:2], bool)
+        step = self.cube.row_blocks()[0].stop
+        for start in range(top, bottom, step):
+            stop = min(start + step, bottom)
+            spectra = self.cube.read(slice(start, stop))
+            here = slice(start - top, stop - top)
+            valid[here] = np.isfinite(spectra).any(axis=2)
+            fill_missing(spectra, self.cube.require_wavelengths())
+            values[here] = self.mapping.components(spectra, self.white)
+            progress((stop - top) / (bottom - top), "Reading spectra")
+        values[~valid] = 0
+        return PixelComponents(values, None if valid.all() else valid)
 
 
 @dataclass(frozen=True, eq=False)
 class FilterBank:
-    """A basis of spectra and the scales of neighbourhoods, fixed when fitted to cubes.
+    """A spectral transform and the scales of neighbourhoods, fitted to cubes without labels.
 
     Attributes:
         grid: (G,) wavelengths in nm at which spectra are compared.
-        spectra: components of the optical densities on the grid.
+        spectra: minimum noise fraction transform of the optical densities on the grid.
         sigmas: (S,) of the Gaussian neighbourhoods, in pixels.
         centre: (p,) mean of every feature over the cubes.
-        scale: (p,) what every feature is multiplied by after that.
+        scale: (p,) factor of every feature after centring.
     """
 
-    grid: NDArray[np.float64]
+    grid: Float64Array
     spectra: MinimumNoiseFraction
     sigmas: Float32Array
     centre: Float32Array
@@ -57,54 +109,62 @@ class FilterBank:
 
     @classmethod
     def fit(
-        cls, cubes: Sequence[SpectralCube], progress: Progress = no_progress
+        cls,
+        cubes: Sequence[SpectralCube],
+        make_stack: MakeStack | None = None,
+        progress: Progress = no_progress,
     ) -> tuple[Self, list[FeatureStack]]:
-        """The bank that suits these cubes, labels unseen, and what it says of them.
+        """Fit the bank to cubes and return it with their features.
+
+        Args:
+            cubes: with known wavelengths.
+            make_stack: computes the features of a cube; by default `stack`, in memory.
+            progress: called often; cancels by raising.
 
         Raises:
             WavelengthError: wavelengths are missing, or the cubes share no range.
             CubeError: a cube has no usable values.
         """
+        make_stack = make_stack or cls.stack
         usable = [cube.usable_bands() for cube in cubes]
         grid = wavelength_grid([cube.require_wavelengths() for cube in usable])
         samples = [_sample_densities(cube, grid, _SAMPLE // len(usable)) for cube in usable]
         here, differences = (np.concatenate(each) for each in zip(*samples, strict=True))
-        basis = MinimumNoiseFraction.fit(here, differences, N_COMPONENTS)
+        spectra = MinimumNoiseFraction.fit(here, differences, N_COMPONENTS)
         side = min(min(cube.shape[:2]) for cube in usable)
-        sigmas = [s for s in SIGMAS if s * SHORTEST_SIDE <= side] or SIGMAS[:1]
-        widths = np.array(sigmas, np.float32)
+        sigmas = np.array([s for s in SIGMAS if s * SHORTEST_SIDE <= side] or SIGMAS[:1])
+        n_features = spectra.n_components * (1 + 2 * sigmas.size)
+        neutral = np.zeros(n_features, np.float32), np.ones(n_features, np.float32)
+        plain = cls(grid, spectra, sigmas.astype(np.float32), *neutral)
         stacks = [
-            _groups(
-                cube,
-                grid,
-                basis,
-                widths,
-                subprogress(progress, i / len(usable), (i + 1) / len(usable)),
-            )
+            make_stack(plain, cube, subprogress(progress, i / len(usable), (i + 1) / len(usable)))
             for i, cube in enumerate(usable)
         ]
         sample = np.concatenate([_sampled(each, _SAMPLE // len(stacks)) for each in stacks])
-        scale = _scale(stacks[0], sample.std(axis=0))
-        bank = cls(grid, basis, widths, sample.mean(axis=0), scale)
-        return bank, [bank._scaled(each) for each in stacks]
+        scale = _texture_scale(stacks[0], sample.std(axis=0))
+        bank = replace(plain, centre=sample.mean(axis=0), scale=scale)
+        return bank, [bank.normalised(each) for each in stacks]
 
     def stack(self, cube: SpectralCube, progress: Progress = no_progress) -> FeatureStack:
-        """The feature groups of a cube.
+        """Compute the features of a cube in memory.
 
         Raises:
             WavelengthError: the cube does not cover the grid.
             CubeError: the cube has no usable values.
         """
-        cube = cube.usable_bands()
-        return self._scaled(_groups(cube, self.grid, self.spectra, self.sigmas, progress))
+        reader = self.reader(cube)
+        pixels = reader.read(slice(None), subprogress(progress, 0.0, 0.3))
+        return self.stack_of(pixels, reader.mapping.error_variance, subprogress(progress, 0.3, 1.0))
 
     def reader(self, cube: SpectralCube) -> ComponentReader:
-        """What `stack_of` takes, of a cube that is looked at rectangle by rectangle.
+        """Return a reader of the components of a cube.
 
         Raises:
             WavelengthError, CubeError: as `stack`.
         """
-        return _reader(cube.usable_bands(), self.grid, self.spectra)
+        cube = cube.usable_bands()
+        mapping = cross_sensor_mapping(cube, self.grid, self.spectra)
+        return ComponentReader(cube, mapping, white_level(cube))
 
     def stack_of(
         self,
@@ -112,75 +172,62 @@ class FilterBank:
         error_variance: Float32Array | None,
         progress: Progress = no_progress,
     ) -> FeatureStack:
-        """The feature groups of a rectangle of pixels, as if nothing were around it.
+        """Compute the features of a rectangle of pixels, as if it were a whole cube.
 
         Args:
-            pixels: of the rectangle.
-            error_variance: of the camera's view.
-            progress: told often; cancels by raising.
+            pixels: components of the rectangle.
+            error_variance: (k,) relative error variance of the components, or None.
+            progress: called often; cancels by raising.
         """
-        return self._scaled(_surroundings(pixels, self.sigmas, error_variance, progress))
+        groups = [FeatureMap("spectrum", pixels.values, 1, error_variance)]
+        for i, sigma in enumerate(self.sigmas.tolist()):
+            progress(i / self.sigmas.size, "Computing texture")
+            groups.append(_neighbourhood(pixels.values, pixels.valid, sigma, error_variance))
+        height, width, _ = pixels.values.shape
+        return self.normalised(FeatureStack((height, width), tuple(groups), pixels.valid))
+
+    def normalised(self, stack: FeatureStack) -> FeatureStack:
+        """Centre and scale the features: in memory in place, on disk when they are read."""
+        if not self.centre.any() and (self.scale == 1).all():
+            return stack
+        columns = stack.columns()
+        maps = []
+        for group in stack.maps:
+            centre, scale = self.centre[columns[group.name]], self.scale[columns[group.name]]
+            if group.values.flags.writeable:
+                values = group.values
+                values -= centre
+                values *= scale
+                maps.append(group)
+            else:
+                maps.append(replace(group, centre=centre, scale=scale))
+        return replace(stack, maps=tuple(maps))
 
     @property
     def cells(self) -> tuple[int, ...]:
-        """Pixels along a side of the cells of every neighbourhood."""
-        return tuple(_cell(sigma)[0] for sigma in self.sigmas.tolist())
+        """Pixels along a side of the cells of every feature group."""
+        return (1, *(_cell(sigma)[0] for sigma in self.sigmas.tolist()))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of features of every group."""
+        return (self.spectra.n_components, *[2 * self.spectra.n_components] * self.sigmas.size)
 
     @property
     def reach(self) -> int:
-        """How far away, in pixels, the pixels are that a feature may depend on."""
+        """Distance in pixels up to which other pixels influence the features of a pixel."""
         cells = (_cell(sigma) for sigma in self.sigmas.tolist())
         # One cell more for the interpolation between cells.
         return max(cell * (int(_TRUNCATE * inner + 0.5) + 1) for cell, inner in cells)
 
-    def _scaled(self, stack: FeatureStack) -> FeatureStack:
-        """The stack centred and scaled, in place: features are large."""
-        for group, columns in zip(stack.maps, stack.columns().values(), strict=True):
-            values = group.values
-            values -= self.centre[columns]
-            values *= self.scale[columns]
-        return stack
-
-
-def _groups(
-    cube: SpectralCube,
-    grid: NDArray[np.float64],
-    basis: MinimumNoiseFraction,
-    sigmas: Float32Array,
-    progress: Progress,
-) -> FeatureStack:
-    """The feature groups of a cube without bad bands, as they come."""
-    reader = _reader(cube, grid, basis)
-    pixels = reader.read(slice(None), subprogress(progress, 0.0, 0.3))
-    return _surroundings(
-        pixels, sigmas, reader.view.error_variance, subprogress(progress, 0.3, 1.0)
-    )
-
-
-def _reader(
-    cube: SpectralCube, grid: NDArray[np.float64], basis: MinimumNoiseFraction
-) -> ComponentReader:
-    """Reads a cube without bad bands as its camera sees it."""
-    return ComponentReader(cube, cross_sensor_mapping(cube, grid, basis), white_level(cube))
-
-
-def _surroundings(
-    pixels: PixelComponents,
-    sigmas: Float32Array,
-    error_variance: Float32Array | None,
-    progress: Progress,
-) -> FeatureStack:
-    """The feature groups of a rectangle of pixels, as they come."""
-    groups = [FeatureMap("spectrum", pixels.values, 1, error_variance)]
-    for i, sigma in enumerate(sigmas.tolist()):
-        progress(i / len(sigmas), "Looking at neighbourhoods")
-        groups.append(_neighbourhood(pixels.values, pixels.valid, sigma, error_variance))
-    height, width, _ = pixels.values.shape
-    return FeatureStack((height, width), tuple(groups), pixels.valid)
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Return the size in bytes of the features of a cube of (height, width, …) pixels."""
+        groups = zip(self.cells, self.widths, strict=True)
+        return sum(4 * width * -(-shape[0] // c) * -(-shape[1] // c) for c, width in groups)
 
 
 def _sampled(stack: FeatureStack, n: int) -> Float32Array:
-    """Features of n pixels drawn evenly from where there is data."""
+    """Return the features of n pixels drawn evenly from those with data."""
     pixels = np.arange(stack.shape[0] * stack.shape[1])
     if stack.valid is not None:
         pixels = pixels[stack.valid.ravel()]
@@ -188,11 +235,11 @@ def _sampled(stack: FeatureStack, n: int) -> Float32Array:
     return stack.at(*np.divmod(drawn, stack.shape[1]))
 
 
-def _scale(stack: FeatureStack, spread: Float32Array) -> Float32Array:
-    """(p,) factors that give neighbourhoods the spreads of the pixels' own components.
+def _texture_scale(stack: FeatureStack, spread: Float32Array) -> Float32Array:
+    """Return (p,) factors that give texture features the spreads of the pixels' own components.
 
-    Components come with later ones made smaller; their neighbourhoods, whose spreads depend on the
-    scale, are brought to the same.
+    The transform gives later components smaller spreads, which weights them. The spreads of texture
+    features depend on σ as well, so they are set to those of the components.
     """
     columns = stack.columns()
     own = spread[columns["spectrum"]]
@@ -204,9 +251,9 @@ def _scale(stack: FeatureStack, spread: Float32Array) -> Float32Array:
 
 
 def _sample_densities(
-    cube: SpectralCube, grid: NDArray[np.float64], n: int
+    cube: SpectralCube, grid: Float64Array, n: int
 ) -> tuple[Float32Array, Float32Array]:
-    """(n, G) optical densities of sampled pixels, and the differences to their neighbours."""
+    """Return (n, G) optical densities of sampled pixels, and their differences to neighbours."""
     white = white_level(cube)
     matrix = resampling_matrix(cube.require_wavelengths(), grid)
     here, beside = sample_spectra(cube, n)
@@ -220,30 +267,33 @@ def _neighbourhood(
     sigma: float,
     error_variance: Float32Array | None,
 ) -> FeatureMap:
-    """Mean and standard deviation of every component under a Gaussian, over pixels with data.
+    """Compute the mean and standard deviation of every component under a Gaussian.
 
-    At the border, too, only the pixels that are there count. Wide Gaussians are computed on cells
-    of several pixels; what averaging over a cell adds to their variance is taken off their σ.
+    With weights g and data mask m: mean = Σ g m x / Σ g m, variance = Σ g m x² / Σ g m − mean².
+    Wide Gaussians are computed on cells of several pixels.
     """
     cell, inner = _cell(sigma)
-    there = np.ones(components.shape[:2], bool) if valid is None else valid
-    share = _sums(there[..., None].astype(np.float32), cell, inner)
-    share = np.maximum(share, _LEAST_SHARE)
-    first = _sums(components, cell, inner) / share
-    second = _sums(components**2, cell, inner) / share
-    spread = np.sqrt(np.maximum(second - first**2, 0))
+    mask = np.ones(components.shape[:2], bool) if valid is None else valid
+    weight = _smoothed(mask[..., None].astype(np.float32), cell, inner)
+    weight = np.maximum(weight, _LEAST_WEIGHT)
+    mean = _smoothed(components, cell, inner) / weight
+    second = _smoothed(components**2, cell, inner) / weight
+    spread = np.sqrt(np.maximum(second - mean**2, 0))
     both = None if error_variance is None else np.tile(error_variance, 2)
-    return FeatureMap(f"texture {sigma:g} px", np.concatenate([first, spread], axis=2), cell, both)
+    return FeatureMap(f"texture {sigma:g} px", np.concatenate([mean, spread], axis=2), cell, both)
 
 
 def _cell(sigma: float) -> tuple[int, float]:
-    """Side of the cells that a Gaussian is computed on, pixels, and its σ in cells."""
-    cell = max(1, int(sigma / _FINEST))
+    """Return the side c in pixels of the cells a Gaussian is computed on, and its σ in cells.
+
+    Averaging over a cell adds a variance of (c² − 1) / 12, which is subtracted from σ².
+    """
+    cell = max(1, int(sigma / _FINEST_SIGMA))
     return cell, float(np.sqrt(sigma**2 - (cell**2 - 1) / 12) / cell)
 
 
-def _sums(values: Float32Array, cell: int, sigma: float) -> Float32Array:
-    """Gaussian-weighted means over cells, nothing being outside the image.
+def _smoothed(values: Float32Array, cell: int, sigma: float) -> Float32Array:
+    """Average over cells, then apply a Gaussian with zeros outside the image.
 
     Args:
         values: (H, W, d), 0 where there is no data.

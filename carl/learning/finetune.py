@@ -1,11 +1,11 @@
-"""Tune a network to a task by its strokes, and keep the result only if it is better."""
+"""Fine-tuning of a network on labelled pixels; the result is used only if it scores better."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from carl.inference.plan import make_plan
 from carl.inference.precision import Precision
 from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
+from carl.learning.cube_features import CubeFeatures, add_network, compute_joint_features
 from carl.learning.holdout import split_strokes
 from carl.learning.options import Tune, check_tune
 from carl.learning.pixel_training import PixelTraining
@@ -27,24 +28,28 @@ from carl.progress import Progress, no_progress, subprogress
 
 Labels = list[NDArray[np.integer]]
 Score = Callable[[CARL, Labels, Labels], float]
-"""(model, training labels, held-out labels) to a number that is larger for better models."""
+"""Maps (model, training labels, held-out labels) to a number that is larger for better models."""
 
 _CROP_PIXELS = 64
-_CROPS_A_STEP = 8
+"""Side in pixels of the training crops, rounded to whole patches."""
+_CROPS_PER_STEP = 8
 _MOST_BANDS = 16
-_CHECKED_CROPS = 16
-_CHECKS = 6
+"""Bands per crop, drawn at random: bounds the cost of a step for cubes of many bands."""
+_VALIDATION_CROPS = 16
+"""Crops per cube that a validation score is computed on."""
+_VALIDATIONS = 6
+"""Number of validations during a training."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where the training stands after a step.
+    """Progress of the training after one step.
 
     Attributes:
         step: number of steps done.
         total: number of steps to do.
         loss: cross-entropy on the crops of the step.
-        validation: mIoU of the training's own head on held-out strokes, in steps that measure it.
+        validation: mIoU of the training's own classifier on held-out labels, in validation steps.
     """
 
     step: int
@@ -55,79 +60,85 @@ class StepReport:
 
 @dataclass(frozen=True, eq=False)
 class FineTuneResult:
-    """What fine-tuning came to.
+    """Result of fine-tuning.
 
     Attributes:
-        model: the tuned model if it is better on held-out strokes, else the one that was given.
+        model: the tuned model if it scores better on held-out labels, else the given one.
         kept: whether it is the tuned one.
-        score_before: score of the given model on the held-out strokes.
-        score_after: score of the tuned model on them.
-        history: one report a step.
+        score_before: score of the given model on held-out labels.
+        score_after: score of the tuned model on held-out labels.
+        history: one report per step.
     """
 
-    model: CARL
+    model: CARL = field(repr=False)
     kept: bool
     score_before: float
     score_after: float
-    history: tuple[StepReport, ...]
+    history: tuple[StepReport, ...] = field(repr=False)
 
 
 def finetune(
     model: CARL,
-    cubes: SpectralCube | Sequence[SpectralCube],
+    cubes: SpectralCube | CubeFeatures | Sequence[SpectralCube] | Sequence[CubeFeatures],
     labels: Any,
     *,
-    tune: Tune = "last_blocks",
+    tune: Tune | Literal["head"] = "last_blocks",
     steps: int = 150,
     seed: int = 0,
     score: Score | None = None,
     progress: Progress = no_progress,
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> FineTuneResult:
-    """Tune a copy of a model on strokes; the given model is never changed.
+    """Fine-tune a copy of a model on labelled pixels; the given model is not changed.
 
-    A new head classifies patches, its answers are interpolated to pixels, and their cross-entropy
-    on painted pixels trains the head together with a part of the network. Some strokes of every
-    class are held out. The state of the training that does best on them is taken, and kept only if
-    the few-stroke learner, fitted to the other strokes, does better on them than with the given
-    model.
+    A linear classifier on the patch features is trained together with a part of the network, by the
+    cross-entropy of its interpolated logits on labelled pixels. Some strokes of every class are
+    held out. The weights with the best validation score are taken. They replace the given ones only
+    if the few-stroke segmenter, fitted to the other strokes, scores better on the held-out ones.
 
     Args:
         model: to start from.
-        cubes: one cube or several, with known wavelengths.
+        cubes: one cube or several, with known wavelengths; or their features, so that those of the
+            filter bank are not computed again.
         labels: (H, W) integers for each cube, 0 = unlabelled.
-        tune: which weights to train. "last_blocks": those of the last blocks of both encoders and
-            of the projection between them; "lora": low-rank adapters of all attention layers,
-            merged at the end; "full": all.
+        tune: part of the network to train. "last_blocks": the last blocks of both encoders and the
+            projection between them; "lora": low-rank adapters of all attention layers, merged at
+            the end; "full": all weights. "head" is an older name of "last_blocks".
         steps: number of optimiser steps.
-        seed: of the strokes held out, crops, bands and new weights.
-        score: the judge of "better"; by default mIoU of `carl.learning.segmenter.Segmenter`.
-        progress: told after every step; cancels by raising.
-        on_step: told the loss after every step.
+        seed: of the held-out strokes, crops, bands and new weights.
+        score: function to compare models by; by default the mIoU of
+            `carl.learning.segmenter.Segmenter`.
+        progress: called after every step; cancels by raising.
+        on_step: called with a report after every step.
 
     Raises:
-        LabelError: labels do not fit the cubes, or there are not two classes to tell apart.
+        LabelError: labels do not fit the cubes, or there are fewer than two classes.
         WavelengthError: the wavelengths of a cube are not known.
-        CarlError: no such way to tune, or the loss is not a number any more.
+        CarlError: unknown `tune`, or the loss is not finite.
         Cancelled: by `progress`.
     """
     tune = check_tune(tune)
-    cubes = [cubes] if isinstance(cubes, SpectralCube) else list(cubes)
-    strokes = check_labels(cubes, labels)
-    classes = sorted({int(value) for each in strokes for value in np.unique(each)} - {0})
+    given: list[SpectralCube | CubeFeatures]
+    given = [cubes] if isinstance(cubes, SpectralCube | CubeFeatures) else [*cubes]
+    plain = [each.cube if isinstance(each, CubeFeatures) else each for each in given]
+    label_maps = check_labels(plain, labels)
+    classes = sorted({int(value) for each in label_maps for value in np.unique(each)} - {0})
     if len(classes) < 2:
-        raise LabelError("Fine-tuning learns to tell classes apart: paint strokes of at least two.")
-    train, held = _split(strokes, seed)
+        raise LabelError("At least two classes are needed for fine-tuning: label pixels of each.")
+    train, held_out = _split(label_maps, seed)
+    features = [each for each in given if isinstance(each, CubeFeatures)]
+    if score is None and len(features) < len(given):
+        features = compute_joint_features(plain, progress=subprogress(progress, 0.0, 0.02))
 
-    def judged(candidate: CARL, start: float, stop: float) -> float:
-        told = subprogress(progress, start, stop)
+    def compare(candidate: CARL, start: float, stop: float) -> float:
+        share = subprogress(progress, start, stop)
         if score is None:
-            return few_stroke_score(candidate, cubes, train, held, progress=told)
-        told(0.0, "Scoring on held-out strokes")
-        return score(candidate, train, held)
+            return few_stroke_score(candidate, features, train, held_out, progress=share)
+        share(0.0, "Scoring on held-out labels")
+        return score(candidate, train, held_out)
 
-    score_before = judged(model, 0.0, 0.1)
-    scales = [normalisation(cube, model, subprogress(progress, 0.1, 0.1)) for cube in cubes]
+    score_before = compare(model, 0.02, 0.1)
+    scales = [normalisation(cube, model, subprogress(progress, 0.1, 0.1)) for cube in plain]
     with Workers(next(model.parameters()).device) as workers:
         training = PixelTraining(
             deepcopy(model),
@@ -135,73 +146,72 @@ def finetune(
             len(classes),
             steps=steps,
             seed=seed,
-            precision=_precision(model, cubes, scales, workers),
+            precision=_precision(model, plain, scales, workers),
             workers=workers,
         )
         history = _train(
             training,
-            _crops(cubes, train, classes, model.patch_size, scales),
-            _crops(cubes, held, classes, model.patch_size, scales),
+            _crops(plain, train, classes, model.patch_size, scales),
+            _crops(plain, held_out, classes, model.patch_size, scales),
             steps=steps,
             seed=seed,
             progress=subprogress(progress, 0.1, 0.9),
             on_step=on_step,
         )
         tuned = training.finish()
-    score_after = judged(tuned, 0.9, 1.0)
+    score_after = compare(tuned, 0.9, 1.0)
     kept = score_after > score_before
     return FineTuneResult(tuned if kept else model, kept, score_before, score_after, history)
 
 
 def few_stroke_score(
     model: CARL,
-    cubes: Sequence[SpectralCube],
+    features: Sequence[CubeFeatures],
     train: Labels,
-    held: Labels,
+    held_out: Labels,
     *,
     progress: Progress = no_progress,
 ) -> float:
-    """MIoU on held-out strokes of the few-stroke learner fitted to the others.
+    """Compute the mIoU on held-out labels of a few-stroke segmenter fitted to the others.
 
     Args:
-        model: whose features the learner sees.
-        cubes: the cubes.
+        model: network whose features take part.
+        features: of the cubes.
         train: (H, W) labels of each cube to fit to.
-        held: (H, W) labels of each cube to score on.
-        progress: told while features are computed.
+        held_out: (H, W) labels of each cube to score on.
+        progress: called while features are computed; cancels by raising.
     """
-    segmenter = Segmenter(model).fit(list(cubes), train, progress=subprogress(progress, 0.0, 0.5))
-    share = 0.5 / len(cubes)
-    predicted = [
-        segmenter.predict(
-            cube, progress=subprogress(progress, 0.5 + i * share, 0.5 + (i + 1) * share)
-        ).labels
-        for i, cube in enumerate(cubes)
-    ]
-    return evaluate(_flat(predicted), _flat(held)).miou
+    if any(each.model is not model for each in features):
+        features = add_network(features, model, progress=subprogress(progress, 0.0, 0.8))
+    segmenter = Segmenter(model).fit(features, train)
+    predicted = []
+    for number, each in enumerate(features):
+        progress(0.8 + 0.2 * number / len(features), "Scoring on held-out labels")
+        predicted.append(segmenter.predict(each).labels)
+    return evaluate(_flat(predicted), _flat(held_out)).miou
 
 
 def _train(
     training: PixelTraining,
     crops: list[StrokeCrops],
-    checked: list[StrokeCrops],
+    validated: list[StrokeCrops],
     *,
     steps: int,
     seed: int,
     progress: Progress,
     on_step: Callable[[StepReport], None],
 ) -> tuple[StepReport, ...]:
-    """Train, and leave the training in the state that did best on the held-out strokes."""
+    """Train, and restore the weights with the best validation score."""
     random = np.random.default_rng(seed)
-    every = max(1, steps // _CHECKS)
+    every = max(1, steps // _VALIDATIONS)
     history: list[StepReport] = []
     best = -1.0
     for step in range(1, steps + 1):
-        drawn = [crops[random.integers(len(crops))] for _ in range(_CROPS_A_STEP)]
+        drawn = [crops[random.integers(len(crops))] for _ in range(_CROPS_PER_STEP)]
         loss = training.step([each.draw(_MOST_BANDS, random) for each in drawn])
         validation = None
         if step % every == 0 or step == steps:
-            validation = _validation(training, checked)
+            validation = _validation(training, validated)
             if validation > best:
                 best = validation
                 training.snapshot()
@@ -214,8 +224,8 @@ def _train(
 
 
 def _validation(training: PixelTraining, labelled: list[StrokeCrops]) -> float:
-    """MIoU of the training's own head on held-out strokes."""
-    crops = [crop for each in labelled for crop in each.fixed(_CHECKED_CROPS, _MOST_BANDS)]
+    """Compute the mIoU of the training's own classifier on held-out labels."""
+    crops = [crop for each in labelled for crop in each.fixed(_VALIDATION_CROPS, _MOST_BANDS)]
     predicted = [classes + 1 for classes in training.predict(crops)]
     return evaluate(_flat(predicted), _flat([crop.target.numpy() + 1 for crop in crops])).miou
 
@@ -226,7 +236,7 @@ def _precision(
     scales: Sequence[tuple[float, float]],
     workers: Workers,
 ) -> Precision:
-    """Bf16 where the device is fast in it and the features of all cubes survive it."""
+    """Return bf16 if inference would choose it for all cubes."""
     readers = (
         PatchReader(cube.usable_bands(), model.patch_size, *scale)
         for cube, scale in zip(cubes, scales, strict=True)
@@ -242,25 +252,26 @@ def _crops(
     patch_size: int,
     scales: list[tuple[float, float]],
 ) -> list[StrokeCrops]:
-    """Where to draw crops from: the cubes with labels."""
+    """Return a source of crops for each cube with labels."""
     size = patch_size * max(1, _CROP_PIXELS // patch_size)
     return [
-        StrokeCrops(cube, painted, classes, size, scale)
-        for cube, painted, scale in zip(cubes, labels, scales, strict=True)
-        if painted.any()
+        StrokeCrops(cube, label_map, classes, size, scale)
+        for cube, label_map, scale in zip(cubes, labels, scales, strict=True)
+        if label_map.any()
     ]
 
 
 def _split(labels: Labels, seed: int) -> tuple[Labels, Labels]:
-    """Strokes to train on and strokes held out, of the cubes together."""
-    train, held = [], []
-    for painted in labels:
-        parts = split_strokes(painted, seed) if painted.any() else (painted, painted)
+    """Split the strokes of each cube into those to train on and those held out."""
+    train, held_out = [], []
+    for label_map in labels:
+        is_empty = not label_map.any()
+        parts = (label_map, label_map) if is_empty else split_strokes(label_map, seed)
         train.append(parts[0])
-        held.append(parts[1])
-    if not any(each.any() for each in held):
-        raise LabelError("There are too few strokes to put some aside: paint more of each class.")
-    return train, held
+        held_out.append(parts[1])
+    if not any(each.any() for each in held_out):
+        raise LabelError("There are too few strokes to hold some out: label more of each class.")
+    return train, held_out
 
 
 def _flat(maps: Sequence[NDArray[np.integer]]) -> NDArray[np.integer]:

@@ -1,4 +1,4 @@
-"""A few numbers for a spectrum: what stands out of the noise, estimated from any camera."""
+"""Minimum noise fraction transform of spectra, and its estimation from other cameras."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from carl.arrays import Float32Array
 from carl.learning.principal_components import soft_principal_basis
 
 _LEAST_NOISE = 0.1
-"""Added to every band's noise, as a share of the mean over bands: no band is trusted blindly."""
-
-_LEAST = 1e-6
+"""Variance added to the noise of every band, relative to the mean over bands: keeps bands whose
+estimated noise is near 0 from dominating."""
+_RIDGE = 1e-6
+"""Added to the diagonal of a covariance, relative to its mean, before it is inverted."""
 
 
 @dataclass(frozen=True, eq=False)
 class MinimumNoiseFraction:
-    """Components of spectra ordered by signal against noise, and what spectra they stand for.
+    """Components of spectra ordered by signal-to-noise ratio (Green et al. 1988, IEEE TGRS 26).
 
     Attributes:
         mean: (G,) of the spectra.
         basis: (G, k) projects centred spectra onto components.
-        loadings: (k, G) the spectrum that goes with each component.
+        loadings: (k, G) regression of the centred spectra on the components.
         spread: (k,) standard deviation of every component.
-        residual: (G, G) covariance of what the components leave unexplained.
+        residual: (G, G) covariance that the components do not explain.
     """
 
     mean: Float32Array
@@ -36,17 +37,18 @@ class MinimumNoiseFraction:
 
     @classmethod
     def fit(cls, spectra: Float32Array, differences: Float32Array, n_components: int) -> Self:
-        """The minimum noise fraction transform (Green et al. 1988), later components made smaller.
+        """Fit the transform, with later components scaled down as in `soft_principal_basis`.
 
         Args:
             spectra: (n, G).
-            differences: (m, G) between neighbouring pixels, whose covariance is twice the noise's.
+            differences: (m, G) between neighbouring pixels; their covariance is 2 Σ_noise.
             n_components: k at most.
         """
         mean = spectra.mean(axis=0, dtype=np.float64)
         centred = spectra - mean
         noise = differences.T.astype(np.float64) @ differences / (2 * max(len(differences), 1))
         level = max(np.trace(noise) / len(noise), np.finfo(np.float32).eps)
+        # Whitening by the Cholesky factor L of the noise: L⁻¹ x has unit noise.
         root = np.linalg.cholesky(noise + _LEAST_NOISE * level * np.eye(len(noise)))
         whitened = np.linalg.solve(root, centred.T).T
         basis = np.linalg.solve(root.T, soft_principal_basis(whitened, n_components))
@@ -54,8 +56,8 @@ class MinimumNoiseFraction:
         variance = np.maximum(components.var(axis=0), np.finfo(np.float32).tiny)
         loadings = components.T @ centred / (len(centred) * variance[:, None])
         residual = np.cov(centred - components @ loadings, rowvar=False).reshape(noise.shape)
-        parts = (mean, basis, loadings, np.sqrt(variance), residual)
-        return cls(*(each.astype(np.float32) for each in parts))
+        arrays = (mean, basis, loadings, np.sqrt(variance), residual)
+        return cls(*(each.astype(np.float32) for each in arrays))
 
     @property
     def n_components(self) -> int:
@@ -63,25 +65,26 @@ class MinimumNoiseFraction:
         return int(self.basis.shape[1])
 
     def __call__(self, spectra: Float32Array) -> Float32Array:
-        """(..., G) to (..., k)."""
+        """Project (..., G) spectra to (..., k) components."""
         return np.asarray((spectra - self.mean) @ self.basis, np.float32)
 
     def estimator(
         self, observation: Float32Array, uncertainty: Float32Array
     ) -> tuple[Float32Array, Float32Array]:
-        """How to estimate the components from what another camera sees of a spectrum.
+        """Compute the linear estimator of the components from the bands of another camera.
 
-        Wiener estimation (Pratt and Mancill 1976): the expected components given the bands of the
-        other camera. What the components leave unexplained is noise, and so is what the camera may
-        see differently than expected.
+        Wiener estimation (Pratt & Mancill 1976, Applied Optics 15): with components of covariance
+        S² and a camera y = Oᵀ x, the estimator is W = C⁻¹ Hᵀ S² with H = loadings · O and
+        C = Hᵀ S² H + Oᵀ R O + Uᵀ P U. R is the residual covariance, P the second moment of the
+        spectra and U the uncertainty of O.
 
         Args:
-            observation: (G, C) turns spectra into what the camera is expected to see.
-            uncertainty: (G, C) how far that may be off.
+            observation: (G, C) O, turns spectra into the expected bands of the camera.
+            uncertainty: (G, C) U, possible deviation of the camera from that.
 
         Returns:
-            (C, k), to be multiplied from the right to observations less ``mean @ observation``; and
-            (k,) the share of each component's variance that the estimates miss, 0..1.
+            (C, k) W, to be multiplied from the right to bands minus ``mean @ observation``; and
+            (k,) the relative error variance of each estimated component, 0..1.
         """
         seen = self.loadings @ observation
         signal = self.spread[:, None] ** 2
@@ -89,7 +92,7 @@ class MinimumNoiseFraction:
         power = power + np.outer(self.mean, self.mean)
         noise = observation.T @ self.residual @ observation + uncertainty.T @ power @ uncertainty
         covariance = seen.T @ (signal * seen) + noise
-        covariance += _LEAST * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        covariance += _RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         gain = np.linalg.solve(covariance, seen.T) * self.spread**2
-        missed = 1 - np.sum(seen.T * gain, axis=0)
-        return gain.astype(np.float32), missed.astype(np.float32)
+        error_variance = 1 - np.sum(seen.T * gain, axis=0)
+        return gain.astype(np.float32), error_variance.astype(np.float32)

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.io import LabelClass, write_labels
 from carl.learning.features import Region
-from carl.learning.head_training import TrainedHead
-from carl.learning.segmenter import Segmenter
-from carl.progress import Progress, no_progress
+from carl.learning.predictor import Predictor
+from carl.progress import Progress, no_progress, subprogress
 
 
 def predict_to_files(
-    predictor: Segmenter | TrainedHead,
+    predictor: Predictor,
     cube: SpectralCube,
     folder: Path,
     stem: str,
@@ -35,7 +34,7 @@ def predict_to_files(
     class). A predictor of image classes writes ``<stem>_probabilities.json``.
 
     Memory holds the labels (1 or 2 bytes per pixel) and what the predictor needs for one window of
-    the cube. The folder holds temporary files of the size of the features and the probabilities.
+    the cube. The folder holds a temporary file of the size of the probabilities.
 
     Args:
         predictor: from `carl.load_predictor`, or a fitted `carl.Segmenter`.
@@ -55,7 +54,7 @@ def predict_to_files(
         Cancelled: by `progress`.
         OSError: the folder cannot be written, or the disk is full.
     """
-    if isinstance(predictor, TrainedHead) and predictor.classifies:
+    if predictor.output == "image classes":
         name = f"{stem}_probabilities.json"
         of_class = predictor.classify(cube, progress=progress)
         (folder / name).write_text(dumps(of_class, indent=2, ensure_ascii=False), "utf-8")
@@ -67,14 +66,11 @@ def predict_to_files(
     )
     with TemporaryDirectory(dir=folder, prefix=".") as scratch:
         planes = _PlaneFile(Path(scratch, "probabilities"), (len(values), *labels.shape))
-        if isinstance(predictor, Segmenter):
-            windows = predictor.predict_tiles(
-                cube, Path(scratch, "features.npz"), progress=progress
-            )
-        else:
-            whole = slice(None), slice(None)
-            windows = iter([(whole, predictor.predict(cube, progress=progress))])
-        for region, prediction in windows:
+        bound = predictor.bind(cube, progress=subprogress(progress, 0.0, 0.3))
+        n = len(bound.windows)
+        for done, region in enumerate(bound.windows):
+            share = subprogress(progress, 0.3 + 0.7 * done / n, 0.3 + 0.7 * (done + 1) / n)
+            prediction = bound.predict_window(region, share)
             labels[region] = prediction.labels
             if probabilities:
                 planes.write(region, prediction.probabilities)

@@ -1,4 +1,4 @@
-"""Principal components whose scales say how much each is worth."""
+"""Principal components whose scale decreases with their variance."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array
 
 _SOFTENING = 0.3
-"""Components keep their spread to this power: 0 makes all alike, 1 leaves them as they are."""
+"""Exponent of a component's standard deviation in its scale: 0 whitens, 1 leaves it unchanged."""
 _NEGLIGIBLE = 1e-5
+"""Components whose standard deviation, relative to the first one's, is smaller are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
-    """An affine map onto principal components, the later ones made smaller.
+    """An affine map onto softly scaled principal components.
 
     Attributes:
-        mean: (D,).
-        basis: (D, d).
+        mean: (D,) subtracted first.
+        basis: (D, d) multiplied from the right.
     """
 
     mean: Float32Array
@@ -29,25 +30,26 @@ class PrincipalComponents:
 
     @classmethod
     def fit(cls, features: Float32Array, n_components: int) -> Self:
-        """At most `n_components` principal components of (n, D) features."""
+        """Compute at most `n_components` principal components of (n, D) features."""
         mean = features.mean(axis=0)
         basis = soft_principal_basis(features - mean, n_components)
         return cls(mean.astype(np.float32), basis.astype(np.float32))
 
     def __call__(self, features: Float32Array) -> Float32Array:
-        """(..., D) to (..., d)."""
+        """Project (..., D) features to (..., d)."""
         return np.asarray((features - self.mean) @ self.basis, np.float32)
 
 
 def soft_principal_basis(centred: NDArray[np.floating], n_components: int) -> NDArray[np.floating]:
-    """(D, d) principal directions of (n, D) centred vectors, later ones scaled to less spread.
+    """Return (D, d) scaled principal directions of (n, D) centred vectors.
 
-    The mean square of the components over the vectors is 1 on average.
+    With eigenvectors v_i and standard deviations s_i, the i-th column is v_i · w_i / s_i with
+    weights w_i = (s_i / s_1)^0.3, normalised so that the mean of w_i² is 1.
     """
     variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(centred, rowvar=False)))
     spreads = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
-    kept = max(1, min(n_components, int(np.sum(spreads > _NEGLIGIBLE * spreads[0]))))
-    spreads = spreads[:kept]
-    worth = (spreads / spreads[0]) ** _SOFTENING
-    worth /= np.sqrt(np.mean(worth**2))
-    return np.asarray(directions[:, ::-1][:, :kept] * (worth / spreads))
+    n_used = max(1, min(n_components, int(np.sum(spreads > _NEGLIGIBLE * spreads[0]))))
+    spreads = spreads[:n_used]
+    weights = (spreads / spreads[0]) ** _SOFTENING
+    weights /= np.sqrt(np.mean(weights**2))
+    return np.asarray(directions[:, ::-1][:, :n_used] * (weights / spreads))

@@ -1,85 +1,85 @@
-"""From a handful of strokes to a map of the whole cube, and of other cubes."""
+"""Few-stroke segmenter: fitted to a few labelled pixels, predicts cubes of any camera."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
-from carl.inference import Embedding
+from carl.inference.options import ComputeOptions, Precision, Speed
 from carl.io import LabelClass, default_classes
+from carl.learning.cube_features import (
+    MAX_BYTES,
+    CubeFeatures,
+    StreamedFeatures,
+    compute_joint_features,
+    features_in_space,
+)
 from carl.learning.discriminant_mixture import DiscriminantMixture, fit_mixture
-from carl.learning.features import EVERYWHERE, Region
+from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
+from carl.learning.features import Region
 from carl.learning.labelled_pixels import sample_labelled_pixels
-from carl.learning.space import CARL_GROUPS, FeatureSpace
+from carl.learning.predictor import BoundPredictor, Prediction, Predictor
 from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmenter
-from carl.learning.store import FeatureStore
-from carl.learning.tiles import feature_tiles
 from carl.model import CARL
 from carl.progress import Progress, no_progress, subprogress
 
-_STORE = FeatureStore()
-"""Shared by all segmenters of the process, so that a new one on a known cube starts at once."""
+_WIDEST_SCALE_PRIOR = 0.55
+"""Prior weight of the components that use neighbourhoods of all widths; the narrower selections
+share the rest."""
+_NETWORK_PRIOR = {True: 0.6, False: 0.02}
+"""Prior weight of the components that use the network, for trained and untrained networks."""
+_NETWORK_ALONE = 1 / 3
+"""Share of that weight for the component that uses the network without the filter bank."""
 
-_WIDEST_FIRST = 0.55
-_CARL_BELIEF = {True: 0.6, False: 0.02}
-"""Belief that a trained, and an untrained, network helps, before any paint is seen."""
-_CARL_ALONE = 1 / 3
-"""Share of it that the network needs no filter bank beside it."""
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """A map of a cube.
+@dataclass(frozen=True)
+class FitReport:
+    """Result of fitting a segmenter.
 
     Attributes:
-        scores: (H, W, K) logarithms of class probabilities, up to a constant of each pixel.
-        classes: the K classes.
-        valid: (H, W) False where the cube has no data, or None.
+        held_out_accuracy: accuracy on held-out blocks of labels, averaged over classes; NaN where
+            no class has two blocks.
+        network_weight: total weight of the components that use the network's features.
+        component_weights: weight of each component of the mixture, by name.
     """
 
-    scores: NDArray[np.float32]
-    classes: tuple[LabelClass, ...]
-    valid: NDArray[np.bool_] | None = None
-
-    @cached_property
-    def labels(self) -> NDArray[np.unsignedinteger[Any]]:
-        """(H, W) class of every pixel; 0 where the cube has no data."""
-        values = np.array([each.value for each in self.classes])
-        small = values.astype(np.min_scalar_type(values.max()))
-        labels: NDArray[np.unsignedinteger[Any]] = small[self.scores.argmax(axis=2)]
-        if self.valid is not None:
-            labels[~self.valid] = 0
-        return labels
-
-    @cached_property
-    def probabilities(self) -> NDArray[np.float32]:
-        """(H, W, K) probability of every class, calibrated on left-out strokes."""
-        return np.asarray(softmax(self.scores, axis=2), np.float32)
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """(H, W) probability of the class shown."""
-        return np.asarray(self.probabilities.max(axis=2))
+    held_out_accuracy: float
+    network_weight: float
+    component_weights: dict[str, float]
 
 
-class Segmenter:
-    """Learns classes from painted pixels and finds them in whole cubes of any camera.
+class Segmenter(Predictor):
+    """Learns classes from a few labelled pixels and predicts whole cubes of any camera.
 
     Args:
-        model: network whose features join the filter bank's; None for the filter bank alone.
-        classes: names and colours; values that are painted but not named here get default ones.
+        model: network whose features are added to the filter bank's; None for the bank alone.
+        classes: names and colours; labels without one get default names and colours.
         precision: of the network, as in `carl.embed`.
         speed: of the network, as in `carl.embed`.
+
+    Attributes:
+        model: as given, or the network of the features that were fitted to.
+        options: of the network's computation.
+        training_features: features of the cubes that were fitted to, for further use.
+
+    Example:
+        >>> import numpy as np
+        >>> from carl import Segmenter, SpectralCube
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
+        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
+        >>> noise = np.random.default_rng(0).normal(0, 0.05, (48, 48, 3))
+        >>> cube = SpectralCube(spectra[truth - 1] + noise, wavelengths=[450, 550, 650])
+        >>> strokes = np.where(np.indices(truth.shape)[0] == 8, truth, 0)
+        >>> prediction = Segmenter().fit(cube, strokes).predict(cube)
+        >>> bool((prediction.labels == truth).mean() > 0.95)
+        True
     """
 
     def __init__(
@@ -87,148 +87,146 @@ class Segmenter:
         model: CARL | None = None,
         *,
         classes: Sequence[LabelClass] = (),
-        precision: str = "auto",
-        speed: str = "exact",
+        precision: Precision = "auto",
+        speed: Speed = "exact",
     ) -> None:
         self.model = model
         self.classes = tuple(classes)
-        self.precision = precision
-        self.speed = speed
+        self.options = ComputeOptions(precision=precision, speed=speed)
+        self.training_features: tuple[CubeFeatures, ...] = ()
         self._space: FeatureSpace | None = None
-        self._head: DiscriminantMixture | None = None
+        self._mixture: DiscriminantMixture | None = None
         self._names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        network = "no network" if self.model is None else self.model.name
+        if self._mixture is None:
+            return f"<Segmenter: {network}, not fitted>"
+        names = ", ".join(each.name for each in self.classes)
+        return f"<Segmenter: {network}, fitted to {names}>"
+
+    @property
+    def description(self) -> str:
+        """The kind of model, in a few words."""
+        return "few-stroke segmenter"
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether a network's features take part."""
+        return self.model is not None
 
     def fit(
         self,
-        cubes: SpectralCube | Sequence[SpectralCube],
+        cubes: SpectralCube | CubeFeatures | Sequence[SpectralCube] | Sequence[CubeFeatures],
         labels: Any,
         *,
         progress: Progress = no_progress,
     ) -> Self:
-        """Learn from painted pixels.
+        """Fit to labelled pixels.
 
-        Features depend on the cubes alone: they are kept, and fitting again with other strokes
-        takes a fraction of a second.
+        The features of cubes are computed and held in `training_features`. To fit several times,
+        compute them once by `carl.compute_features` and give them in place of the cube: fitting
+        then takes a fraction of a second.
 
         Args:
-            cubes: one cube or several, with known wavelengths.
+            cubes: one cube or several, with known wavelengths; or their features, in one space.
+                The network and options of features replace those of the segmenter.
             labels: (H, W) integers for each cube, 0 = unlabelled.
-            progress: told often; cancels by raising.
+            progress: called often; cancels by raising.
 
         Raises:
-            LabelError: labels do not fit the cubes, or name fewer than two classes.
+            LabelError: labels do not fit the cubes, or there are fewer than two classes.
             WavelengthError: wavelengths are missing or the cubes share no range.
             CubeError: a cube has no usable values.
+            OutputError: the disk is too full for the features of a large cube.
             Cancelled: by `progress`.
         """
-        cubes = [cubes] if isinstance(cubes, SpectralCube) else list(cubes)
-        painted = check_labels(cubes, labels)
-        values = sorted({int(v) for each in painted for v in np.unique(each)} - {0})
+        given: list[SpectralCube | CubeFeatures]
+        given = [cubes] if isinstance(cubes, SpectralCube | CubeFeatures) else [*cubes]
+        known = [each for each in given if isinstance(each, CubeFeatures)]
+        plain = [each.cube if isinstance(each, CubeFeatures) else each for each in given]
+        label_maps = check_labels(plain, labels)
+        values = sorted({int(v) for each in label_maps for v in np.unique(each)} - {0})
         if len(values) < 2:
-            raise LabelError(
-                "At least two classes are needed to tell them apart: paint a few strokes of each."
+            raise LabelError("At least two classes are needed: label a few pixels of each.")
+        features = known
+        if len(known) < len(given):
+            features = compute_joint_features(
+                plain, self.model, self.options, progress=subprogress(progress, 0.0, 0.95)
             )
-        space, stacks = _STORE.fit(
-            cubes, self.model, self.precision, self.speed, subprogress(progress, 0.0, 0.95)
-        )
-        pixels = sample_labelled_pixels(stacks, painted, values)
-        progress(0.95, "Learning from the strokes")
-        names, seen, prior = _experts(
-            stacks[0].columns(), self.model is not None and self.model.trained
-        )
-        self._space, self._names = space, names
-        self._head = fit_mixture(pixels, seen, prior)
+        pixels = sample_labelled_pixels([each.stack for each in features], label_maps, values)
+        progress(0.95, "Fitting the segmenter")
+        first = features[0]
+        trained = first.model is not None and first.model.trained
+        names, masks, prior = mixture_components(first.stack.columns(), trained)
+        self._mixture = fit_mixture(pixels, masks, prior)
+        self._space, self._names = first.space, names
+        self.model, self.options = first.model, first.options
+        self.training_features = tuple(features)
         self.classes = _named(values, self.classes)
-        progress(1.0, "Learned")
+        progress(1.0, "Segmenter fitted")
         return self
 
-    def predict(self, cube: SpectralCube, *, progress: Progress = no_progress) -> Prediction:
-        """The map of a cube, of this camera or another.
+    def compute_features(
+        self,
+        cube: SpectralCube,
+        *,
+        max_bytes: int = MAX_BYTES,
+        progress: Progress = no_progress,
+    ) -> CubeFeatures:
+        """Compute the features of a cube of any camera in the feature space of this segmenter.
+
+        Args:
+            cube: with known wavelengths.
+            max_bytes: size above which features are held in a scratch folder on disk.
+            progress: called often; cancels by raising.
 
         Raises:
             ModelError: not fitted yet.
-            WavelengthError: wavelengths are missing, or do not cover those learned from.
-            CubeError: the cube has no usable values.
-            Cancelled: by `progress`.
+            WavelengthError: wavelengths are missing, or do not cover those of the training.
+            CubeError, OutputError, Cancelled: as `carl.compute_features`.
         """
-        (prediction,) = self.draw(cube, [EVERYWHERE], progress=progress)
-        progress(1.0, "Map ready")
-        return prediction
-
-    def draw(
-        self, cube: SpectralCube, regions: Iterable[Region], *, progress: Progress = no_progress
-    ) -> Iterator[Prediction]:
-        """The map of a cube piece by piece, each when it is asked for.
-
-        Args:
-            cube: of this camera or another.
-            regions: rows and columns of pixels; steps above 1 leave pixels out.
-            progress: told before the first piece; cancels by raising.
-
-        Yields:
-            the prediction of each region, as `predict` makes it of all pixels.
-
-        Raises:
-            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
-        """
-        space, head = self._fitted()
-        stack = _STORE.stack(
-            cube, space, self.model, self.precision, self.speed, subprogress(progress, 0.0, 0.9)
+        space, _ = self._fitted()
+        return features_in_space(
+            cube, space, self.model, self.options, max_bytes=max_bytes, progress=progress
         )
-        progress(0.9, "Drawing the map")
-        discriminant = head.discriminant(stack.error_variance)
-        for region in regions:
-            valid = None if stack.valid is None else stack.valid[region]
-            yield Prediction(stack.scores(*discriminant, region), self.classes, valid)
 
-    def predict_tiles(
-        self, cube: SpectralCube, scratch: Path, *, progress: Progress = no_progress
-    ) -> Iterator[tuple[Region, Prediction]]:
-        """The map of a cube of any size, in pieces that cover it: memory holds one at a time.
+    def bind(
+        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+    ) -> BoundPredictor:
+        """Prepare to predict windows of a cube; see `Predictor.bind`.
 
-        Args:
-            cube: of this camera or another.
-            scratch: a file that may be made for features of a large cube; to be removed afterwards.
-            progress: told often; cancels by raising.
-
-        Yields:
-            rows and columns, and their prediction, as `predict` makes it of all pixels.
-
-        Raises:
-            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
-            OutputError: the scratch file cannot be written.
+        Features that are given or were fitted to are used as they are. Otherwise those of a cube
+        that fits in memory are computed now, and those of a larger one window by window.
         """
-        space, head = self._fitted()
-        embedding, mapping = None, progress
-        if self.model is not None:
-            mapping = subprogress(progress, 0.8, 1.0)
-            embedding = _STORE.embed_to_disk(
-                cube,
-                self.model,
-                scratch,
-                self.precision,
-                self.speed,
-                subprogress(progress, 0.0, 0.8),
+        space, mixture = self._fitted()
+        features: CubeFeatures | StreamedFeatures
+        held = self._held(cube)
+        if held is not None:
+            features = held
+        elif isinstance(cube, CubeFeatures):
+            same = cube.model is not None and cube.model is self.model
+            embedding = cube.embedding if same and cube.options == self.options else None
+            features = features_in_space(
+                cube.cube, space, self.model, self.options, embedding=embedding, progress=progress
             )
-        for tile in feature_tiles(cube, space, embedding, mapping):
-            scores = tile.stack.scores(*head.discriminant(tile.stack.error_variance), tile.inside)
-            valid = None if tile.stack.valid is None else tile.stack.valid[tile.inside]
-            yield tile.region, Prediction(scores, self.classes, valid)
+        elif space.bank.nbytes(cube.shape) <= MAX_BYTES:
+            features = self.compute_features(cube, progress=progress)
+        else:
+            features = StreamedFeatures(cube, space, self.model, self.options, progress=progress)
+        return BoundSegmenter(mixture, self.classes, features)
 
     @property
-    def report(self) -> dict[str, Any]:
-        """What was learned: accuracy on left-out strokes and the weight of every expert.
+    def report(self) -> FitReport:
+        """Accuracy on held-out labels, and the weight of every component.
 
         Raises:
             ModelError: not fitted yet.
         """
-        _, head = self._fitted()
-        shares = dict(zip(self._names, head.shares.tolist(), strict=True))
-        return {
-            "left_out_accuracy": head.accuracy,
-            "carl_share": sum(s for name, s in shares.items() if "CARL" in name),
-            "experts": shares,
-        }
+        _, mixture = self._fitted()
+        weights = dict(zip(self._names, mixture.weights.tolist(), strict=True))
+        network = sum(weight for name, weight in weights.items() if "CARL" in name)
+        return FitReport(mixture.accuracy, network, weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything needed to predict into one file: safetensors with a JSON header.
@@ -237,74 +235,82 @@ class Segmenter:
             ModelError: not fitted yet.
             OutputError: the file cannot be written.
         """
-        space, head = self._fitted()
+        space, mixture = self._fitted()
         save_segmenter(
             path,
-            StoredSegmenter(
-                space, head, self._names, self.classes, self.model, self.precision, self.speed
-            ),
+            StoredSegmenter(space, mixture, self._names, self.classes, self.model, self.options),
         )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            ModelError: the file cannot be read, or needs a model that is not here.
+            ModelError: the file cannot be read, or needs a network that is not installed.
         """
         stored = load_segmenter(path, device)
-        segmenter = cls(
-            stored.model, classes=stored.classes, precision=stored.precision, speed=stored.speed
-        )
-        segmenter._space, segmenter._head = stored.space, stored.head
+        segmenter = cls(stored.model, classes=stored.classes)
+        segmenter.options = stored.options
+        segmenter._space, segmenter._mixture = stored.space, stored.mixture
         segmenter._names = stored.names
         return segmenter
 
+    def _held(self, cube: SpectralCube | CubeFeatures) -> CubeFeatures | None:
+        """Return the features of a cube in this space, if they are known."""
+        if isinstance(cube, CubeFeatures):
+            return cube if cube.space is self._space else None
+        return next((each for each in self.training_features if each.cube is cube), None)
+
     def _fitted(self) -> tuple[FeatureSpace, DiscriminantMixture]:
-        if self._space is None or self._head is None:
-            raise ModelError("The segmenter has learned nothing yet: fit it to strokes first.")
-        return self._space, self._head
+        if self._space is None or self._mixture is None:
+            raise ModelError("The segmenter is not fitted: fit it to labelled pixels first.")
+        return self._space, self._mixture
 
 
-def prepare(
-    cube: SpectralCube,
-    model: CARL | None,
-    *,
-    precision: str = "auto",
-    speed: str = "exact",
-    progress: Progress = no_progress,
-) -> Embedding | None:
-    """Compute features ahead of time: segmenters fitted to the cube afterwards find them ready.
+class BoundSegmenter(BoundPredictor):
+    """A segmenter and the features of a cube.
 
     Args:
-        cube: with known wavelengths.
-        model: whose embedding to compute; None for the filter bank.
-        precision: as in `carl.embed`.
-        speed: as in `carl.embed`.
-        progress: told often; cancels by raising.
-
-    Returns:
-        the embedding of the cube, or None without a model.
+        mixture: fitted.
+        classes: of the mixture.
+        features: of the cube, held or computed window by window.
     """
-    if model is None:
-        _STORE.fit([cube], None, progress=progress)
-        return None
-    return _STORE.embed(cube, model, precision, speed, progress)
+
+    def __init__(
+        self,
+        mixture: DiscriminantMixture,
+        classes: tuple[LabelClass, ...],
+        features: CubeFeatures | StreamedFeatures,
+    ) -> None:
+        self._mixture = mixture
+        self._classes = classes
+        self._features = features
+        self._discriminant: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.windows = features.windows
+        self.is_precomputed = isinstance(features, CubeFeatures)
+
+    def predict_window(self, region: Region, progress: Progress = no_progress) -> Prediction:
+        """Predict the pixels of a window; see `BoundPredictor.predict_window`."""
+        stack, inside = self._features.window(region, progress)
+        if self._discriminant is None:  # the error variance is the same in all windows
+            self._discriminant = self._mixture.discriminant(stack.error_variance)
+        valid = None if stack.valid is None else stack.valid[inside]
+        return Prediction(stack.scores(*self._discriminant, inside), self._classes, valid)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:
-    """Label maps as a list, one for each cube and of its size.
+    """Return label maps as a list, one per cube and of its size.
 
     Raises:
-        LabelError: they are not.
+        LabelError: they are something else.
     """
     given = [labels] if isinstance(labels, np.ndarray) and labels.ndim == 2 else list(labels)
     if len(given) != len(cubes):
         raise LabelError(
             f"{len(given)} label maps were given for {len(cubes)} cubes: give one each."
         )
-    painted = [np.asarray(each) for each in given]
-    for cube, each in zip(cubes, painted, strict=True):
+    label_maps = [np.asarray(each) for each in given]
+    for cube, each in zip(cubes, label_maps, strict=True):
         if each.dtype.kind not in "iub":
             raise LabelError(f"The labels of {cube.name} are not whole numbers: use 0, 1, 2, ….")
         if each.shape != cube.shape[:2]:
@@ -314,36 +320,33 @@ def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.
             )
         if each.size and each.min() < 0:
             raise LabelError(f"The labels of {cube.name} hold numbers below 0: use 0, 1, 2, ….")
-    return painted
+    return label_maps
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape)
-
-
-def _named(values: Sequence[int], known: Sequence[LabelClass]) -> tuple[LabelClass, ...]:
-    named = {each.value: each for each in known}
-    defaults = {each.value: each for each in default_classes(np.array([values]))}
-    return tuple(named.get(value, defaults[value]) for value in values)
-
-
-def _experts(
+def mixture_components(
     columns: dict[str, slice], trained: bool
 ) -> tuple[tuple[str, ...], NDArray[np.bool_], list[float]]:
-    """What each expert sees: neighbourhoods up to a scale, with and without CARL; or CARL alone.
+    """Define the components of the mixture: feature groups and prior weights.
+
+    One component for each widest neighbourhood, with and without the network's groups, and one for
+    the network alone.
+
+    Args:
+        columns: of each feature group, by name, the filter bank's from narrow to wide.
+        trained: whether the network is trained.
 
     Returns:
-        names, (E, p) features seen, and prior beliefs.
+        E names, (E, p) True for the features each component uses, and E prior weights.
     """
-    bank = [name for name in columns if name not in CARL_GROUPS]
-    narrower = (1 - _WIDEST_FIRST) / max(len(bank) - 1, 1)
-    present = [name for name in CARL_GROUPS if name in columns]
+    bank = [name for name in columns if name not in NETWORK_GROUPS]
+    narrower = (1 - _WIDEST_SCALE_PRIOR) / max(len(bank) - 1, 1)
+    present = [name for name in NETWORK_GROUPS if name in columns]
     additions = [[], *[[name] for name in present], *([present] if len(present) == 2 else [])]
-    helps = _CARL_BELIEF[trained] if present else 0.0
-    names, seen, prior = [], [], []
+    network_prior = _NETWORK_PRIOR[trained] if present else 0.0
+    names, masks, prior = [], [], []
     n_features = max(where.stop for where in columns.values())
 
-    def features_of(groups: Sequence[str]) -> NDArray[np.bool_]:
+    def mask_of(groups: Sequence[str]) -> NDArray[np.bool_]:
         mask = np.zeros(n_features, bool)
         for name in groups:
             mask[columns[name]] = True
@@ -352,13 +355,25 @@ def _experts(
     for i, widest in enumerate(bank):
         for extra in additions:
             names.append(" + ".join([widest, *extra]))
-            seen.append(features_of([*bank[: i + 1], *extra]))
+            masks.append(mask_of([*bank[: i + 1], *extra]))
+            with_network = network_prior * (1 - _NETWORK_ALONE) / max(len(additions) - 1, 1)
             prior.append(
-                (_WIDEST_FIRST if i == len(bank) - 1 else narrower)
-                * (helps * (1 - _CARL_ALONE) / (len(additions) - 1) if extra else 1 - helps)
+                (_WIDEST_SCALE_PRIOR if i == len(bank) - 1 else narrower)
+                * (with_network if extra else 1 - network_prior)
             )
     if present:
         names.append("CARL")
-        seen.append(features_of(present))
-        prior.append(helps * _CARL_ALONE)
-    return tuple(names), np.array(seen), prior
+        masks.append(mask_of(present))
+        prior.append(network_prior * _NETWORK_ALONE)
+    return tuple(names), np.array(masks), prior
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(n) for n in shape)
+
+
+def _named(values: Sequence[int], known: Sequence[LabelClass]) -> tuple[LabelClass, ...]:
+    """Return a class per label, with default names and colours where none are known."""
+    named = {each.value: each for each in known}
+    defaults = {each.value: each for each in default_classes(np.array([values]))}
+    return tuple(named.get(value, defaults[value]) for value in values)

@@ -1,4 +1,4 @@
-"""A fitted segmenter in one file: safetensors with a JSON header, nothing that could run code."""
+"""Saving and loading of fitted segmenters: safetensors with a JSON header, never pickles."""
 
 from __future__ import annotations
 
@@ -14,68 +14,74 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from carl.errors import ModelError
+from carl.errors import CarlError, ModelError
 from carl.files import atomic_write
+from carl.inference.options import ComputeOptions
 from carl.io import LabelClass
 from carl.learning.discriminant_mixture import DiscriminantMixture
-from carl.learning.space import FeatureSpace
+from carl.learning.feature_space import FeatureSpace
 from carl.model import CARL, list_models, load_model
 from carl.model.checkpoint import model_from_metadata, model_metadata
 from carl.model.device import resolve_device
 
 _HEADER = "carl_segmenter"
 _VERSION = 1
-_HEAD_ARRAYS = ("means", "scatter", "seen", "temperatures", "shares")
+_MIXTURE_ARRAYS = {
+    "means": "means",
+    "scatter": "scatter",
+    "masks": "seen",
+    "temperatures": "temperatures",
+    "weights": "shares",
+}
+"""Names in the file of the arrays of a `DiscriminantMixture`."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredSegmenter:
-    """Everything a segmenter is made of.
+    """State of a fitted segmenter.
 
     Attributes:
-        space: its features.
-        head: its linear map.
-        names: of the head's experts.
-        classes: what it tells apart.
+        space: of its features.
+        mixture: fitted.
+        names: of the components of the mixture.
+        classes: of the mixture.
         model: the network, or None.
-        precision: of the network.
-        speed: of the network.
+        options: of the network's computation.
     """
 
     space: FeatureSpace
-    head: DiscriminantMixture
+    mixture: DiscriminantMixture
     names: tuple[str, ...]
     classes: tuple[LabelClass, ...]
     model: CARL | None
-    precision: str
-    speed: str
+    options: ComputeOptions
 
 
 def save_segmenter(path: str | os.PathLike[str], stored: StoredSegmenter) -> None:
-    """Write a segmenter, and its network too unless the name alone brings it back.
+    """Write a segmenter, with the weights of its network unless these are installed under its name.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    head, model = stored.head, stored.model
+    mixture, model = stored.mixture, stored.model
     tensors = {
         f"space.{name}": torch.from_numpy(np.array(values, order="C"))
-        for name, values in stored.space.arrays().items()
+        for name, values in stored.space.to_arrays().items()
     }
-    for name in _HEAD_ARRAYS:
-        tensors[f"head.{name}"] = torch.from_numpy(np.array(getattr(head, name), order="C"))
+    for name, key in _MIXTURE_ARRAYS.items():
+        tensors[f"head.{key}"] = torch.from_numpy(np.array(getattr(mixture, name), order="C"))
     header: dict[str, Any] = {
         "version": _VERSION,
         "classes": [[each.value, each.name, list(each.colour)] for each in stored.classes],
         "experts": stored.names,
-        "accuracy": None if np.isnan(head.accuracy) else head.accuracy,
-        "precision": stored.precision,
-        "speed": stored.speed,
+        "accuracy": None if np.isnan(mixture.accuracy) else mixture.accuracy,
+        "precision": stored.options.precision,
+        "speed": stored.options.speed,
         "model": None,
     }
     if model is not None:
         header["model"] = {"facts": model_metadata(model), "fingerprint": model.fingerprint}
-        if not _comes_by_name(model):
+        if not _is_installed(model):
             tensors |= {
                 f"model.{name}": tensor.detach().cpu().contiguous()
                 for name, tensor in model.state_dict().items()
@@ -85,7 +91,7 @@ def save_segmenter(path: str | os.PathLike[str], stored: StoredSegmenter) -> Non
 
 
 def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter:
-    """Read what `save_segmenter` wrote.
+    """Read a file written by `save_segmenter`.
 
     Raises:
         ModelError: the file is missing, damaged or of another kind, or was made with a network
@@ -100,17 +106,20 @@ def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter
             FeatureSpace.from_arrays(
                 {name: each.numpy() for name, each in _under("space.", tensors).items()}
             ),
-            _head(_under("head.", tensors), header["accuracy"]),
+            _mixture(_under("head.", tensors), header["accuracy"]),
             tuple(header["experts"]),
             tuple(
                 LabelClass(int(value), str(name), (int(r), int(g), int(b)))
                 for value, name, (r, g, b) in header["classes"]
             ),
             _model(header["model"], _under("model.", tensors), path, device),
-            str(header["precision"]),
-            str(header["speed"]),
+            ComputeOptions(precision=header["precision"], speed=header["speed"]),
         )
-    except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
+    except ModelError:
+        raise
+    except (
+        CarlError, KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError
+    ) as error:  # fmt: skip
         raise ModelError(
             f"{path} cannot be read as a saved segmenter: it is missing, damaged or of another "
             "kind."
@@ -119,10 +128,10 @@ def load_segmenter(path: str | os.PathLike[str], device: str) -> StoredSegmenter
     return stored
 
 
-def _head(tensors: dict[str, Tensor], accuracy: float | None) -> DiscriminantMixture:
-    means, scatter, seen, temperatures, shares = (tensors[name].numpy() for name in _HEAD_ARRAYS)
+def _mixture(tensors: dict[str, Tensor], accuracy: float | None) -> DiscriminantMixture:
+    arrays = {name: tensors[key].numpy() for name, key in _MIXTURE_ARRAYS.items()}
     known = float("nan") if accuracy is None else float(accuracy)
-    return DiscriminantMixture(means, scatter, seen, temperatures, shares, known)
+    return DiscriminantMixture(**arrays, accuracy=known)
 
 
 def _model(
@@ -142,7 +151,7 @@ def _model(
     return model
 
 
-def _comes_by_name(model: CARL) -> bool:
+def _is_installed(model: CARL) -> bool:
     # Random weights may differ in the last digit on another machine, so they are written out.
     if not model.trained or model.name not in {info.name for info in list_models()}:
         return False
@@ -156,6 +165,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_sizes(stored: StoredSegmenter, path: Path) -> None:
-    n_classes, n_features = stored.head.means.shape
+    n_classes, n_features = stored.mixture.means.shape
     if n_features != stored.space.width or n_classes != len(stored.classes):
         raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")

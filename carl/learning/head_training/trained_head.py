@@ -1,10 +1,11 @@
-"""A trained head: one file, and what it says of cubes."""
+"""Trained heads: prediction of cubes, saving and loading."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +13,11 @@ from typing import Any, Self
 import numpy as np
 import safetensors
 import torch
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from safetensors.torch import save
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import ModelError
 from carl.files import atomic_write
@@ -23,8 +26,10 @@ from carl.inference.tile_grid import Tile
 from carl.inference.tiling import TileLayout, tiles
 from carl.inference.workers import Workers
 from carl.io import LabelClass
-from carl.learning.features import Region
-from carl.learning.segmenter import Prediction, Segmenter
+from carl.learning.cube_features import CubeFeatures
+from carl.learning.features import Region, grid_windows
+from carl.learning.predictor import BoundPredictor, Output, Prediction, Predictor
+from carl.learning.segmenter import Segmenter
 from carl.model.checkpoint import (
     load_weights,
     model_from_metadata,
@@ -38,24 +43,28 @@ from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.normalise import fill_missing
 
 _HEADER = "carl_head"
+"""Key of the JSON header in the metadata of the file."""
 _VERSION = 1
 _NETWORK = "carl."
+"""Prefix of the network's tensors in the file."""
 _LEAST_PROBABILITY = 1e-6
-
-Order = Callable[[Sequence[Tile]], Iterable[Tile]]
-"""Says in which order tiles are looked at."""
+"""Probabilities below count as this much, so that their logarithms are finite."""
+_WINDOW_TILES = 4
+"""Tiles along a side of a window."""
+_CACHED_BYTES = 256 << 20
+"""Predictions of tiles held for the windows that share them: a row of tiles of a wide cube."""
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedHead:
-    """A head, what it tells apart, and how it was trained.
+class TrainedHead(Predictor):
+    """A trained head with its network, its classes and the configuration of its training.
 
     Attributes:
         head: in eval mode.
-        config: what it is made of.
+        config: sizes of the head.
         classes: the K classes.
-        size: side of the images it was trained on, pixels; cubes are seen in tiles of this size.
-        training: the configuration and the scores, to be shown.
+        size: side in pixels of the images of the training, and of the tiles of a prediction.
+        training: configuration and scores of the training, for information.
     """
 
     head: Head
@@ -65,79 +74,57 @@ class TrainedHead:
     training: Mapping[str, Any]
 
     @property
-    def classifies(self) -> bool:
-        """Whether it tells the classes of whole images, not of pixels."""
-        return self.head.task != "segmentation"
+    def output(self) -> Output:
+        """What the head predicts."""
+        return "label map" if self.head.task == "segmentation" else "image classes"
 
-    def predict(self, cube: SpectralCube, *, progress: Progress = no_progress) -> Prediction:
-        """The map of a cube, of this camera or another.
+    @property
+    def description(self) -> str:
+        """Name of the head and its held-out score."""
+        miou = self.training.get("scores", {}).get("miou")
+        return self.config.name + ("" if miou is None else f", held-out mIoU {miou:.2f}")
 
-        Raises:
-            ModelError: the head classifies whole images.
-            WavelengthError: wavelengths are missing.
-            CubeError: the cube has no usable values.
-            Cancelled: by `progress`.
-        """
-        height, width, _ = cube.shape
-        scores = np.zeros((height, width, len(self.classes)), np.float32)
-        valid = np.zeros((height, width), bool)
-        for region, drawn in self.draw(cube, progress=progress):
-            scores[region], valid[region] = drawn.scores, drawn.valid
-        return Prediction(scores, self.classes, None if valid.all() else valid)
+    @property
+    def uses_network(self) -> bool:
+        """Whether a network's features take part: always."""
+        return True
 
-    def draw(
-        self, cube: SpectralCube, order: Order = iter, *, progress: Progress = no_progress
-    ) -> Iterator[tuple[Region, Prediction]]:
-        """The map of a cube tile by tile.
-
-        Tiles overlap: what a later one says of the same pixels takes the tiles before it into
-        account. The rim of a tile, which is context alone, is not valid until a neighbour is there.
-
-        Args:
-            cube: of this camera or another.
-            order: of the tiles; each is asked for a moment before it is looked at.
-            progress: told after every tile; cancels by raising.
-
-        Yields:
-            rows and columns, and the prediction there.
-
-        Raises:
-            ModelError, WavelengthError, CubeError, Cancelled: as `predict`.
-        """
-        if self.classifies:
-            raise ModelError("The model classifies whole images and draws no maps: use 'classify'.")
-        height, width, _ = cube.shape
-        total = np.zeros((height, width, len(self.classes)), np.float32)
-        for piece, known, probabilities in self._tiles(cube, order, progress):
-            assert piece.weights is not None
-            at = piece.rows, piece.columns
-            total[at] += probabilities * piece.weights[..., None]
-            scores = np.log(np.maximum(total[at], _LEAST_PROBABILITY))
-            yield at, Prediction(scores, self.classes, known & total[at].any(axis=2))
+    def bind(
+        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+    ) -> BoundPredictor:
+        """Prepare to predict windows of a cube; see `Predictor.bind`."""
+        if self.output != "label map":
+            names = ", ".join(each.name for each in self.classes)
+            raise ModelError(
+                f"The model classifies whole images ({names}) and predicts no label maps: use it "
+                "with 'classify' or 'carl predict', or load a model for segmentation."
+            )
+        plain = cube.cube if isinstance(cube, CubeFeatures) else cube
+        return BoundHead(self, plain, progress)
 
     def classify(self, cube: SpectralCube, *, progress: Progress = no_progress) -> dict[str, float]:
-        """The probability of each class in a whole cube.
+        """Return the probability of each class for the cube as a whole, by name.
 
-        Of several tiles it is the mean where one class is to be told, and the largest where any
-        number of classes may be there.
+        The mean over tiles for one class per image, the maximum for several classes per image.
 
         Raises:
-            ModelError: the head draws maps.
+            ModelError: the head predicts label maps.
             WavelengthError: wavelengths are missing.
             CubeError: the cube has no usable values.
             Cancelled: by `progress`.
         """
-        if not self.classifies:
-            raise ModelError("The model draws maps and classifies no images: use 'predict'.")
-        of_tiles = np.stack([each for _, _, each in self._tiles(cube, iter, progress)])
+        if self.output == "label map":
+            return super().classify(cube, progress=progress)
+        tiles = HeadTiles(self, cube, subprogress(progress, 0.0, 0.1))
+        probabilities = np.stack(
+            [each for _, each in tiles.predict(tiles.layout, subprogress(progress, 0.1, 1.0))]
+        )
         several = self.head.task == "multilabel"
-        probabilities = of_tiles.max(axis=0) if several else of_tiles.mean(axis=0)
-        return {
-            each.name: float(value) for each, value in zip(self.classes, probabilities, strict=True)
-        }
+        of_image = probabilities.max(axis=0) if several else probabilities.mean(axis=0)
+        return {each.name: float(value) for each, value in zip(self.classes, of_image, strict=True)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything into one file: safetensors with a JSON header.
+        """Write head, network and header into one file: safetensors with a JSON header.
 
         Raises:
             OutputError: the file cannot be written.
@@ -159,7 +146,7 @@ class TrainedHead:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             ModelError: the file cannot be read, or needs transformers, which is not installed.
@@ -191,54 +178,146 @@ class TrainedHead:
             ) from error
         return cls(head.to(resolve_device(device)).eval(), config, classes, size, training)
 
-    def _tiles(
-        self, cube: SpectralCube, order: Order, progress: Progress
-    ) -> Iterator[tuple[Tile, NDArray[np.bool_], NDArray[np.float32]]]:
-        """Tiles of a cube, where they hold values, and the probabilities the head sees in them."""
-        cube = cube.usable_bands()
-        nm = cube.require_wavelengths()
-        device = next(self.head.parameters()).device
-        wavelengths_um = torch.as_tensor(nm / 1000, dtype=torch.float32, device=device)
-        mean, std = normalisation(cube, self.head.carl, subprogress(progress, 0.0, 0.1))
-        layout = TileLayout(self.size, self.size // 4, self.size // 16)
-        pieces = tiles(*cube.shape[:2], layout)
 
-        def see(piece: Tile) -> tuple[Tile, NDArray[np.bool_], NDArray[np.float32]]:
-            values = cube.read(piece.rows, piece.columns)
-            known = np.asarray(np.isfinite(values).any(axis=2))
-            values = (values - np.float32(mean)) / np.float32(std)
-            fill_missing(values, nm)
-            image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
-            return piece, known, self._probabilities(image.to(device), wavelengths_um)
+class HeadTiles:
+    """Runs a head on tiles of a cube.
 
+    Args:
+        trained: the head.
+        cube: of any camera.
+        progress: called while the cube is normalised; cancels by raising.
+
+    Attributes:
+        layout: overlapping tiles that cover the cube; their weights sum to 1 at every pixel.
+
+    Raises:
+        WavelengthError: wavelengths are missing.
+        CubeError: the cube has no usable values.
+    """
+
+    def __init__(self, trained: TrainedHead, cube: SpectralCube, progress: Progress) -> None:
+        self._head = trained.head
+        self._cube = cube.usable_bands()
+        self._nm = self._cube.require_wavelengths()
+        self._mean, self._std = normalisation(self._cube, trained.head.carl, progress)
+        self._device = next(trained.head.parameters()).device
+        self._wavelengths_um = torch.as_tensor(
+            self._nm / 1000, dtype=torch.float32, device=self._device
+        )
+        layout = TileLayout(trained.size, trained.size // 4, trained.size // 16)
+        self.layout = tiles(*cube.shape[:2], layout)
+
+    def predict(
+        self, chosen: Sequence[Tile], progress: Progress
+    ) -> Iterator[tuple[NDArray[np.bool_], Float32Array]]:
+        """Yield, for each tile, where it has data, and (h, w, K) or (K,) class probabilities."""
         done = 0
 
-        def tell() -> None:
-            progress(0.1 + 0.9 * done / len(pieces), "Predicting")
+        def report() -> None:
+            progress(done / len(chosen), "Predicting")
 
-        with Workers(device) as workers:
-            for seen in workers.map(see, order(pieces), tell):
-                yield seen
+        with Workers(self._device) as workers:
+            for predicted in workers.map(self._predict_tile, chosen, report):
                 done += 1
-                tell()
+                report()
+                yield predicted
+
+    def _predict_tile(self, tile: Tile) -> tuple[NDArray[np.bool_], Float32Array]:
+        values = self._cube.read(tile.rows, tile.columns)
+        known = np.asarray(np.isfinite(values).any(axis=2))
+        values = (values - np.float32(self._mean)) / np.float32(self._std)
+        fill_missing(values, self._nm)
+        image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+        return known, self._probabilities(image.to(self._device))
 
     @torch.inference_mode()
-    def _probabilities(
-        self, image: torch.Tensor, wavelengths_um: torch.Tensor
-    ) -> NDArray[np.float32]:
-        """(h, w, K) of a segmentation, (K,) of a classification."""
-        logits = self.head(image, wavelengths_um).float()
-        several = self.head.task == "multilabel"
+    def _probabilities(self, image: torch.Tensor) -> Float32Array:
+        """Return (h, w, K) of a segmentation, (K,) of a classification."""
+        logits = self._head(image, self._wavelengths_um).float()
+        several = self._head.task == "multilabel"
         probabilities = (logits.sigmoid() if several else logits.softmax(dim=1))[0]
-        result: NDArray[np.float32] = probabilities.movedim(0, -1).cpu().numpy()
+        result: Float32Array = probabilities.movedim(0, -1).cpu().numpy()
         return result
 
 
-def load_predictor(path: str | os.PathLike[str], device: str = "auto") -> Segmenter | TrainedHead:
-    """What `carl fit` or `carl train` wrote.
+class BoundHead(BoundPredictor):
+    """A trained head and a cube: windows are blended from overlapping tiles.
+
+    Args:
+        trained: a head for segmentation.
+        cube: of any camera.
+        progress: called while the cube is normalised; cancels by raising.
+    """
+
+    is_precomputed = False
+
+    def __init__(self, trained: TrainedHead, cube: SpectralCube, progress: Progress) -> None:
+        self._classes = trained.classes
+        self._shape = cube.shape[:2]
+        self._tiles = HeadTiles(trained, cube, progress)
+        step = trained.size - trained.size // 4
+        self.windows = grid_windows(cube.shape, _WINDOW_TILES * step)
+        self._cache: LRUCache[int, tuple[NDArray[np.bool_], Float32Array]] = LRUCache(
+            _CACHED_BYTES, getsizeof=lambda each: each[0].nbytes + each[1].nbytes
+        )
+
+    def predict_window(self, region: Region, progress: Progress = no_progress) -> Prediction:
+        """Predict the pixels of a window; see `BoundPredictor.predict_window`."""
+        rows, columns = (range(n)[span] for n, span in zip(self._shape, region, strict=True))
+        shape = rows[-1] + 1 - rows.start, columns[-1] + 1 - columns.start
+        blended = np.zeros((*shape, len(self._classes)), np.float32)
+        valid = np.zeros(shape, bool)
+        for tile, (known, probabilities) in self._touching(rows, columns, progress):
+            assert tile.weights is not None
+            here, inside = zip(
+                _overlap(rows.start, rows[-1] + 1, tile.rows),
+                _overlap(columns.start, columns[-1] + 1, tile.columns),
+                strict=True,
+            )
+            blended[here] += probabilities[inside] * tile.weights[inside][..., None]
+            valid[here] |= known[inside]
+        steps = slice(None, None, rows.step), slice(None, None, columns.step)
+        scores = np.log(np.maximum(blended[steps], _LEAST_PROBABILITY))
+        return Prediction(scores, self._classes, valid[steps])
+
+    def _touching(
+        self, rows: range, columns: range, progress: Progress
+    ) -> Iterator[tuple[Tile, tuple[NDArray[np.bool_], Float32Array]]]:
+        """Yield the tiles that overlap a window; those that are not cached are predicted."""
+        numbers = [
+            number
+            for number, tile in enumerate(self._tiles.layout)
+            if tile.rows.start <= rows[-1]
+            and rows.start < tile.rows.stop
+            and tile.columns.start <= columns[-1]
+            and columns.start < tile.columns.stop
+        ]
+        predicted = {n: self._cache[n] for n in numbers if n in self._cache}
+        missing = [n for n in numbers if n not in predicted]
+        chosen = [self._tiles.layout[n] for n in missing]
+        for number, each in zip(missing, self._tiles.predict(chosen, progress), strict=True):
+            predicted[number] = each
+            with suppress(ValueError):  # larger than the cache
+                self._cache[number] = each
+        for number in numbers:
+            yield self._tiles.layout[number], predicted[number]
+
+
+def _overlap(start: int, stop: int, span: slice) -> tuple[slice, slice]:
+    """Return where a tile's span overlaps start..stop, relative to start and to the span."""
+    first, last = max(start, span.start), min(stop, span.stop)
+    return slice(first - start, last - start), slice(first - span.start, last - span.start)
+
+
+def load_predictor(path: str | os.PathLike[str], device: str = "auto") -> Predictor:
+    """Load a model written by `carl fit`, `carl train` or the plugin.
+
+    Args:
+        path: ``*.carl``.
+        device: as `carl.load_model` takes it.
 
     Raises:
-        ModelError: the file cannot be read, or needs something that is not here.
+        ModelError: the file cannot be read, or needs a network or library that is not installed.
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:

@@ -65,9 +65,29 @@ def test_columns_name_the_groups():
     assert stack(4, 5, 2).columns() == {"fine": slice(0, 2), "coarse": slice(2, 5)}
 
 
-def test_doubt_is_nothing_where_a_group_has_none():
+def test_error_variance_is_zero_for_groups_without_one():
     maps = (
-        FeatureMap("sure", np.zeros((1, 1, 2), np.float32), 1),
-        FeatureMap("unsure", np.zeros((1, 1, 1), np.float32), 1, np.array([0.4], np.float32)),
+        FeatureMap("same camera", np.zeros((1, 1, 2), np.float32), 1),
+        FeatureMap("other camera", np.zeros((1, 1, 1), np.float32), 1, np.array([0.4], np.float32)),
     )
     np.testing.assert_allclose(FeatureStack((1, 1), maps).error_variance, [0, 0, 0.4], rtol=1e-6)
+
+
+def test_normalising_when_reading_equals_normalised_values():
+    generator = np.random.default_rng(0)
+    raw = generator.normal(size=(7, 9, 3)).astype(np.float32)
+    centre, scale = generator.normal(size=(2, 3)).astype(np.float32)
+    weights = generator.normal(size=(3, 2)).astype(np.float32)
+    rows, columns = (each.ravel() for each in np.indices((14, 18)))
+    for cell, shape in ((1, (7, 9)), (2, (14, 18))):
+        lazy = FeatureMap("raw", raw, cell, centre=centre, scale=scale)
+        done = FeatureMap("normalised", (raw - centre) * scale, cell)
+        at = rows < shape[0], columns < shape[1]
+        chosen = at[0] & at[1]
+        np.testing.assert_array_equal(
+            lazy.at(rows[chosen], columns[chosen]), done.at(rows[chosen], columns[chosen])
+        )
+        region = np.s_[1:6:2, 2:8]
+        np.testing.assert_array_equal(
+            lazy.scores(weights, shape, region), done.scores(weights, shape, region)
+        )

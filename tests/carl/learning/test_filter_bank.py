@@ -36,7 +36,7 @@ def local_mean(values: np.ndarray, sigma: float) -> np.ndarray:
     return smooth(values) / smooth(np.ones_like(values))
 
 
-def test_neighbourhoods_are_gaussian_means_and_spreads():
+def test_texture_is_gaussian_mean_and_standard_deviation():
     of = cube()
     bank, _ = FilterBank.fit([of])
     raw = replace(bank, centre=0 * bank.centre, scale=0 * bank.scale + 1)
@@ -48,15 +48,15 @@ def test_neighbourhoods_are_gaussian_means_and_spreads():
     np.testing.assert_allclose(texture[..., k:] ** 2, np.maximum(second - mean**2, 0), atol=1e-3)
 
 
-def test_coarse_cells_hardly_change_a_wide_neighbourhood():
+def test_coarse_cells_approximate_a_wide_neighbourhood():
     own = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(150, 160, 1)), (1, 1, 0))
     own = (own / own.std()).astype(np.float32)
     coarse = module._neighbourhood(own, None, 12.0, None)
     assert coarse.cell == 4
     exact = local_mean(own, 12)
     rows, columns = (each.ravel() for each in np.indices((150, 160)))
-    seen = coarse.at(rows, columns)[:, 0].reshape(150, 160)
-    error = np.abs(seen - exact[..., 0]) / exact.std()
+    mean = coarse.at(rows, columns)[:, 0].reshape(150, 160)
+    error = np.abs(mean - exact[..., 0]) / exact.std()
     assert error.max() < 0.25  # in the corners, beyond the outermost centres of cells
     assert error[10:-10, 10:-10].max() < 0.1
 
@@ -89,21 +89,21 @@ def test_order_of_bands_does_not_matter():
     )
 
 
-def test_pixels_without_data_stay_out_of_their_neighbours():
+def test_pixels_without_data_do_not_affect_their_neighbours():
     of = cube()
     data = of.data.copy()
     data[20:30, 20:30] = np.nan
     bank, _ = FilterBank.fit([of])
-    holey = bank.stack(SpectralCube(data, wavelengths=NM))
-    assert holey.valid is not None
-    assert (~holey.valid).sum() == 100
-    for each, whole in zip(holey.maps, bank.stack(of).maps, strict=True):
+    holes = bank.stack(SpectralCube(data, wavelengths=NM))
+    assert holes.valid is not None
+    assert (~holes.valid).sum() == 100
+    for each, whole in zip(holes.maps, bank.stack(of).maps, strict=True):
         assert np.isfinite(each.values).all()
         far = each.values[45:, 45:] - whole.values[45:, 45:]
         assert np.abs(far).max() < 0.05
 
 
-def test_another_camera_shows_the_same_components():
+def test_another_camera_gives_the_same_components():
     rich = cube(nm=np.linspace(450, 700, 40))
     bank, _ = FilterBank.fit([rich])
     few = np.array([470.0, 500, 540, 580, 620, 660])
@@ -111,16 +111,16 @@ def test_another_camera_shows_the_same_components():
         np.stack([rich.data[..., np.abs(rich.wavelengths - nm).argmin()] for nm in few], axis=2),
         wavelengths=few,
     )
-    mine, theirs = group(bank, rich, "spectrum"), group(bank, poor, "spectrum")
+    own, other = group(bank, rich, "spectrum"), group(bank, poor, "spectrum")
     error_variance = bank.stack(poor).maps[0].error_variance
     assert error_variance is not None
     trusted = np.flatnonzero(error_variance < 0.1)
     assert trusted.size >= 2
     for i in trusted:
-        assert np.corrcoef(mine[..., i].ravel(), theirs[..., i].ravel())[0, 1] > 0.9
+        assert np.corrcoef(own[..., i].ravel(), other[..., i].ravel())[0, 1] > 0.9
 
 
-def test_a_camera_elsewhere_is_refused():
+def test_a_camera_of_another_range_is_refused():
     bank, _ = FilterBank.fit([cube()])
     infrared = cube(nm=np.linspace(900, 1700, 12))
     with pytest.raises(WavelengthError, match="900 to 1700 nm, but the classes were learned from"):
@@ -128,19 +128,19 @@ def test_a_camera_elsewhere_is_refused():
 
 
 @pytest.mark.parametrize("fill", [np.nan, 0.0, -1.0])
-def test_a_cube_with_nothing_in_it_is_refused(fill):
+def test_an_empty_cube_is_refused(fill):
     empty = SpectralCube(np.full((20, 20, 12), fill), wavelengths=NM, name="blank.hdr")
     with pytest.raises(CubeError, match=r"blank\.hdr"):
         FilterBank.fit([empty])
 
 
-def test_a_uniform_cube_does_no_harm():
+def test_a_uniform_cube_gives_finite_features():
     flat = SpectralCube(np.full((30, 30, 12), 0.5), wavelengths=NM)
     _, (stack,) = FilterBank.fit([flat])
     assert all(np.isfinite(each.values).all() for each in stack.maps)
 
 
-def test_fitting_gives_the_features_that_asking_gives():
+def test_fit_returns_the_features_of_stack():
     of = cube()
     bank, (stack,) = FilterBank.fit([of])
     for one, other in zip(stack.maps, bank.stack(of).maps, strict=True):

@@ -9,6 +9,7 @@ import torch
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, LabelError, WavelengthError
+from carl.learning import compute_features
 from carl.learning.crops import IGNORED
 from carl.learning.finetune import StepReport, few_stroke_score, finetune
 from carl.learning.holdout import split_strokes
@@ -23,7 +24,7 @@ def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     # By name: the package shows the function of the same name in the module's place.
     module = import_module("carl.learning.finetune")
     monkeypatch.setattr(module, "_CROP_PIXELS", 16)
-    monkeypatch.setattr(module, "_CROPS_A_STEP", 2)
+    monkeypatch.setattr(module, "_CROPS_PER_STEP", 2)
 
 
 @pytest.fixture
@@ -47,13 +48,13 @@ def changed(before: dict[str, torch.Tensor], model: CARL) -> set[str]:
 
 
 def rising(scores: list[float]):  # type: ignore[no-untyped-def]
-    """A judge that gives these scores one after the other."""
+    """Return a score function with these results, one after the other."""
     given = iter(scores)
     return lambda model, train, held: next(given)
 
 
-@pytest.mark.parametrize("tune", ["last_blocks", "lora", "full"])
-def test_training_learns_a_copy_and_leaves_the_model_alone(
+@pytest.mark.parametrize("tune", ["last_blocks", "head", "lora", "full"])
+def test_training_changes_a_copy_only(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray], tune: str
 ) -> None:
     before = weights(tiny_model)
@@ -76,7 +77,7 @@ def test_training_learns_a_copy_and_leaves_the_model_alone(
     assert {n: p.requires_grad for n, p in tuned.named_parameters()} == grad
     tuned_weights = changed(before, tuned)
     assert tuned_weights
-    if tune == "last_blocks":
+    if tune in ("last_blocks", "head"):
         assert not any(name.startswith("spectral_encoder.blocks.0.") for name in tuned_weights)
     if tune == "lora":
         assert all(".attn." in name for name in tuned_weights)
@@ -94,7 +95,7 @@ def test_a_tuned_model_is_saved_and_read_like_any_other(
     assert again.name == tuned.name
 
 
-def test_what_is_not_better_is_not_kept(
+def test_a_model_that_is_not_better_is_rejected(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]
 ) -> None:
     result = finetune(tiny_model, *task, steps=1, score=rising([0.9, 0.9]))
@@ -102,22 +103,22 @@ def test_what_is_not_better_is_not_kept(
     assert result.model is tiny_model
 
 
-def test_the_judge_sees_strokes_the_training_did_not(
+def test_the_score_gets_held_out_strokes(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]
 ) -> None:
     cube, labels = task
     seen = []
 
-    def judge(model: CARL, train: list[np.ndarray], held: list[np.ndarray]) -> float:
+    def score(model: CARL, train: list[np.ndarray], held: list[np.ndarray]) -> float:
         seen.append((train, held))
         return 0.0
 
-    finetune(tiny_model, [cube, cube], [labels, labels], steps=1, seed=4, score=judge)
+    finetune(tiny_model, [cube, cube], [labels, labels], steps=1, seed=4, score=score)
     assert len(seen) == 2
     for train, held in seen:
         expected = split_strokes(labels, 4)
-        for painted, other in zip(train, held, strict=True):
-            np.testing.assert_array_equal(painted, expected[0])
+        for labels_of_cube, other in zip(train, held, strict=True):
+            np.testing.assert_array_equal(labels_of_cube, expected[0])
             np.testing.assert_array_equal(other, expected[1])
 
 
@@ -132,24 +133,26 @@ def test_the_same_seed_gives_the_same_steps(
     assert losses(1) != losses(2)
 
 
-def test_every_step_is_told(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) -> None:
+def test_every_step_is_reported(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) -> None:
     steps: list[StepReport] = []
-    told: list[float] = []
+    reported: list[float] = []
     result = finetune(
         tiny_model,
         *task,
         steps=4,
         score=rising([0, 1]),
-        progress=lambda share, _: told.append(share),
+        progress=lambda share, _: reported.append(share),
         on_step=steps.append,
     )
     assert tuple(steps) == result.history
     assert [(report.step, report.total) for report in steps] == [(i, 4) for i in (1, 2, 3, 4)]
     assert steps[-1].validation is not None
-    assert told == sorted(told)
+    assert reported == sorted(reported)
 
 
-def test_a_call_off_passes_through(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) -> None:
+def test_cancelling_leaves_the_model_unchanged(
+    tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]
+) -> None:
     before = weights(tiny_model)
     steps: list[StepReport] = []
 
@@ -162,7 +165,7 @@ def test_a_call_off_passes_through(tiny_model: CARL, task: tuple[SpectralCube, n
     assert changed(before, tiny_model) == set()
 
 
-def test_a_loss_that_is_no_number_ends_in_a_sentence(
+def test_a_loss_that_is_not_finite_is_one_sentence(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -173,11 +176,11 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence(
         finetune(tiny_model, *task, steps=2, score=rising([0, 1]))
 
 
-def test_wrong_tasks(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) -> None:
+def test_unusable_input_is_refused(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) -> None:
     cube, labels = task
-    with pytest.raises(CarlError, match="'tail' is not a way to tune"):
+    with pytest.raises(CarlError, match="'tail' is not a way to fine-tune"):
         finetune(tiny_model, cube, labels, tune="tail")  # type: ignore[arg-type]
-    with pytest.raises(LabelError, match="at least two"):
+    with pytest.raises(LabelError, match="At least two"):
         finetune(tiny_model, cube, np.minimum(labels, 1))
     with pytest.raises(LabelError, match="give labels drawn on this cube"):
         finetune(tiny_model, cube, labels[1:])
@@ -191,23 +194,27 @@ def test_wrong_tasks(tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]) ->
         finetune(tiny_model, SpectralCube(cube.data), labels, score=rising([0, 1]))
 
 
-def test_by_default_the_few_stroke_learner_is_the_judge(
+def test_the_default_score_is_that_of_the_few_stroke_segmenter(
     tiny_model: CARL, task: tuple[SpectralCube, np.ndarray]
 ) -> None:
     cube, labels = task
     train, held = split_strokes(labels, 0)
-    told: list[float] = []
+    reported: list[float] = []
     score = few_stroke_score(
-        tiny_model, [cube], [train], [held], progress=lambda share, _: told.append(share)
+        tiny_model,
+        [compute_features(cube)],
+        [train],
+        [held],
+        progress=lambda share, _: reported.append(share),
     )
     assert score > 0.9
-    assert told == sorted(told)
+    assert reported == sorted(reported)
     result = finetune(tiny_model, cube, labels, steps=2, seed=0)
     assert result.score_before == pytest.approx(score)
     assert result.kept == (result.score_after > result.score_before)
 
 
-def test_classes_weigh_the_same_whatever_their_size() -> None:
+def test_classes_have_equal_weights() -> None:
     logits = torch.zeros(2, 1, 10)
     logits[0] = 2
     target = torch.tensor([[0] * 8 + [1, IGNORED]])

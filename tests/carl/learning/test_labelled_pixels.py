@@ -9,12 +9,12 @@ from carl.learning.labelled_pixels import BLOCK, sample_labelled_pixels
 
 
 def stack(shape: tuple[int, int] = (64, 80), valid: np.ndarray | None = None) -> FeatureStack:
-    """The only feature is the pixel's number."""
+    """Return a stack whose only feature is the number of the pixel."""
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(*shape, 1)
     return FeatureStack(shape, (FeatureMap("number", values, 1),), valid)
 
 
-def test_every_pixel_of_a_few_is_taken_and_counts_fully():
+def test_few_pixels_are_all_taken_with_weight_one():
     labels = np.zeros((64, 80), np.uint8)
     labels[3, 3], labels[3, 40], labels[50, 3] = 1, 1, 7
     pixels = sample_labelled_pixels([stack()], [labels], [1, 7])
@@ -24,7 +24,7 @@ def test_every_pixel_of_a_few_is_taken_and_counts_fully():
     assert len(set(pixels.blocks)) == 3
 
 
-def test_a_flood_of_paint_is_thinned_block_by_block():
+def test_large_areas_are_thinned_block_by_block():
     labels = np.full((64, 80), 1, np.uint8)
     labels[0, 0] = 2
     pixels = sample_labelled_pixels([stack()], [labels], [1, 2])
@@ -34,7 +34,7 @@ def test_a_flood_of_paint_is_thinned_block_by_block():
     np.testing.assert_allclose(pixels.weights[pixels.classes == 0], 1 / np.sqrt(8))
 
 
-def test_the_same_paint_gives_the_same_pixels():
+def test_equal_labels_give_equal_pixels():
     labels = (np.random.default_rng(0).random((64, 80)) < 0.3) + np.uint8(1)
     one, other = (sample_labelled_pixels([stack()], [labels], [1, 2]) for _ in range(2))
     np.testing.assert_array_equal(one.features, other.features)
@@ -47,12 +47,12 @@ def test_blocks_of_two_cubes_are_different():
     assert len(set(pixels.blocks)) == 4
 
 
-def test_paint_where_there_is_no_data_is_left_out():
+def test_labels_without_data_are_left_out():
     valid = np.ones((64, 80), bool)
     valid[:, :40] = False
     labels = np.zeros((64, 80), np.uint8)
     labels[5, 5], labels[5, 60], labels[6, 61] = 1, 1, 2
     assert len(sample_labelled_pixels([stack(valid=valid)], [labels], [1, 2]).classes) == 2
     labels[5, 60] = 0
-    with pytest.raises(LabelError, match="Class 1 is painted only where the cube has no data"):
+    with pytest.raises(LabelError, match="Class 1 is labelled only where the cube has no data"):
         sample_labelled_pixels([stack(valid=valid)], [labels], [1, 2])

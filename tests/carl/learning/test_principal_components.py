@@ -18,7 +18,7 @@ def test_components_are_uncorrelated_and_softly_scaled():
     np.testing.assert_allclose(np.mean(found**2), 1, rtol=0.02)
 
 
-def test_a_noisy_band_does_not_lead():
+def test_a_noisy_band_does_not_dominate():
     generator = np.random.default_rng(0)
     signal = generator.normal(size=(5000, 1)) * np.array([1.0, 0.8, 0.5, 0.0])
     noise = np.array([0.05, 0.05, 0.05, 3.0])
@@ -38,26 +38,28 @@ def basis_of_two() -> tuple[MinimumNoiseFraction, np.ndarray]:
     return MinimumNoiseFraction.fit(spectra, differences, 2), spectra.astype(np.float32)
 
 
-def test_what_an_instrument_sees_fully_is_estimated_exactly():
+def test_components_of_the_same_bands_are_estimated_exactly():
     basis, spectra = basis_of_two()
-    gain, missed = basis.estimator(np.eye(6, dtype=np.float32), np.zeros((6, 6), np.float32))
+    gain, error_variance = basis.estimator(
+        np.eye(6, dtype=np.float32), np.zeros((6, 6), np.float32)
+    )
     np.testing.assert_allclose((spectra - basis.mean) @ gain, basis(spectra), atol=0.05)
-    assert missed.max() < 0.01
+    assert error_variance.max() < 0.01
 
 
-def test_what_it_does_not_see_is_said_to_be_missed():
+def test_missing_bands_give_an_error_variance():
     basis, spectra = basis_of_two()
     first_bands = np.eye(6, 3, dtype=np.float32)
-    gain, missed = basis.estimator(first_bands, np.zeros((6, 3), np.float32))
+    gain, error_variance = basis.estimator(first_bands, np.zeros((6, 3), np.float32))
     estimated = (spectra[:, :3] - basis.mean[:3]) @ gain
     error = np.mean((estimated - basis(spectra)) ** 2, axis=0) / basis.spread**2
-    np.testing.assert_allclose(error, missed, atol=0.05)
-    assert missed.max() > 0.3
+    np.testing.assert_allclose(error, error_variance, atol=0.05)
+    assert error_variance.max() > 0.3
 
 
-def test_doubt_about_the_instrument_is_doubt_about_the_estimate():
+def test_an_uncertain_camera_gives_a_larger_error_variance():
     basis, _ = basis_of_two()
-    seen = np.eye(6, dtype=np.float32)
-    _, sure = basis.estimator(seen, 0 * seen)
-    _, unsure = basis.estimator(seen, 0.3 * seen)
-    assert (unsure > sure + 0.01).all()
+    observation = np.eye(6, dtype=np.float32)
+    _, certain = basis.estimator(observation, 0 * observation)
+    _, uncertain = basis.estimator(observation, 0.3 * observation)
+    assert (uncertain > certain + 0.01).all()

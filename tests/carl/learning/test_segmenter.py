@@ -10,18 +10,18 @@ from safetensors.numpy import load_file, save_file
 
 import carl
 from carl.cube import SpectralCube
-from carl.errors import Cancelled, CarlError, LabelError, ModelError, WavelengthError
+from carl.errors import Cancelled, LabelError, ModelError, WavelengthError
 from carl.files import resource_path
 from carl.io import LabelClass
 from carl.learning import Segmenter, evaluate
-from carl.learning.segmenter import _experts
+from carl.learning.segmenter import mixture_components
 from carl.model import CARL
 
 NM = np.linspace(450, 700, 16)
 
 
 def scene(seed: int = 0, nm: np.ndarray = NM) -> tuple[SpectralCube, np.ndarray]:
-    """Three kinds of tissue in thirds of the image, told apart by their spectra."""
+    """Return three kinds of tissue in thirds of the image, with different spectra."""
     generator = np.random.default_rng(seed)
     spectra = 1 - 0.6 * np.exp(-(((nm - np.array([[500], [560], [640]])) / 40) ** 2))
     truth = np.repeat(np.arange(1, 4), 20)[None].repeat(48, axis=0)
@@ -30,14 +30,14 @@ def scene(seed: int = 0, nm: np.ndarray = NM) -> tuple[SpectralCube, np.ndarray]
 
 
 def strokes(truth: np.ndarray) -> np.ndarray:
-    painted = np.zeros(truth.shape, np.uint8)
+    labelled = np.zeros(truth.shape, np.uint8)
     for row in (8, 38):
-        painted[row, 5::20] = painted[row, 6::20] = 1
-    return np.where(painted > 0, truth, 0).astype(np.uint8)
+        labelled[row, 5::20] = labelled[row, 6::20] = 1
+    return np.where(labelled > 0, truth, 0).astype(np.uint8)
 
 
 @pytest.mark.parametrize("with_model", [False, True])
-def test_a_few_strokes_make_the_map(with_model, tiny_model):
+def test_a_few_strokes_segment_a_cube(with_model, tiny_model):
     cube, truth = scene()
     segmenter = Segmenter(tiny_model if with_model else None).fit(cube, strokes(truth))
     prediction = segmenter.predict(cube)
@@ -47,31 +47,34 @@ def test_a_few_strokes_make_the_map(with_model, tiny_model):
     np.testing.assert_allclose(prediction.probabilities.sum(axis=2), 1, rtol=1e-5)
     assert prediction.confidence.max() <= 1
     report = segmenter.report
-    assert sum(report["experts"].values()) == pytest.approx(1)
-    assert (report["carl_share"] > 0) == with_model
+    assert sum(report.component_weights.values()) == pytest.approx(1)
+    assert (report.network_weight > 0) == with_model
+    assert segmenter.uses_network == with_model
+    assert repr(prediction).startswith("<Prediction: 48 × 60 pixels; class 1 3")
+    assert prediction._repr_html_().count("<tr>") == 3
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_experts_see_the_bank_with_and_without_the_network_and_that_alone(trained):
+def test_components_use_the_bank_with_and_without_the_network_and_the_network_alone(trained):
     columns = {
         "spectrum": slice(0, 2), "texture": slice(2, 6),
         "CARL spectral": slice(6, 8), "CARL spatial": slice(8, 9),
     }  # fmt: skip
-    names, seen, prior = _experts(columns, trained)
+    names, masks, prior = mixture_components(columns, trained)
     assert sum(prior) == pytest.approx(1)
-    assert len(names) == len(seen) == len(prior) == 9
-    alone = seen[names.index("CARL")]
+    assert len(names) == len(masks) == len(prior) == 9
+    alone = masks[names.index("CARL")]
     assert alone.tolist() == [False] * 6 + [True] * 3
-    with_network = seen[:, 6:].any(axis=1)
+    with_network = masks[:, 6:].any(axis=1)
     assert (np.sum(prior, where=with_network) > 0.5) == trained
-    assert _experts({"spectrum": slice(0, 2)}, trained)[0] == ("spectrum",)
+    assert mixture_components({"spectrum": slice(0, 2)}, trained)[0] == ("spectrum",)
 
 
 def test_class_values_names_and_colours_survive():
     cube, truth = scene()
     blood = LabelClass(7, "blood", (255, 0, 0))
-    painted = np.array([0, 2, 7, 300], np.uint16)[strokes(truth)]
-    segmenter = Segmenter(None, classes=[blood]).fit(cube, painted)
+    labelled = np.array([0, 2, 7, 300], np.uint16)[strokes(truth)]
+    segmenter = Segmenter(None, classes=[blood]).fit(cube, labelled)
     labels = segmenter.predict(cube).labels
     assert labels.dtype == np.uint16
     assert set(np.unique(labels)) == {2, 7, 300}
@@ -79,7 +82,7 @@ def test_class_values_names_and_colours_survive():
     assert segmenter.classes[1] == blood
 
 
-def test_it_works_on_other_cubes_and_cameras():
+def test_predicting_other_cubes_and_cameras():
     cube, truth = scene()
     segmenter = Segmenter(None).fit(cube, strokes(truth))
     for seed, nm in ((5, NM), (6, np.linspace(450, 700, 9)), (7, np.linspace(440, 720, 50))):
@@ -87,7 +90,7 @@ def test_it_works_on_other_cubes_and_cameras():
         assert evaluate(segmenter.predict(other).labels, other_truth).miou > 0.9
 
 
-def test_several_cubes_teach_together():
+def test_fitting_to_several_cubes():
     (one, truth), (other, _) = scene(0), scene(1)
     first, second = strokes(truth), strokes(truth)
     first[first == 3] = 0
@@ -96,7 +99,7 @@ def test_several_cubes_teach_together():
     assert evaluate(segmenter.predict(one).labels, truth).miou > 0.9
 
 
-def test_pixels_without_data_have_no_class():
+def test_pixels_without_data_get_no_label():
     cube, truth = scene()
     data = cube.data.copy()
     data[:5, :7] = np.nan
@@ -117,7 +120,7 @@ def test_dead_bands_and_stray_missing_values_do_no_harm():
 
 
 @pytest.mark.parametrize("with_model", [False, True])
-def test_saved_and_loaded_it_predicts_the_same(tmp_path, with_model, tiny_model):
+def test_a_loaded_segmenter_predicts_the_same(tmp_path, with_model, tiny_model):
     cube, truth = scene()
     segmenter = Segmenter(tiny_model if with_model else None).fit(cube, strokes(truth))
     segmenter.save(tmp_path / "tissue.carl")
@@ -163,13 +166,13 @@ def broken_files(tmp_path: Path) -> list[Path]:
     return [tmp_path / f"{name}.carl" for name in names]
 
 
-def test_damaged_files_are_one_sentence(tmp_path):
+def test_damaged_files_are_refused_in_one_sentence(tmp_path):
     for path in broken_files(tmp_path):
         with pytest.raises(ModelError, match=path.name):
             Segmenter.load(path)
 
 
-def test_what_is_wrong_with_labels_is_said():
+def test_unusable_labels_are_refused_with_the_reason():
     cube, truth = scene()
     cases = {
         "48 × 60": np.zeros((20, 20), np.uint8),
@@ -190,15 +193,15 @@ def test_a_cube_without_wavelengths_is_refused():
         Segmenter(None).fit(SpectralCube(cube.data, name="anonymous"), strokes(truth))
 
 
-def test_nothing_is_predicted_or_saved_before_learning(tmp_path):
+def test_nothing_is_predicted_or_saved_before_fitting(tmp_path):
     segmenter = Segmenter(None)
     for use in (lambda: segmenter.predict(scene()[0]), lambda: segmenter.save(tmp_path / "x.carl")):
-        with pytest.raises(ModelError, match="fit it to strokes first"):
+        with pytest.raises(ModelError, match="fit it to labelled pixels first"):
             use()
     assert not list(tmp_path.iterdir())
 
 
-def test_cancelling_keeps_what_was_learned_before(tiny_model):
+def test_cancelling_a_fit_keeps_the_previous_one(tiny_model):
     cube, truth = scene()
     segmenter = Segmenter(tiny_model).fit(cube, strokes(truth))
     before = segmenter.predict(cube).labels
@@ -213,11 +216,11 @@ def test_cancelling_keeps_what_was_learned_before(tiny_model):
 
 
 def test_progress_rises_to_the_end(tiny_model: CARL):
-    told: list[float] = []
+    reported: list[float] = []
     cube, truth = scene(21)
-    Segmenter(tiny_model).fit(cube, strokes(truth), progress=lambda f, _: told.append(f))
-    assert told == sorted(told)
-    assert told[-1] == 1
+    Segmenter(tiny_model).fit(cube, strokes(truth), progress=lambda f, _: reported.append(f))
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
 
 
 def test_the_sample_from_twenty_pixels_a_class():
@@ -225,22 +228,17 @@ def test_the_sample_from_twenty_pixels_a_class():
     cube = carl.read_cube(folder / "bladder.tif")
     labels = carl.read_labels(folder / "bladder_labels.png").labels
     generator = np.random.default_rng(0)
-    painted = np.zeros_like(labels)
+    labelled = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
-        painted.flat[generator.choice(np.flatnonzero(labels == value), 20, replace=False)] = value
-    predicted = Segmenter(None).fit(cube, painted).predict(cube).labels
-    assert evaluate(predicted, np.where(painted > 0, 0, labels)).miou > 0.95
+        labelled.flat[generator.choice(np.flatnonzero(labels == value), 20, replace=False)] = value
+    predicted = Segmenter(None).fit(cube, labelled).predict(cube).labels
+    assert evaluate(predicted, np.where(labelled > 0, 0, labels)).miou > 0.95
 
 
-def test_all_errors_are_ours():
-    assert issubclass(LabelError, CarlError)
-
-
-def test_a_map_can_be_drawn_in_pieces_and_coarsely():
+def test_windows_and_steps_give_the_labels_of_the_whole():
     cube, truth = scene()
     segmenter = Segmenter(None).fit(cube, strokes(truth))
     whole = segmenter.predict(cube).labels
-    regions = [np.s_[::4, ::4], np.s_[10:30, 7:60]]
-    pieces = segmenter.draw(cube, regions)
-    for region, piece in zip(regions, pieces, strict=True):
-        np.testing.assert_array_equal(piece.labels, whole[region])
+    bound = segmenter.bind(cube)
+    for region in (np.s_[::4, ::4], np.s_[10:30, 7:60]):
+        np.testing.assert_array_equal(bound.predict_window(region).labels, whole[region])

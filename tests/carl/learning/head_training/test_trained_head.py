@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from carl.cube import SpectralCube
 from carl.errors import Cancelled, ModelError
 from carl.io import read_cube, read_labels
 from carl.learning import Segmenter
-from carl.learning.head_training import TrainedHead, load_predictor, train
+from carl.learning.head_training import TrainedHead, load_predictor, train, trained_head
+from carl.learning.head_training.trained_head import HeadTiles
 from carl.metrics import evaluate
 from carl.model.heads import HEADS
 from carl.spectra.normalise import cube_statistics
@@ -39,7 +41,7 @@ def trained(recipe) -> TrainedHead:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_saved_head_says_the_same(recipe, cube, tmp_path: Path, name: str):
+def test_a_loaded_head_predicts_the_same(recipe, cube, tmp_path: Path, name: str):
     head = train(recipe(head={"name": name, **SMALL}, steps=2, held_out=0), device="cpu").trained
     head.save(tmp_path / "head.carl")
     random_numbers = torch.random.get_rng_state()
@@ -51,17 +53,17 @@ def test_a_saved_head_says_the_same(recipe, cube, tmp_path: Path, name: str):
     weights = loaded.head.state_dict()
     assert all(torch.equal(each, weights[key]) for key, each in head.head.state_dict().items())
     assert not loaded.head.training
-    if loaded.classifies:
+    if loaded.output == "image classes":
         assert loaded.classify(cube) == head.classify(cube)
         with pytest.raises(ModelError, match="classifies whole images"):
             loaded.predict(cube)
     else:
         np.testing.assert_array_equal(loaded.predict(cube).scores, head.predict(cube).scores)
-        with pytest.raises(ModelError, match="draws maps"):
+        with pytest.raises(ModelError, match="predicts label maps"):
             loaded.classify(cube)
 
 
-def test_the_file_tells_what_it_is_and_nothing_of_the_machine(trained, folder, tmp_path: Path):
+def test_the_header_describes_the_head_without_local_paths(trained, folder, tmp_path: Path):
     trained.save(tmp_path / "head.carl")
     with safetensors.safe_open(tmp_path / "head.carl", framework="np") as file:
         header = json.loads(file.metadata()["carl_head"])
@@ -75,15 +77,15 @@ def test_the_file_tells_what_it_is_and_nothing_of_the_machine(trained, folder, t
     assert str(folder) not in json.dumps(header)
 
 
-def test_the_map_is_right_and_without_seams(trained, cube, folder: Path):
-    told = []
-    prediction = trained.predict(cube, progress=lambda share, _: told.append(share))
+def test_predictions_are_right_and_without_seams(trained, cube, folder: Path):
+    reported = []
+    prediction = trained.predict(cube, progress=lambda share, _: reported.append(share))
     truth = read_labels(folder / "tissue_labels.png").labels
     assert evaluate(prediction.labels, truth).miou > 0.95
     assert prediction.probabilities.shape == (80, 120, 2)
     np.testing.assert_allclose(prediction.probabilities.sum(axis=2), 1, atol=1e-5)
-    assert told == sorted(told)
-    assert told[-1] == 1
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
     small = SpectralCube(cube.read(slice(0, 13), slice(0, 9)), cube.wavelengths)
     with torch.no_grad():
         mean, std = cube_statistics(small)
@@ -93,20 +95,48 @@ def test_the_map_is_right_and_without_seams(trained, cube, folder: Path):
     np.testing.assert_allclose(trained.predict(small).probabilities, alone, atol=1e-4)
 
 
-def test_a_map_grows_tile_by_tile_in_any_order(trained, cube):
-    whole, grown = trained.predict(cube), np.zeros(cube.shape[:2], np.uint8)
-    drawn = trained.draw(cube, reversed)
-    for tiles, (region, prediction) in enumerate(drawn, start=1):
-        assert np.all(prediction.labels[grown[region] > 0] > 0)  # what is known stays known
-        grown[region] = prediction.labels
-        if tiles == 1:
-            assert 0 < np.count_nonzero(grown) < 16 * 16  # the rim waits for its neighbours
-            assert not grown[:60].any()
-    assert tiles > 20
-    np.testing.assert_array_equal(grown, whole.labels)
+def test_windows_in_any_order_give_the_whole(trained, cube):
+    whole = trained.predict(cube)
+    bound = trained.bind(cube)
+    assert not bound.is_precomputed
+    assert len(bound.windows) > 3
+    for region in (*reversed(bound.windows), np.s_[5:70, 11:100], np.s_[3:77:4, 0:120:7]):
+        window = bound.predict_window(region)
+        np.testing.assert_array_equal(window.labels, whole.labels[region])
+        np.testing.assert_array_equal(window.scores, whole.scores[region])
 
 
-def test_pixels_without_data_have_no_class(trained, cube):
+def test_tiles_that_windows_share_are_predicted_once(trained, cube, monkeypatch):
+    tiles = []
+    predict = HeadTiles._predict_tile
+
+    def recording(self, tile):
+        tiles.append((tile.rows.start, tile.columns.start))
+        return predict(self, tile)
+
+    monkeypatch.setattr(HeadTiles, "_predict_tile", recording)
+    trained.predict(cube)
+    assert len(tiles) == len(set(tiles)) > 20
+
+
+def test_memory_does_not_grow_with_the_cube(trained, cube, monkeypatch):
+    monkeypatch.setattr(trained_head, "_CACHED_BYTES", 1 << 16)
+    values = np.tile(cube.to_numpy(), (3, 1, 1))
+
+    def peak(n_rows: int) -> int:
+        tall = SpectralCube(values[:n_rows], cube.wavelengths)
+        bound = trained.bind(tall)
+        tracemalloc.start()
+        for region in bound.windows:
+            bound.predict_window(region)
+        _, at_most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return at_most
+
+    assert peak(240) < 1.2 * peak(120)
+
+
+def test_pixels_without_data_get_no_label(trained, cube):
     values = cube.to_numpy()
     values[10:20, 30:50] = np.nan
     values[40, 60, 2] = np.nan
@@ -116,7 +146,7 @@ def test_pixels_without_data_have_no_class(trained, cube):
     assert np.isfinite(prediction.scores).all()
 
 
-def test_predicting_can_be_called_off(trained, cube):
+def test_predicting_can_be_cancelled(trained, cube):
     def stop(fraction: float, message: str) -> None:
         if message == "Predicting":
             raise Cancelled
@@ -129,7 +159,7 @@ def test_damaged_files_are_refused(trained, tmp_path: Path):
     path = tmp_path / "head.carl"
     trained.save(path)
     with safetensors.safe_open(path, framework="np") as file:
-        facts = file.metadata()
+        metadata = file.metadata()
     weights = load_file(path)
 
     def refused(words: str) -> None:
@@ -139,7 +169,7 @@ def test_damaged_files_are_refused(trained, tmp_path: Path):
         assert "head.carl" in str(caught.value)
 
     name = "classifier.linear.weight"
-    save_file({key: each for key, each in weights.items() if key != name}, path, facts)
+    save_file({key: each for key, each in weights.items() if key != name}, path, metadata)
     refused(f"1 missing: {name}")
     save_file(weights, path, {"carl_head": json.dumps({"version": 1})})
     refused("cannot be read as a trained head")

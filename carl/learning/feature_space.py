@@ -1,0 +1,143 @@
+"""Feature space that pixels are classified in: the filter bank, and a network's features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carl.arrays import Float32Array
+from carl.inference import Embedding
+from carl.learning.features import FeatureMap, FeatureStack
+from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
+from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
+from carl.learning.principal_components import PrincipalComponents
+from carl.mapped_files import read_mapped
+
+Arrays = Mapping[str, NDArray[Any]]
+
+NETWORK_GROUPS = ("CARL spectral", "CARL spatial")
+"""Names of the feature groups of a network, in the order in which maps are given."""
+_N_COMPONENTS = 24
+"""Principal components of each of the network's maps."""
+_SPATIAL_SIGMA = 3.0
+"""σ, in patches, of a Gaussian as wide as the context of spatial features: the network is trained
+on squares of 12 patches."""
+_CROSS_SENSOR_ERROR_VARIANCE = 0.05
+"""Relative error variance of the network's features under another camera. For seven simulated
+cameras, 0 is as good; real cameras differ in more than their filters."""
+_STRIP_PATCHES = 1 << 16
+"""Patches that are projected at once: about 50 MB of features of 192 dimensions."""
+_SAMPLE = 20_000
+"""Patches that the principal components are computed from."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSpace:
+    """Transforms from a cube and its embedding to features, fitted to cubes without labels.
+
+    Attributes:
+        bank: the filter bank.
+        projections: principal components of the network's maps, by name of their group; empty
+            without a network.
+    """
+
+    bank: FilterBank
+    projections: Mapping[str, PrincipalComponents]
+
+    def with_network(self, embeddings: Sequence[Embedding]) -> FeatureSpace:
+        """Return the space with projections of a network's features, fitted to embeddings."""
+        projections = {}
+        only_spectral = any(encodes_position(each) for each in embeddings)
+        for i, name in enumerate(NETWORK_GROUPS[:1] if only_spectral else NETWORK_GROUPS):
+            samples = [_maps(each)[i].reshape(-1, each.spatial.shape[2]) for each in embeddings]
+            pooled = samples[0] if len(samples) == 1 else np.concatenate(samples)
+            sample = np.asarray(pooled[:: max(1, len(pooled) // _SAMPLE)])
+            projections[name] = PrincipalComponents.fit(sample, _N_COMPONENTS)
+        return replace(self, projections=projections)
+
+    @property
+    def width(self) -> int:
+        """Number of features p."""
+        projected = sum(int(each.basis.shape[1]) for each in self.projections.values())
+        return int(self.bank.centre.size) + projected
+
+    def stack(self, bank_stack: FeatureStack, embedding: Embedding | None) -> FeatureStack:
+        """Return the filter bank's features, shared and not copied, and the network's.
+
+        For a camera other than the one the bank was fitted to, the network's features get a
+        relative error variance as well.
+        """
+        if embedding is None:
+            return bank_stack
+        is_other_camera = any(each.error_variance is not None for each in bank_stack.maps)
+        projected = []
+        for name, features in zip(NETWORK_GROUPS, _maps(embedding), strict=True):
+            if name not in self.projections:
+                continue
+            values = _projected(self.projections[name], features)
+            variance = None
+            if is_other_camera:
+                variance = np.full(values.shape[2], _CROSS_SENSOR_ERROR_VARIANCE, np.float32)
+            projected.append(FeatureMap(name, values, embedding.patch_size, variance))
+        return FeatureStack(bank_stack.shape, (*bank_stack.maps, *projected), bank_stack.valid)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays by name, for a file; `from_arrays` is the inverse."""
+        bank = self.bank
+        arrays: dict[str, NDArray[Any]] = {
+            f"bank.{name}": getattr(bank, name) for name in ("grid", "sigmas", "centre", "scale")
+        }
+        transforms: dict[str, MinimumNoiseFraction | PrincipalComponents] = {
+            "spectra": bank.spectra
+        }
+        for name, each in (transforms | dict(self.projections)).items():
+            arrays |= {f"{name}.{field.name}": getattr(each, field.name) for field in fields(each)}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Return the space whose `to_arrays` are given.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        bank = FilterBank(
+            arrays["bank.grid"],
+            MinimumNoiseFraction(*_fields(MinimumNoiseFraction, "spectra", arrays)),
+            arrays["bank.sigmas"],
+            arrays["bank.centre"],
+            arrays["bank.scale"],
+        )
+        projections = {
+            name: PrincipalComponents(*_fields(PrincipalComponents, name, arrays))
+            for name in NETWORK_GROUPS
+            if f"{name}.mean" in arrays
+        }
+        return cls(bank, projections)
+
+
+def encodes_position(embedding: Embedding) -> bool:
+    """Return whether a cube is so small that spatial features encode the position of a patch."""
+    return min(embedding.shape) < SHORTEST_SIDE * _SPATIAL_SIGMA * embedding.patch_size
+
+
+def _projected(components: PrincipalComponents, features: Float32Array) -> Float32Array:
+    """Project a map (h, w, D), strip by strip, as it may be memory-mapped: (h, w, d)."""
+    step = max(1, _STRIP_PATCHES // features.shape[1])
+    strips = (read_mapped(features[top : top + step]) for top in range(0, len(features), step))
+    return np.concatenate([components(strip) for strip in strips])
+
+
+def _maps(embedding: Embedding) -> tuple[Float32Array, Float32Array]:
+    """Return the maps of an embedding in the order of `NETWORK_GROUPS`."""
+    return embedding.spectral, embedding.spatial
+
+
+def _fields(
+    kind: type[MinimumNoiseFraction] | type[PrincipalComponents], name: str, arrays: Arrays
+) -> list[NDArray[Any]]:
+    return [arrays[f"{name}.{field.name}"] for field in fields(kind)]

@@ -1,0 +1,206 @@
+"""What every model that segments cubes has in common: windows of a cube in, class scores out."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from carl.arrays import Float32Array
+from carl.cube import SpectralCube
+from carl.errors import ModelError
+from carl.io import LabelClass
+from carl.learning.features import Region
+from carl.progress import Progress, no_progress, subprogress
+
+if TYPE_CHECKING:
+    from carl.learning.cube_features import CubeFeatures
+
+Output = Literal["label map", "image classes"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """Class scores of a cube, or of a window of it.
+
+    Attributes:
+        scores: (H, W, K) log-probabilities of the classes, up to a constant per pixel.
+        classes: the K classes.
+        valid: (H, W) False where the cube has no data, or None.
+    """
+
+    scores: Float32Array
+    classes: tuple[LabelClass, ...]
+    valid: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def labels(self) -> NDArray[np.unsignedinteger[Any]]:
+        """(H, W) label of every pixel; 0 where the cube has no data."""
+        values = np.array([each.value for each in self.classes])
+        small = values.astype(np.min_scalar_type(values.max()))
+        labels: NDArray[np.unsignedinteger[Any]] = small[self.scores.argmax(axis=2)]
+        if self.valid is not None:
+            labels[~self.valid] = 0
+        return labels
+
+    @cached_property
+    def probabilities(self) -> Float32Array:
+        """(H, W, K) probability of every class, calibrated on held-out labels."""
+        return np.asarray(softmax(self.scores, axis=2), np.float32)
+
+    @property
+    def confidence(self) -> Float32Array:
+        """(H, W) probability of the predicted class."""
+        return np.asarray(self.probabilities.max(axis=2))
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of the pixels predicted as each class, by name."""
+        return {each.name: float((self.labels == each.value).mean()) for each in self.classes}
+
+    def __repr__(self) -> str:
+        height, width = self.scores.shape[:2]
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
+        return f"<Prediction: {height} × {width} pixels; {shares}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        colours = {each.name: "rgb({}, {}, {})".format(*each.colour) for each in self.classes}
+        rows = "".join(
+            f'<tr><td style="background:{colours[name]}">&emsp;</td><td>{escape(name)}</td>'
+            f"<td>{share:.1%}</td></tr>"
+            for name, share in self.shares().items()
+        )
+        height, width = self.scores.shape[:2]
+        return f"<table><caption>{height} × {width} pixels</caption>{rows}</table>"
+
+
+class BoundPredictor(ABC):
+    """A predictor and a cube, ready to predict any window.
+
+    Attributes:
+        windows: rectangles that cover the cube, in the order in which it is read once.
+        is_precomputed: whether the features of the whole cube are there. Then any window, also one
+            with steps, takes milliseconds; otherwise it takes as long as all of its pixels.
+    """
+
+    windows: Sequence[Region]
+    is_precomputed: bool
+
+    @abstractmethod
+    def predict_window(self, region: Region, progress: Progress = no_progress) -> Prediction:
+        """Predict the pixels of a window.
+
+        Args:
+            region: rows and columns; steps above 1 leave pixels out.
+            progress: called often; cancels by raising.
+
+        Raises:
+            CubeError: the cube cannot be read.
+            Cancelled: by `progress`.
+        """
+
+
+class Predictor(ABC):
+    """A model that segments cubes, or classifies them as a whole.
+
+    Attributes:
+        classes: the K classes.
+    """
+
+    classes: tuple[LabelClass, ...]
+
+    @property
+    def output(self) -> Output:
+        """What the model predicts."""
+        return "label map"
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """The kind of model, in a few words."""
+
+    @property
+    @abstractmethod
+    def uses_network(self) -> bool:
+        """Whether a network's features take part."""
+
+    @abstractmethod
+    def bind(
+        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+    ) -> BoundPredictor:
+        """Prepare to predict windows of a cube of any size, in bounded memory.
+
+        Args:
+            cube: of any camera, or the features of a cube where they are known.
+            progress: called often; cancels by raising.
+
+        Raises:
+            ModelError: not fitted yet, or the model predicts no label maps.
+            WavelengthError: wavelengths are missing, or do not cover those of the training.
+            CubeError: the cube has no usable values.
+            OutputError: the disk is too full for the features of a large cube.
+            Cancelled: by `progress`.
+        """
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file.
+
+        Raises:
+            ModelError: not fitted yet.
+            OutputError: the file cannot be written.
+        """
+
+    def predict(
+        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+    ) -> Prediction:
+        """Predict all pixels of a cube.
+
+        Args:
+            cube: of any camera, or the features of a cube where they are known.
+            progress: called often; cancels by raising.
+
+        Raises:
+            ModelError, WavelengthError, CubeError, OutputError, Cancelled: as `bind`.
+        """
+        bound = self.bind(cube, progress=subprogress(progress, 0.0, 0.7))
+        return predict_all(bound, subprogress(progress, 0.7, 1.0))
+
+    def classify(self, cube: SpectralCube, *, progress: Progress = no_progress) -> dict[str, float]:
+        """Return the probability of each class for the cube as a whole, by name.
+
+        Raises:
+            ModelError: the model predicts label maps.
+            WavelengthError, CubeError, Cancelled: as `bind`.
+        """
+        raise ModelError("The model predicts label maps, not classes of images: use 'predict'.")
+
+
+def predict_all(bound: BoundPredictor, progress: Progress = no_progress) -> Prediction:
+    """Predict all windows of a cube and put them together."""
+    height, width = (max(region[axis].stop for region in bound.windows) for axis in (0, 1))
+    scores: Float32Array | None = None
+    valid = np.ones((height, width), bool)
+    classes: tuple[LabelClass, ...] = ()
+    n = len(bound.windows)
+    for done, region in enumerate(bound.windows):
+        window = bound.predict_window(region, subprogress(progress, done / n, (done + 1) / n))
+        if n == 1:
+            scores = window.scores
+        elif scores is None:
+            scores = np.empty((height, width, window.scores.shape[2]), np.float32)
+        assert scores is not None
+        scores[region], classes = window.scores, window.classes
+        if window.valid is not None:
+            valid[region] = window.valid
+    progress(1.0, "Segmentation complete")
+    assert scores is not None  # windows cover the cube, which has pixels
+    return Prediction(scores, classes, None if valid.all() else valid)

@@ -1,0 +1,132 @@
+"""Scratch space on disk for intermediate results that are too large for memory."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from errno import ENOSPC
+from math import prod
+from pathlib import Path
+from time import time
+from uuid import uuid4
+from weakref import finalize
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from carl.arrays import Float32Array
+from carl.errors import OutputError
+from carl.user_folders import features_folder
+
+_LOCK = "in-use.lock"
+_LEAST_AGE = 60.0
+"""Seconds after which an unlocked folder counts as abandoned: a new one is locked well before."""
+
+
+class ScratchFolder:
+    """A folder for temporary files, removed together with this object.
+
+    A process that is killed leaves its folder behind; the next `ScratchFolder` removes it. The lock
+    file in a folder tells which folders are in use: the system releases the lock when a process
+    ends, whatever ends it.
+
+    Args:
+        parent: where the folder is made; by default beside the cached features.
+
+    Attributes:
+        path: of the folder.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or features_folder().path.parent / "scratch"
+        _remove_abandoned(parent)
+        self.path = parent / uuid4().hex[:12]
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+            lock = FileLock(self.path / _LOCK, timeout=0)
+            lock.acquire()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        self._remove = finalize(self, _remove, self.path, lock)
+
+    def remove(self) -> None:
+        """Remove the folder now."""
+        self._remove()
+
+
+class DiskArray:
+    """A float32 array in a raw file, written rectangle by rectangle and then memory-mapped.
+
+    Rectangles are written through the file, not through a memory map: on a full disk, writing
+    through a map ends the process.
+
+    Args:
+        path: of the file, which is made.
+        shape: (height, width, depth).
+
+    Raises:
+        OutputError: the disk has less free space than the array needs.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self._path = path
+        self.shape = shape
+        needed, free = 4 * prod(shape), shutil.disk_usage(path.parent).free
+        if needed > free:
+            raise OutputError(
+                f"{path.parent} has {free / 1e9:.1f} GB of free space and the features need "
+                f"{needed / 1e9:.1f} GB: free some space, or set CARL_HOME to a larger disk."
+            )
+        path.touch()
+
+    def write(self, rows: slice, columns: slice, values: Float32Array) -> None:
+        """Write a rectangle.
+
+        Args:
+            rows: of the array, with a start and a stop.
+            columns: of the array, with a start and a stop.
+            values: (rows, columns, depth).
+
+        Raises:
+            OutputError: the disk is full, or cannot be written.
+        """
+        _, width, depth = self.shape
+        try:
+            with self._path.open("r+b") as file:
+                for row, of_row in zip(range(rows.start, rows.stop), values, strict=True):
+                    file.seek(4 * depth * (row * width + columns.start))
+                    file.write(np.ascontiguousarray(of_row, np.float32).data)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+
+    def mapped(self) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:
+        """Return the array, memory-mapped for reading; all of it must have been written."""
+        return np.memmap(self._path, np.float32, mode="r", shape=self.shape)
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    reason = "the disk is full" if error.errno == ENOSPC else error.strerror or str(error)
+    return OutputError(
+        f"{path.parent} cannot be written ({reason}): free some space, or set CARL_HOME to another "
+        "disk."
+    )
+
+
+def _remove(path: Path, lock: FileLock) -> None:
+    lock.release()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders whose process has ended."""
+    with suppress(OSError):
+        for path in parent.iterdir():
+            if path.stat().st_mtime > time() - _LEAST_AGE:
+                continue
+            lock = FileLock(path / _LOCK, timeout=0)
+            with suppress(Timeout, OSError):
+                lock.acquire()
+                _remove(path, lock)
