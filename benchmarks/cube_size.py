@@ -83,7 +83,9 @@ def write_cube(header: Path, n_bytes: float, interleave: str) -> int:
         "wavelength units": "Nanometers",
         "wavelength": f"{{{', '.join(f'{nm:.2f}' for nm in WAVELENGTHS)}}}",
     }
-    header.write_text("\n".join(["ENVI", *(f"{key} = {value}" for key, value in keys.items())]))
+    header.write_text(
+        "\n".join(["ENVI", *(f"{key} = {value}" for key, value in keys.items())]), encoding="utf-8"
+    )
     return int(data.nbytes)
 
 

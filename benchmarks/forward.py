@@ -150,7 +150,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def reset_peak() -> int:
     """Forget the peak of memory so far; bytes in use now."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
 
 
@@ -160,7 +160,7 @@ def peak() -> int:
 
 
 def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 

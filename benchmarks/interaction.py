@@ -84,7 +84,7 @@ class Heart:
 def sleeper() -> Iterator[list[float]]:
     """A program that sleeps 10 ms at a time; at the end the list holds its longest, in s."""
     longest: list[float] = []
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
         process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=told)
         try:
             yield longest

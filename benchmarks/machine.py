@@ -13,7 +13,11 @@ def machine_line() -> str:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         processor = names[0].split(":")[1].strip() if names else processor
     libraries = " · ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "timm"))
     return f"{processor}, {os.cpu_count()} cores · Python {platform.python_version()} · {libraries}"

@@ -92,7 +92,7 @@ def test_reading_a_cube_leaves_its_map_out_of_memory(tmp_path: Path, every_band:
 
 def resident(path: Path) -> int:
     """Return the bytes of a mapped file that count as memory of this process."""
-    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    lines = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines())
     for line in lines:
         if line.endswith(str(path)):
             return next(int(each.split()[1]) << 10 for each in lines if each.startswith("Rss:"))

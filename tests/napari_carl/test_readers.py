@@ -46,8 +46,8 @@ def test_napari_knows_every_format() -> None:
 
 
 def test_notes_are_shown(path: str) -> None:
-    header = Path(path).read_text().replace("550.0", "-1")
-    Path(path).write_text(header)
+    header = Path(path).read_text(encoding="utf-8").replace("550.0", "-1")
+    Path(path).write_text(header, encoding="utf-8")
     told = len(notification_manager.records)
     read = get_reader(path)
     assert read is not None

@@ -57,7 +57,9 @@ def test_pretrain_fails_in_one_line(call, recipe_path: Path, cube_path: Path):
     values[::50] = np.nan
     values.tofile(cube_path.with_suffix(".dat"))
     fails(words="The set 'ward' holds values that are not numbers (in two)")
-    recipe_path.write_text(recipe_path.read_text().replace("steps: 2", "stepps: 2"))
+    recipe_path.write_text(
+        recipe_path.read_text(encoding="utf-8").replace("steps: 2", "stepps: 2"), encoding="utf-8"
+    )
     fails(words="recipe.yaml: There is no key 'stepps': did you mean 'steps'?")
 
 

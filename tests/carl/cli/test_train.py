@@ -43,7 +43,9 @@ def test_train_and_predict(call_json, recipe_path: Path, cube_path: Path, tmp_pa
 
 
 def test_a_head_for_images_gives_probabilities(call, recipe_path: Path, cube_path, tmp_path: Path):
-    recipe_path.write_text(recipe_path.read_text() + "head: multilabel\n")
+    recipe_path.write_text(
+        recipe_path.read_text(encoding="utf-8") + "head: multilabel\n", encoding="utf-8"
+    )
     status, out, err = call("train", recipe_path, "--device", "cpu")
     assert (status, err) == (0, "")
     assert "held-out f1" in out
@@ -55,7 +57,9 @@ def test_a_head_for_images_gives_probabilities(call, recipe_path: Path, cube_pat
 
 
 def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, monkeypatch):
-    recipe_path.write_text(recipe_path.read_text() + "checkpoint_every: 10\n")
+    recipe_path.write_text(
+        recipe_path.read_text(encoding="utf-8") + "checkpoint_every: 10\n", encoding="utf-8"
+    )
     checkpoint, output = recipe_path.with_name("two.ckpt"), recipe_path.with_name("two.carl")
     step = HeadTraining.step
 
@@ -85,11 +89,11 @@ def test_an_interrupted_training_is_resumed(call, call_json, recipe_path: Path, 
 
 def test_train_fails_in_one_line_and_writes_nothing(call, recipe_path: Path, tmp_path: Path):
     def fails(old: str, new: str, words: str) -> None:
-        text = recipe_path.read_text()
+        text = recipe_path.read_text(encoding="utf-8")
         assert old in text
-        recipe_path.write_text(text.replace(old, new))
+        recipe_path.write_text(text.replace(old, new), encoding="utf-8")
         status, out, err = call("train", recipe_path, "--device", "cpu")
-        recipe_path.write_text(text)
+        recipe_path.write_text(text, encoding="utf-8")
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert words in err
         assert not (tmp_path / "two.carl").exists()

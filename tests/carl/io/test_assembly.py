@@ -37,8 +37,10 @@ def test_the_caller_goes_before_the_camera_before_the_file(path: Path) -> None:
 
 
 def test_a_table_beside_counts_where_the_file_says_nothing(path: Path) -> None:
-    text = "\n".join(line for line in path.read_text().splitlines() if "wave" not in line)
-    path.write_text(text)
+    text = "\n".join(
+        line for line in path.read_text(encoding="utf-8").splitlines() if "wave" not in line
+    )
+    path.write_text(text, encoding="utf-8")
     assert np.array_equal(read_cube(path).wavelengths, [700, 710, 720])
 
 
