@@ -40,6 +40,14 @@ class CARLOutput(NamedTuple):
     Attributes:
         spatial: (B, D, h, w), computed from all patches of the image.
         spectral: (B, D, h, w), computed from the bands of each patch alone.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model import build_model
+        >>> model = build_model("carl-nano").eval()
+        >>> spatial, spectral = model(torch.rand(2, 3, 16, 24), torch.tensor([0.45, 0.55, 0.65]))
+        >>> spatial.shape == spectral.shape == (2, model.embed_dim, 2, 3)
+        True
     """
 
     spatial: Tensor

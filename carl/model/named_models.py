@@ -24,6 +24,12 @@ class ModelInfo:
         downloadable: whether ``carl download`` provides the weights; such a network is never
             loaded with random weights.
         default: whether it is used where no name is given.
+
+    Examples:
+        >>> from carl.model import list_models
+        >>> nano = list_models()[0]
+        >>> nano.name, nano.parameters, nano.default
+        ('carl-nano', 2476768, True)
     """
 
     name: str
