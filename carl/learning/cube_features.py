@@ -195,8 +195,8 @@ def compute_joint_features(
         scratches.append(scratch)
         return stack
 
-    share = 1.0 if model is None else 0.2
-    bank, stacks = FilterBank.fit(cubes, make_stack, subprogress(progress, 0.0, share))
+    bank_end = 1.0 if model is None else 0.2
+    bank, stacks = FilterBank.fit(cubes, make_stack, subprogress(progress, 0.0, bank_end))
     space = FeatureSpace(bank, {})
     features = [
         CubeFeatures(cube, space, stack, options=options, max_bytes=max_bytes, scratch=scratch)
@@ -204,7 +204,7 @@ def compute_joint_features(
     ]
     if model is None:
         return features
-    return add_network(features, model, options, progress=subprogress(progress, share, 1.0))
+    return add_network(features, model, options, progress=subprogress(progress, bank_end, 1.0))
 
 
 def add_network(
@@ -267,12 +267,12 @@ def features_in_space(
         WavelengthError: the cube does not cover the wavelengths of the space.
         CubeError, OutputError, Cancelled: as `compute_features`.
     """
-    share = 1.0 if model is None else 0.2
-    stack, scratch = _bank_stack(space.bank, cube, max_bytes, subprogress(progress, 0.0, share))
+    bank_end = 1.0 if model is None else 0.2
+    stack, scratch = _bank_stack(space.bank, cube, max_bytes, subprogress(progress, 0.0, bank_end))
     embedding_scratch: Scratch = ()
     if model is not None and embedding is None:
         embedding, embedding_scratch = _embed(
-            cube, model, options, max_bytes, subprogress(progress, share, 1.0)
+            cube, model, options, max_bytes, subprogress(progress, bank_end, 1.0)
         )
     return CubeFeatures(
         cube,

@@ -131,10 +131,10 @@ def finetune(
         features = compute_joint_features(plain, progress=subprogress(progress, 0.0, 0.02))
 
     def compare(candidate: CARL, start: float, stop: float) -> float:
-        share = subprogress(progress, start, stop)
+        score_progress = subprogress(progress, start, stop)
         if score is None:
-            return few_stroke_score(candidate, features, train, held_out, progress=share)
-        share(0.0, "Scoring on held-out labels")
+            return few_stroke_score(candidate, features, train, held_out, progress=score_progress)
+        score_progress(0.0, "Scoring on held-out labels")
         return score(candidate, train, held_out)
 
     score_before = compare(model, 0.02, 0.1)

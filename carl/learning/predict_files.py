@@ -69,8 +69,10 @@ def predict_to_files(
         bound = predictor.bind(cube, progress=subprogress(progress, 0.0, 0.3))
         n = len(bound.windows)
         for done, region in enumerate(bound.windows):
-            share = subprogress(progress, 0.3 + 0.7 * done / n, 0.3 + 0.7 * (done + 1) / n)
-            prediction = bound.predict_window(region, share)
+            window_progress = subprogress(
+                progress, 0.3 + 0.7 * done / n, 0.3 + 0.7 * (done + 1) / n
+            )
+            prediction = bound.predict_window(region, window_progress)
             labels[region] = prediction.labels
             if probabilities:
                 planes.write(region, prediction.probabilities)

@@ -60,14 +60,16 @@ class Prediction:
         """(H, W) probability of the predicted class."""
         return np.asarray(self.probabilities.max(axis=2))
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of the pixels predicted as each class, by name."""
+    def fractions(self) -> dict[str, float]:
+        """Return the fraction of the pixels predicted as each class, by name."""
         return {each.name: float((self.labels == each.value).mean()) for each in self.classes}
 
     def __repr__(self) -> str:
         height, width = self.scores.shape[:2]
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares().items())
-        return f"<Prediction: {height} × {width} pixels; {shares}>"
+        fractions = ", ".join(
+            f"{name} {fraction:.1%}" for name, fraction in self.fractions().items()
+        )
+        return f"<Prediction: {height} × {width} pixels; {fractions}>"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -75,8 +77,8 @@ class Prediction:
         colours = {each.name: "rgb({}, {}, {})".format(*each.colour) for each in self.classes}
         rows = "".join(
             f'<tr><td style="background:{colours[name]}">&emsp;</td><td>{escape(name)}</td>'
-            f"<td>{share:.1%}</td></tr>"
-            for name, share in self.shares().items()
+            f"<td>{fraction:.1%}</td></tr>"
+            for name, fraction in self.fractions().items()
         )
         height, width = self.scores.shape[:2]
         return f"<table><caption>{height} × {width} pixels</caption>{rows}</table>"

@@ -100,7 +100,7 @@ def test_the_features_of_a_fit_serve_its_predictions(
     assert bank_calls == embedded == ["scene 0"]
 
 
-def test_a_network_shares_the_maps_of_the_filter_bank(
+def test_a_network_reuses_the_maps_of_the_filter_bank(
     bank_calls: list[str], tiny_model: CARL
 ) -> None:
     bank = compute_features(scene(60, 70))
@@ -271,9 +271,9 @@ def test_scratch_files_go_with_the_last_features_that_use_them(
 def test_cancelling_leaves_nothing_on_disk(tmp_path: Path, max_bytes: int) -> None:
     reported: list[float] = []
 
-    def progress(share: float, message: str) -> None:
-        reported.append(share)
-        if share > 0.5:
+    def progress(fraction: float, message: str) -> None:
+        reported.append(fraction)
+        if fraction > 0.5:
             raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):

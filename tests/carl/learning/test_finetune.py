@@ -141,7 +141,7 @@ def test_every_step_is_reported(tiny_model: CARL, task: tuple[SpectralCube, np.n
         *task,
         steps=4,
         score=rising([0, 1]),
-        progress=lambda share, _: reported.append(share),
+        progress=lambda fraction, _: reported.append(fraction),
         on_step=steps.append,
     )
     assert tuple(steps) == result.history
@@ -156,7 +156,7 @@ def test_cancelling_leaves_the_model_unchanged(
     before = weights(tiny_model)
     steps: list[StepReport] = []
 
-    def stop(share: float, message: str) -> None:
+    def stop(fraction: float, message: str) -> None:
         if len(steps) == 2:
             raise Cancelled("stopped")
 
@@ -205,7 +205,7 @@ def test_the_default_score_is_that_of_the_few_stroke_segmenter(
         [compute_features(cube)],
         [train],
         [held],
-        progress=lambda share, _: reported.append(share),
+        progress=lambda fraction, _: reported.append(fraction),
     )
     assert score > 0.9
     assert reported == sorted(reported)

@@ -79,7 +79,7 @@ def test_the_header_describes_the_head_without_local_paths(trained, folder, tmp_
 
 def test_predictions_are_right_and_without_seams(trained, cube, folder: Path):
     reported = []
-    prediction = trained.predict(cube, progress=lambda share, _: reported.append(share))
+    prediction = trained.predict(cube, progress=lambda fraction, _: reported.append(fraction))
     truth = read_labels(folder / "tissue_labels.png").labels
     assert evaluate(prediction.labels, truth).miou > 0.95
     assert prediction.probabilities.shape == (80, 120, 2)
