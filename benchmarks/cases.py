@@ -1,4 +1,4 @@
-"""What the benchmarks of accuracy share: labelled cubes, ways to paint, features of pixels."""
+"""Labelled cubes, train-test splits and pixel features of the accuracy benchmarks."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from carl.learning.space import sees_places
 from scipy import ndimage
 
 import carl
 from carl.cube import SpectralCube
 from carl.files import resource_path
 from carl.inference import FeatureCache, embed_finely
+from carl.learning.feature_space import encodes_position
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.model import CARL
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-SENTINEL2_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
+SENTINEL2_WAVELENGTHS_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
 SENTINEL2_CLASSES = (2, 3, 4, 8)
+"""Land use classes with enough pixels in the scene."""
 
 _EMBEDDINGS = FeatureCache()
 
 Labels = np.ndarray
 """(H, W) integers, 0 = unlabelled."""
-Protocol = Callable[[Labels, int, int], tuple[Labels, Labels]]
-"""From labels, a number of pixels per class and a seed to painted labels and those to score on."""
+Split = Callable[[Labels, int, int], tuple[Labels, Labels]]
+"""Function of labels, number of training pixels per class and seed, that returns training labels and
+test labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,60 +41,62 @@ class Case:
 
 
 def sample() -> Case:
-    """The cube the package ships."""
+    """Return the sample cube of the package."""
     folder = resource_path("sample")
     labels = carl.read_labels(folder / "bladder_labels.png").labels
     return Case("bundled sample", carl.read_cube(folder / "bladder.tif"), labels)
 
 
 def bladder() -> Case:
-    """A stained section of bladder, 40 bands."""
+    """Return a stained section of bladder with 40 bands."""
     folder = SHARED / "hims_bladder"
     cube = carl.read_cube(folder / "hims_bladder_uint16.tif", wavelengths="380:770:10")
     return Case("bladder", cube, carl.read_labels(folder / "labels.png").labels)
 
 
 def sentinel2() -> Case:
-    """The fourth date of a Sentinel-2 series over Slovenia, with land use."""
+    """Return the fourth date of a Sentinel-2 series over Slovenia, with land use labels."""
     folder = SHARED / "sentinel2_eolearn"
     pixels = np.load(folder / "REFERENCE_SCENES.npy")[3]
     land_use = np.load(folder / "LULC.npy")[..., 0]
     labels = np.where(np.isin(land_use, SENTINEL2_CLASSES), land_use, 0).astype(np.uint8)
-    return Case("Sentinel-2", SpectralCube(pixels, wavelengths=SENTINEL2_NM, name="s2"), labels)
+    return Case(
+        "Sentinel-2", SpectralCube(pixels, wavelengths=SENTINEL2_WAVELENGTHS_NM, name="s2"), labels
+    )
 
 
 CASES = {"sample": sample, "bladder": bladder, "sentinel2": sentinel2}
 
 
-def present(*names: str) -> list[str]:
-    """These cases where their data lie beside the project, and the bundled sample elsewhere."""
+def available(*names: str) -> list[str]:
+    """Return these cases if the folder of their data exists, otherwise the bundled sample."""
     return list(names) if SHARED.is_dir() else ["sample"]
 
 
 def random_pixels(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
-    """Painted pixels drawn from all labels, and the labels left to be scored.
+    """Draw training pixels from all labels; the other labels are for testing.
 
-    Of a class with few labels no more than half are painted.
+    At most half of the labels of each class are drawn.
     """
     generator = np.random.default_rng(seed)
-    painted = np.zeros_like(labels)
+    training = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
         members = np.flatnonzero(labels == value)
         chosen = generator.choice(members, min(count, members.size // 2), replace=False)
-        painted.flat[chosen] = value
-    return painted, np.where(painted > 0, 0, labels)
+        training.flat[chosen] = value
+    return training, np.where(training > 0, 0, labels)
 
 
 def half_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
-    """Painted pixels drawn from half of each class's regions, and the labels of the other half.
+    """Draw training pixels from half of the regions of each class; test on the other half.
 
-    A class that is one region is cut into a left and a right half.
+    A class with a single region is cut into a left and a right half.
     """
     generator = np.random.default_rng(seed)
     half = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
         own = labels == value
-        # Closing alone would open regions at the border of the image.
+        # Closing erodes regions at the border of the image, hence the union with the labels.
         regions, n = ndimage.label(ndimage.binary_closing(own, iterations=3) | own)
         regions[~own] = 0
         sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
@@ -104,35 +108,35 @@ def half_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]
             left = np.arange(labels.shape[1]) < np.median(columns)
             chosen = own & (left if generator.random() < 0.5 else ~left)
         half[chosen] = value
-    painted, _ = random_pixels(half, count, seed)
-    return painted, np.where(half > 0, 0, labels)
+    training, _ = random_pixels(half, count, seed)
+    return training, np.where(half > 0, 0, labels)
 
 
-PROTOCOLS: dict[str, Protocol] = {"other pixels": random_pixels, "other regions": half_regions}
-"""What is scored on: other labelled pixels anywhere, or those of the regions nothing was painted
-in, which is closer to what happens between strokes."""
+SPLITS: dict[str, Split] = {"other pixels": random_pixels, "other regions": half_regions}
+"""The splits by their test labels: all other labelled pixels, or those in regions without training
+pixels, which is closer to the use with strokes."""
 
 
 def pixel_features(cube: SpectralCube, model: CARL) -> FeatureStack:
-    """CARL's features, as the segmenter takes them up: all of them, as they are.
+    """Compute CARL's features of a cube, the same that the segmenter uses.
 
-    The spectral map, and the spatial one where the cube is large enough for it.
+    These are the spectral map and, if its features do not encode the position, the spatial map.
     """
-    embedding = embed_finely(cube, model.patch_size, lambda seen: _EMBEDDINGS.embed(seen, model))
+    embedding = embed_finely(cube, model.patch_size, lambda each: _EMBEDDINGS.embed(each, model))
     size = embedding.patch_size
     maps = [FeatureMap("spectral", embedding.spectral, size)]
-    if not sees_places(embedding):
+    if not encodes_position(embedding):
         maps.append(FeatureMap("spatial", embedding.spatial, size))
     return FeatureStack(cube.shape[:2], tuple(maps))
 
 
-def every_pixel(values: np.ndarray) -> FeatureStack:
-    """Features (H, W, D) that are there for every pixel."""
+def per_pixel(values: np.ndarray) -> FeatureStack:
+    """Return features (H, W, D) at full resolution as a feature stack."""
     return FeatureStack(values.shape[:2], (FeatureMap("pixels", values, 1),))
 
 
 def filter_bank(pixels: np.ndarray) -> np.ndarray:
-    """Six principal components of optical density, and their Gaussian means and spreads."""
+    """Compute six principal components of the optical density and their local means and sds."""
     white = np.percentile(pixels, 99.5)
     density = -np.log(np.maximum(pixels / white, 0.01)).reshape(-1, pixels.shape[-1])
     density -= density.mean(axis=0)
@@ -146,8 +150,8 @@ def filter_bank(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(features, axis=2).astype(np.float32)
 
 
-def painting_features(pixels: np.ndarray) -> np.ndarray:
-    """Intensity, edges and Laplacian at several scales of three bands, as pixel classifiers use."""
+def gaussian_features(pixels: np.ndarray) -> np.ndarray:
+    """Compute intensity, gradient and Laplacian of three bands at several scales, as in ilastik."""
     picks = np.linspace(0, pixels.shape[-1] - 1, 5).astype(int)[1:4]
     features = []
     for band in np.moveaxis(pixels[..., picks], -1, 0):

@@ -1,10 +1,9 @@
-"""What the wavelength encoding is good for: two networks learn the same, one without it.
+"""Ablation of the wavelength encoding: accuracy across cameras with and without it.
 
-Both are pre-trained on the same cube as random cameras see it, with the same recipe and seed; their
-only difference is the key `pos_enc_sigma`, 0 for no encoding. Then a linear probe learns classes
-from the cube as one simulated camera sees it and tells them as another one does, for every pair of
-the cameras of `cameras.py`. Networks that are there already are not trained again, and a training
-that was stopped goes on.
+Two networks are pre-trained on the same cube as seen by random cameras, with the same recipe and
+seed; they differ only in `pos_enc_sigma`, which is 0 for no encoding. Linear probes are then
+compared for every pair of the simulated cameras of `cameras.py`. Networks that were trained before
+are reused, and interrupted trainings are resumed.
 
     python benchmarks/no_encoding.py                    # two trainings, minutes each
     python benchmarks/no_encoding.py --steps 1500 --output build/no_encoding_1500
@@ -18,8 +17,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cameras import DRAWS, as_seen, carl_features, heading, matrices, probes, rows
-from cases import CASES, PROTOCOLS, SHARED, present
+from cameras import (
+    DRAWS,
+    carl_features,
+    probes,
+    simulated_cubes,
+    table_heading,
+    table_rows,
+    transfer_scores,
+)
+from cases import CASES, SHARED, SPLITS, available
 from machine import machine_line
 
 from carl.files import resource_path
@@ -37,16 +44,16 @@ _SETS = {
 
 
 def network(sigma: float) -> CARLConfig:
-    """carl-nano with this σ of its wavelength encoding."""
+    """Return the configuration of carl-nano with this σ of the wavelength encoding."""
     nano = NAMED_MODELS[DEFAULT_MODEL].config
     encoder = replace(nano.spec_encoder_kwargs, pos_enc_sigma=sigma)
     return replace(nano, spec_encoder_kwargs=encoder)
 
 
 def recipe(data: str, sigma: float, steps: int, output: Path) -> PretrainConfig:
-    """The same training for every σ."""
+    """Return the training configuration, which is the same for every σ."""
     path, file, wavelengths = _SETS[data]
-    seen = {"bands": [3, 24], "other_cameras": 1.0, "wavelengths": wavelengths}
+    cameras = {"bands": [3, 24], "other_cameras": 1.0, "wavelengths": wavelengths}
     return PretrainConfig.from_dict(
         {
             "output": str(output / f"{data}-sigma{sigma:g}-{steps}"),
@@ -61,31 +68,33 @@ def recipe(data: str, sigma: float, steps: int, output: Path) -> PretrainConfig:
             "accelerator": "cpu",
             "checkpoint_every": 100,
             "optimiser": {"learning_rate": 1e-3, "warmup_steps": steps // 10, "clip_norm": 1.0},
-            "data": [{"kind": "folder", "path": str(path), "files": [file], **seen}],
+            "data": [{"kind": "folder", "path": str(path), "files": [file], **cameras}],
         }
     )
 
 
 def trained(config: PretrainConfig) -> CARL:
-    """The network of a recipe, trained as far as it is not trained yet."""
+    """Return the network of a recipe, training it first if its file does not exist."""
     weights = config.output / f"{config.network_name}.safetensors"
     if not weights.is_file():
 
-        def tell(fraction: float, message: str) -> None:
+        def report(fraction: float, message: str) -> None:
             print(f"\r{config.network_name}: {fraction:4.0%} {message:60}", end="", file=sys.stderr)
 
-        pretrain(config, resume=(config.output / "last.ckpt").is_file(), progress=tell)
+        pretrain(config, resume=(config.output / "last.ckpt").is_file(), progress=report)
         print(file=sys.stderr)
     return read_model(weights).eval()
 
 
 def main() -> None:
-    """Train, and print the table."""
+    """Train the networks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=_SETS, default=present("bladder")[0])
-    parser.add_argument("--steps", type=int, default=400, help="of each training")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the trainings")
-    parser.add_argument("--scored-on", choices=PROTOCOLS, default="other pixels")
+    parser.add_argument("--data", choices=_SETS, default=available("bladder")[0])
+    parser.add_argument("--steps", type=int, default=400, help="steps of each training")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="folder for the trained networks"
+    )
+    parser.add_argument("--scored-on", choices=SPLITS, default="other pixels")
     options = parser.parse_args()
     networks = {
         f"{name}, {options.steps} steps": trained(
@@ -97,13 +106,17 @@ def main() -> None:
         f"{name}, untrained": build_model(network(sigma)).eval() for name, sigma in SIGMAS.items()
     }
     case = CASES[options.data]()
-    cubes = as_seen(case.cube)
-    print(f"{machine_line()}\ncarl-nano, {options.steps} steps on {case.name} as random cameras")
-    print(f"mIoU on {options.scored_on}, mean of all pairs and {DRAWS} draws\n{heading(cubes)}")
+    cubes = simulated_cubes(case.cube)
+    print(
+        f"{machine_line()}\ncarl-nano, {options.steps} steps on {case.name} as seen by random cameras"
+    )
+    print(
+        f"mIoU on {options.scored_on}, mean of all pairs and {DRAWS} draws\n{table_heading(cubes)}"
+    )
     for name, model in networks.items():
-        transfer = probes(name, partial(carl_features, model), case.labels)
-        found = matrices(transfer, cubes, case.labels, options.scored_on, COUNTS)
-        print("\n".join(rows(found, COUNTS, cubes)), flush=True)
+        methods = probes(name, partial(carl_features, model), case.labels)
+        scores = transfer_scores(methods, cubes, case.labels, options.scored_on, COUNTS)
+        print("\n".join(table_rows(scores, COUNTS, cubes)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Simple classifiers on the features of pixels, and how well their maps agree with labels."""
+"""Linear classifiers of pixel features (linear probes)."""
 
 from __future__ import annotations
 
@@ -14,54 +14,55 @@ from carl.learning.features import FeatureStack
 
 
 class Classifier(Protocol):
-    """A classifier of scikit-learn."""
+    """Interface of scikit-learn's classifiers."""
 
     def fit(self, features: np.ndarray, classes: np.ndarray) -> Classifier:
-        """Learn from (N, D) features and (N,) classes."""
+        """Fit to (N, D) features and (N,) classes."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """(N,) classes of (N, D) features."""
+        """Predict the (N,) classes of (N, D) features."""
 
 
-Make = Callable[[], Classifier]
+ClassifierFactory = Callable[[], Classifier]
 Method = Callable[[Labels], Labels]
-"""From painted labels (H, W) to a label map (H, W), of which only labelled pixels need be right."""
+"""Function of training labels (H, W) that returns a label map (H, W), valid at labelled pixels."""
 
 
 def logistic_regression() -> Classifier:
-    """Logistic regression as it comes, with time to converge."""
+    """Return logistic regression with default regularisation and enough iterations to converge."""
     return LogisticRegression(max_iter=1000)
 
 
 def shrinkage_lda() -> Classifier:
-    """Linear discriminants, half shrunk: stable from two pixels on."""
+    """Return linear discriminant analysis with shrinkage 0.5, stable from two pixels per class."""
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5)
 
 
 def ledoit_wolf_lda() -> Classifier:
-    """Linear discriminants with Ledoit and Wolf's shrinkage, which needs more than two pixels."""
+    """Return linear discriminant analysis with Ledoit-Wolf shrinkage, for three or more pixels."""
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
 
 
-LINEAR_PROBES: dict[str, Make] = {
+LINEAR_PROBES: dict[str, ClassifierFactory] = {
     "shrinkage LDA": shrinkage_lda,
     "logistic regression": logistic_regression,
 }
-"""The linear probes, the same for all features."""
+"""The linear probes by name, used for all features."""
 
 
 def standardised(
     features: FeatureStack, labels: Labels, like: FeatureStack | None = None
 ) -> np.ndarray:
-    """(N, D) features of the labelled pixels, with mean 0 and spread 1 over a whole cube.
+    """Return the features (N, D) of the labelled pixels, standardised by a whole cube.
 
-    Standardising by the whole cube, of which a handful of painted pixels say little, helps every
-    kind of features at few labels.
+    With few labels, means and standard deviations of the whole cube are better estimates than those
+    of the training pixels, for all kinds of features.
 
     Args:
-        features: of a cube.
-        labels: of its pixels.
-        like: features of the cube whose means and spreads to use; of this one by default.
+        features: features of a cube.
+        labels: labels of its pixels.
+        like: features of the cube whose mean and standard deviation are used; the same cube by
+            default.
     """
     maps = [each.values for each in (features if like is None else like).maps]
     mean, std = (np.concatenate([f(each, axis=(0, 1)) for each in maps]) for f in (np.mean, np.std))
@@ -70,24 +71,24 @@ def standardised(
 
 
 def on_pixels(
-    make: Make, labels: Labels, learned: np.ndarray, told: np.ndarray | None = None
+    make: ClassifierFactory, labels: Labels, source: np.ndarray, target: np.ndarray | None = None
 ) -> Method:
-    """A classifier of pixels.
+    """Return a method that classifies the labelled pixels of a cube.
 
     Args:
-        make: the classifier.
-        labels: all there are; nothing else is classified.
-        learned: (N, D) features of the labelled pixels.
-        told: the same to tell classes from, where it is not those that are learned from.
+        make: factory of the classifier.
+        labels: all labels; only these pixels are classified.
+        source: (N, D) features of the labelled pixels to train on.
+        target: (N, D) features of the same pixels to predict from; `source` by default.
     """
-    known = labels > 0
+    labelled = labels > 0
 
-    def run(painted: Labels) -> Labels:
-        classes = painted[known]
+    def run(training: Labels) -> Labels:
+        classes = training[labelled]
         chosen = classes > 0
         result = np.zeros_like(labels)
-        classifier = make().fit(learned[chosen], classes[chosen])
-        result[known] = classifier.predict(learned if told is None else told)
+        classifier = make().fit(source[chosen], classes[chosen])
+        result[labelled] = classifier.predict(source if target is None else target)
         return result
 
     return run
