@@ -27,8 +27,8 @@ _EMBEDDINGS = FeatureCache()
 Labels = np.ndarray
 """(H, W) integers, 0 = unlabelled."""
 Split = Callable[[Labels, int, int], tuple[Labels, Labels]]
-"""Function of labels, number of training pixels per class and seed, that returns training labels and
-test labels."""
+"""Function of labels, number of training pixels per class and seed that returns training and test
+labels."""
 
 
 @dataclass(frozen=True, eq=False)

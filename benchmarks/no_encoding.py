@@ -73,7 +73,7 @@ def recipe(data: str, sigma: float, steps: int, output: Path) -> PretrainConfig:
     )
 
 
-def trained(config: PretrainConfig) -> CARL:
+def load_or_train(config: PretrainConfig) -> CARL:
     """Return the network of a recipe, training it first if its file does not exist."""
     weights = config.output / f"{config.network_name}.safetensors"
     if not weights.is_file():
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--scored-on", choices=SPLITS, default="other pixels")
     options = parser.parse_args()
     networks = {
-        f"{name}, {options.steps} steps": trained(
+        f"{name}, {options.steps} steps": load_or_train(
             recipe(options.data, sigma, options.steps, options.output)
         )
         for name, sigma in SIGMAS.items()
@@ -107,9 +107,7 @@ def main() -> None:
     }
     case = CASES[options.data]()
     cubes = simulated_cubes(case.cube)
-    print(
-        f"{machine_line()}\ncarl-nano, {options.steps} steps on {case.name} as seen by random cameras"
-    )
+    print(f"{machine_line()}\ncarl-nano, {options.steps} steps on {case.name} with random cameras")
     print(
         f"mIoU on {options.scored_on}, mean of all pairs and {DRAWS} draws\n{table_heading(cubes)}"
     )

@@ -3,11 +3,11 @@ import pytest
 
 pytest.importorskip("lightning")
 
-from no_encoding import SIGMAS, recipe, trained
+from no_encoding import SIGMAS, load_or_train, recipe
 from pretraining_speed import OBJECTIVES, sets, timed
 
 
-def test_two_trainings_differ_by_the_encoding_alone(tmp_path):
+def test_recipes_differ_only_in_the_wavelength_encoding(tmp_path):
     with_, without = (recipe("sample", sigma, 4, tmp_path) for sigma in SIGMAS.values())
 
     different = {key for key, value in with_.facts().items() if without.facts()[key] != value}
@@ -17,13 +17,13 @@ def test_two_trainings_differ_by_the_encoding_alone(tmp_path):
     assert without.network.spec_encoder_kwargs.pos_enc_sigma == 0
 
 
-def test_a_network_that_is_there_is_not_trained_again(tmp_path):
+def test_trained_network_is_reused(tmp_path):
     config = recipe("sample", 0.0, 1, tmp_path)
 
-    first = trained(config)
+    first = load_or_train(config)
     written = next(config.output.glob("*.safetensors")).stat().st_mtime_ns
 
-    assert trained(config).fingerprint == first.fingerprint
+    assert load_or_train(config).fingerprint == first.fingerprint
     assert next(config.output.glob("*.safetensors")).stat().st_mtime_ns == written
 
 
