@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from carl.inference.attention import attend
 from carl.inference.packed import PackedLinear
 from carl.model import CARL
-from carl.model.blocks import Block
+from carl.model.blocks import TransformerBlock
 
 
 class ComputeBudget(NamedTuple):
@@ -72,7 +72,7 @@ class FoldedSpectral(nn.Module):
         patch_weight = model.patch_embedding.weight.flatten(1)
         linear = partial(PackedLinear, dtype=dtype, packs=packs)
         self._embed = linear(patch_weight, model.patch_embedding.bias)
-        blocks = cast(list[Block], list(encoder.blocks))
+        blocks = cast(list[TransformerBlock], list(encoder.blocks))
         if len(blocks) % 2:
             del blocks[-1]
         self._own = nn.ModuleList(_SelfBlock(block, linear) for block in blocks[::2])
@@ -125,7 +125,7 @@ class FoldedSpectral(nn.Module):
 class _FeedForward(nn.Module):
     """Both layers of a block's MLP, with its LayerNorm and its LayerScale."""
 
-    def __init__(self, block: Block, linear: Linear) -> None:
+    def __init__(self, block: TransformerBlock, linear: Linear) -> None:
         super().__init__()
         up, down = cast(nn.Linear, block.mlp.fc1), cast(nn.Linear, block.mlp.fc2)
         self._up = _after_norm(block.norm2, up, linear)
@@ -138,7 +138,7 @@ class _FeedForward(nn.Module):
 class _SelfBlock(nn.Module):
     """Tokens among themselves."""
 
-    def __init__(self, block: Block, linear: Linear) -> None:
+    def __init__(self, block: TransformerBlock, linear: Linear) -> None:
         super().__init__()
         attention = block.attn
         self._heads = attention.num_heads
@@ -167,7 +167,7 @@ class _CrossBlock(nn.Module):
     _to_tokens: Tensor
     _from_tokens: Tensor
 
-    def __init__(self, block: Block, linear: Linear) -> None:
+    def __init__(self, block: TransformerBlock, linear: Linear) -> None:
         super().__init__()
         attention = block.attn
         self._heads = heads = attention.num_heads

@@ -87,7 +87,7 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block for self-attention and cross-attention.
 
     In cross-attention the first LayerNorm is applied to both the tokens and the context, as in the

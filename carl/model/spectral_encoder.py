@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carl.model.blocks import Block, drop_path_rates, init_linear_layers
+from carl.model.blocks import TransformerBlock, drop_path_rates, init_linear_layers
 from carl.model.config import SpectralEncoderConfig
 from carl.model.wavelength_encoding import WavelengthEncoding
 
@@ -46,7 +46,7 @@ class SpectralEncoder(nn.Module):
         if config.drop_path_uniform:
             rates = [config.drop_path_rate] * config.depth
         self.blocks = nn.ModuleList(
-            Block(
+            TransformerBlock(
                 dim,
                 config.num_heads,
                 mlp_ratio=config.mlp_ratio,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from carl.model.blocks import Block, drop_path_rates, init_linear_layers
+from carl.model.blocks import TransformerBlock, drop_path_rates, init_linear_layers
 from carl.model.config import SpatialPredictorConfig, SpectralPredictorConfig
 from carl.model.spectral_encoder import sincos_1d
 from carl.model.wavelength_encoding import WavelengthEncoding
@@ -32,7 +32,7 @@ class SpectralPredictor(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.wavelength_encoding = WavelengthEncoding(width, config.pos_enc_sigma)
         self.blocks = nn.ModuleList(
-            Block(
+            TransformerBlock(
                 width,
                 config.num_heads,
                 mlp_ratio=config.mlp_ratio,
@@ -90,7 +90,7 @@ class SpatialPredictor(nn.Module):
         self.embed = nn.Linear(embed_dim, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.blocks = nn.ModuleList(
-            Block(
+            TransformerBlock(
                 width,
                 config.num_heads,
                 mlp_ratio=config.mlp_ratio,

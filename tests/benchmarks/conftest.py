@@ -1,4 +1,4 @@
-"""Benchmarks are programs beside each other in one folder: tests import them as they do."""
+"""Fixtures of the benchmark tests, which import the scripts of the folder `benchmarks`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 @pytest.fixture
 def labels() -> np.ndarray:
-    """Three classes in stripes, each of two regions, with unlabelled pixels between."""
+    """Three classes in vertical stripes, two regions each, separated by unlabelled columns."""
     stripes = np.repeat(np.array([1, 2, 3, 1, 2, 3], np.uint8), 8)
     grid = np.tile(stripes, (40, 1))
     grid[:, ::8] = 0
@@ -26,7 +26,7 @@ def labels() -> np.ndarray:
 
 @pytest.fixture
 def cube(labels: np.ndarray) -> SpectralCube:
-    """Classes are slopes of smooth spectra, with little noise."""
+    """Cube of linear spectra with slight noise, whose slope depends on the class."""
     nm = np.arange(400.0, 701.0, 10.0)
     slopes = np.array([0.0, -0.4, 0.0, 0.4])[labels]
     pixels = 0.5 + slopes[..., None] * (nm - 550) / 300
@@ -36,7 +36,7 @@ def cube(labels: np.ndarray) -> SpectralCube:
 
 @pytest.fixture
 def tiny_model() -> CARL:
-    """A network that runs in milliseconds."""
+    """Small network that runs in milliseconds."""
     torch.manual_seed(0)
     config = CARLConfig.from_dict(
         {

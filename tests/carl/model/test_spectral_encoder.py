@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from carl.model.blocks import Block
+from carl.model.blocks import TransformerBlock
 from carl.model.config import SpectralEncoderConfig
 from carl.model.spectral_encoder import SpectralEncoder, sincos_1d, take_tokens
 
@@ -19,7 +19,7 @@ def make(**changes: object) -> SpectralEncoder:
     return encoder.eval()
 
 
-def attention(block: Block, x: Tensor, context: Tensor) -> Tensor:
+def attention(block: TransformerBlock, x: Tensor, context: Tensor) -> Tensor:
     """Compute multi-head attention with an explicit loop over the heads."""
     layer = block.attn
     q, k, v = layer.q(x), layer.k(context), layer.v(context)
