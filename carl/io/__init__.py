@@ -1,4 +1,4 @@
-"""Cubes and labels in and out of files. No PyTorch here, and heavy libraries only when needed."""
+"""Reading and writing of cubes and label maps. Imports no PyTorch, and other libraries lazily."""
 
 from __future__ import annotations
 

@@ -1,18 +1,24 @@
-"""From what a file says to a `SpectralCube`: the decisions all formats share.
+"""Assembly of a `SpectralCube` from the contents of a file, with the rules that all formats share.
 
-**Which axis is the bands.** In this order: what the file says of its axes; else the first or last
-axis if its length is the number of known wavelengths (given, of the camera, in the file or beside
-it); else the first or last axis if it is clearly the shortest, at most half of each other axis;
-else what the format does by habit (last for NumPy and MATLAB, first for TIFF, whose pages are
-bands). A cube of three bands, or of one, is a cube like any other.
+**Axis of the bands.** In this order: the axis stated by the file; else the first or last axis if
+its length is the number of known wavelengths (given, of the camera, in the file or beside it); else
+the first or last axis if it is clearly the shortest, at most half as long as each other axis; else
+the default of the format (last for NumPy and MATLAB; first for TIFF, whose pages are bands).
 
-**Whose wavelengths count.** Those the caller gives, else the camera's, else the file's, else those
-in a table beside the file. Wavelengths of a file that cannot be right are left out with a note in
-``metadata["notes"]``; wavelengths the caller gives that do not fit are an error. None are guessed.
+**Wavelengths.** Those given by the caller, else the camera's, else the file's, else those in a
+table beside the file. Implausible wavelengths of a file are ignored, with a note in
+``metadata["notes"]``; wavelengths of the caller that do not fit are an error. Wavelengths are never
+guessed.
+
+**Table beside the file.** For ``scene.tif`` the first existing one of ``scene_wavelengths.csv``,
+``scene_wavelengths.txt``, ``scene.csv``, ``scene.txt`` and ``scene.json``. Tables are those of
+`carl.wavelengths.read_wavelength_table`; JSON is a list in nm, or an object with "wavelengths" and
+optionally "unit" and "fwhm".
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,21 +30,21 @@ from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.io.reader import FileContents
-from carl.io.sidecar import find_sidecar
 from carl.lazy_array import ArraySource
 from carl.wavelengths import camera as find_camera
 from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
 
 PLAUSIBLE_NM = (200.0, 20_000.0)
-"""Where optical cameras see, ultraviolet to thermal infrared: numbers without a unit are taken for
-nm (or µm) only when all of them lie here."""
+"""Wavelengths of optical cameras, ultraviolet to thermal infrared. Numbers without a unit are taken
+as nm, or as µm, only if all of them are in this range."""
 
-_UNITLESS = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
+_NO_UNIT = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
+_SIDECAR_ENDINGS = ("_wavelengths.csv", "_wavelengths.txt", ".csv", ".txt", ".json")
 
 
 @dataclass(frozen=True, eq=False)
 class BandTable:
-    """Band centres and widths in nm, and where they are from."""
+    """Band centres and widths in nm, and their source for messages."""
 
     wavelengths: Float64Array
     fwhm: Float64Array | None
@@ -48,10 +54,10 @@ class BandTable:
 def requested_bands(
     wavelengths: ArrayLike | str | Path | None, camera: str | None
 ) -> BandTable | None:
-    """The wavelengths a caller gives: numbers in nm, a range, a table, or the name of a camera.
+    """Return the bands given by a caller: numbers in nm, a range, a table or a camera's name.
 
     Raises:
-        WavelengthError: they cannot be understood.
+        WavelengthError: they cannot be parsed.
     """
     if isinstance(wavelengths, str | Path):
         if isinstance(wavelengths, str) and ":" in wavelengths and not Path(wavelengths).is_file():
@@ -67,15 +73,15 @@ def requested_bands(
 
 
 def assemble(contents: FileContents, path: Path, requested: BandTable | None) -> SpectralCube:
-    """The cube of a file.
+    """Build the cube of a file.
 
     Args:
-        contents: what its format reads in it.
+        contents: of the file.
         path: the file.
-        requested: the wavelengths the caller gives, or None to take the file's.
+        requested: bands given by the caller; None for those of the file.
 
     Raises:
-        CubeError: the contents are no cube of real numbers.
+        CubeError: the contents are not a cube of real numbers.
         WavelengthError: the requested wavelengths do not fit the bands.
     """
     _check_array(contents, path)
@@ -100,50 +106,50 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | None) ->
     )
 
 
-def _bands_last(data: ArraySource, axis: int) -> ArraySource:
-    """Return a view of `data` with its bands along the last axis."""
-    return data if axis == 2 else np.moveaxis(cast(Any, data), axis, -1)
-
-
 def band_axis(contents: FileContents, n_known: int | None) -> int:
-    """The axis of the bands, by the rule at the top of this module.
+    """Return the axis of the bands, by the rule in the module's docstring.
 
     Args:
-        contents: what the file says.
-        n_known: how many wavelengths are known, or None.
+        contents: of the file.
+        n_known: number of known wavelengths, or None.
     """
     if contents.band_axis is not None:
         return contents.band_axis
     shape = contents.data.shape
-    in_doubt = contents.band_axis_in_doubt
-    order = (in_doubt, 2 - in_doubt)
+    default = contents.default_band_axis
+    candidates = (default, 2 - default)
     if n_known is not None:
-        for axis in order:
+        for axis in candidates:
             if shape[axis] == n_known:
                 return axis
-    for axis in order:
+    for axis in candidates:
         if all(2 * shape[axis] <= shape[other] for other in range(3) if other != axis):
             return axis
-    return in_doubt
+    return default
 
 
 def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> Float64Array:
-    """Wavelengths of a file in nm; without a usable unit only if they are plainly nm or µm.
+    """Convert wavelengths of a file to nm; without a unit, only if they must be nm or µm.
 
     Raises:
-        WavelengthError: they are no wavelengths, or nobody can tell their unit.
+        WavelengthError: they are not wavelengths, or their unit is unclear.
     """
     numbers = check_wavelengths(values)
-    if unit is not None and unit.strip().lower() not in _UNITLESS:
+    if unit is not None and unit.strip().lower() not in _NO_UNIT:
         return check_wavelengths(to_nm(numbers, unit))
     low, high = PLAUSIBLE_NM
     for factor in (1.0, 1e3):
         if low <= numbers.min() * factor and numbers.max() * factor <= high:
             return numbers * factor
     raise WavelengthError(
-        f"The wavelengths {numbers[0]:g}..{numbers[-1]:g} have no unit and are plainly neither nm "
-        "nor µm: give them in nm."
+        f"The wavelengths {numbers[0]:g}..{numbers[-1]:g} have no unit and can be neither nm nor "
+        "µm: give them in nm."
     )
+
+
+def _bands_last(data: ArraySource, axis: int) -> ArraySource:
+    """Return a view of `data` with its bands along the last axis."""
+    return data if axis == 2 else np.moveaxis(cast(Any, data), axis, -1)
 
 
 def _check_array(contents: FileContents, path: Path) -> None:
@@ -151,7 +157,7 @@ def _check_array(contents: FileContents, path: Path) -> None:
     if len(shape) == 2:
         raise CubeError(
             f"{path.name} holds a two-dimensional image of {shape[0]} × {shape[1]}: "
-            "a cube has bands as well."
+            "a cube also needs bands."
         )
     if len(shape) != 3:
         raise CubeError(
@@ -161,13 +167,15 @@ def _check_array(contents: FileContents, path: Path) -> None:
     if 0 in shape:
         raise CubeError(f"{path.name} holds an empty array of shape {shape}: it has no pixels.")
     if np.dtype(contents.data.dtype).kind not in "biuf":
-        raise CubeError(f"{path.name} holds {contents.data.dtype} values: a cube has real numbers.")
+        raise CubeError(
+            f"{path.name} holds {contents.data.dtype} values: a cube needs real numbers."
+        )
 
 
 def _choose_bands(
     contents: FileContents, path: Path, requested: BandTable | None, notes: list[str]
 ) -> BandTable | None:
-    """The first wavelengths that fit: the caller's, the file's, those of a table beside it."""
+    """Return the first bands that fit: the caller's, the file's, those of a table beside it."""
     if requested is None:
         return _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
     n_bands = _n_bands(contents, requested)
@@ -191,10 +199,49 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None
 
 
 def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:
-    beside = find_sidecar(path, notes)
-    if beside is None:
+    """Return the bands of the first table beside a file.
+
+    A file with the name of a table that is something else is skipped, with a note.
+    """
+    for ending in _SIDECAR_ENDINGS:
+        table = path.with_name(path.stem + ending)
+        if table == path or not table.is_file():
+            continue
+        try:
+            bands = _read_json(table) if ending == ".json" else _read_table(table)
+        except WavelengthError as error:
+            notes.append(f"A file beside the cube was passed over. {error}")
+            continue
+        if bands is not None:
+            return _if_fitting(bands, contents, notes)
+    return None
+
+
+def _read_table(path: Path) -> BandTable:
+    wavelengths, fwhm = read_wavelength_table(path)
+    return BandTable(wavelengths, fwhm, path.name)
+
+
+def _read_json(path: Path) -> BandTable | None:
+    """Read bands from JSON; None if it holds something else, such as class names."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WavelengthError(f"{path.name} is not readable JSON.") from error
+    if isinstance(content, list):
+        content = {"wavelengths": content}
+    if not isinstance(content, dict) or content.get("wavelengths") is None:
         return None
-    return _if_fitting(BandTable(beside.wavelengths, beside.fwhm, beside.name), contents, notes)
+    unit = str(content.get("unit") or "nm")
+    try:
+        centres = check_wavelengths(to_nm(check_wavelengths(content["wavelengths"]), unit))
+        widths = content.get("fwhm")
+        fwhm = None if widths is None else to_nm(np.asarray(widths, np.float64), unit)
+    except (TypeError, ValueError, WavelengthError) as error:
+        raise WavelengthError(f"{path.name}: {error}") from error
+    if fwhm is not None and fwhm.shape != centres.shape:
+        fwhm = None
+    return BandTable(centres, fwhm, path.name)
 
 
 def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> BandTable | None:
@@ -212,28 +259,29 @@ def _n_bands(contents: FileContents, bands: BandTable) -> int:
 
 
 def _widths(contents: FileContents, centres: Float64Array) -> Float64Array | None:
-    """Widths in nm, converted as the centres were; None if the file's make no sense."""
+    """Return the widths of a file in nm, converted like its centres; None if they are invalid."""
     try:
-        written = np.asarray(contents.fwhm, np.float64)
-        stated = np.asarray(contents.wavelengths, np.float64)
+        stored = np.asarray(contents.fwhm, np.float64)
+        stored_centres = np.asarray(contents.wavelengths, np.float64)
     except (TypeError, ValueError):
         return None
-    if written.shape != centres.shape or not np.all(np.isfinite(written)):
+    if stored.shape != centres.shape or not np.all(np.isfinite(stored)):
         return None
-    # d(nm)/d(unit) is nm/unit for lengths, and in size the same for wavenumbers (nm = 1e7 / unit).
-    return written * centres / stated
+    # |d(nm)/d(unit)| = nm/unit, both for lengths and for wavenumbers (nm = 1e7 / unit).
+    return stored * centres / stored_centres
 
 
-def _good_bands(marks: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:
+def _good_bands(flags: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:
+    """Return the flags of a file; all True if they are invalid or no band is good."""
     try:
-        good = np.asarray(marks, np.float64) != 0
+        good = np.asarray(flags, np.float64) != 0
     except (TypeError, ValueError):
         good = np.ones(0, bool)
     return good if good.shape == (n_bands,) and good.any() else np.ones(n_bands, bool)
 
 
 def _one_or_per_band(values: ArrayLike, n_bands: int, neutral: float) -> float | Float64Array:
-    """One number where one will do; `neutral` where the file's make no sense."""
+    """Return one number if all are equal, else one per band; `neutral` if they are invalid."""
     numbers = np.atleast_1d(np.asarray(values, np.float64))
     if not np.all(np.isfinite(numbers)) or numbers.size not in (1, n_bands):
         return neutral

@@ -1,9 +1,12 @@
-"""ENVI: a text header beside raw numbers, and its relative, the ArcGIS header for BIL/BIP/BSQ.
+"""ENVI files, a text header beside raw numbers, and ArcGIS headers of BIL, BIP and BSQ files.
 
-Headers are parsed here and not by the library `spectral`, which refuses real files: those without
-``byte order`` (little-endian is right), with letters outside UTF-8, with a remark after a list. The
-table of data types and the writing are the library's. Its memory maps are not used: where there is
-no memory for one, it says nothing and goes on without.
+Headers are not parsed with the package `spectral`, which refuses files that occur in practice:
+those without ``byte order`` (little-endian is right), not in UTF-8, or with a comment after a list.
+Its table of data types and its writer are used. Its memory maps are not: when one fails for lack of
+memory, it silently continues without.
+
+Padding declared by ArcGIS headers (``BANDROWBYTES``, ``TOTALROWBYTES``, ``BANDGAPBYTES``) is
+ignored: the size of the data file is checked, and some headers carry row lengths of other files.
 """
 
 from __future__ import annotations
@@ -16,34 +19,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
-from carl.io.arcgis import envi_keys, is_arcgis_header
 from carl.io.reader import FileContents, Reader, starts_with
 from carl.lazy_array import ArraySource
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
-"""Endings of the data file beside a header, the likeliest first."""
+"""Suffixes of the data file beside a header, the most likely first."""
 
 Header = Mapping[str, str | list[str]]
 
 _FILE_AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
-"""Order of lines, samples and bands in the data."""
-_NEEDED = ("samples", "lines", "bands", "data type", "interleave")
+"""Order of the axes (0 lines, 1 samples, 2 bands) in the data file."""
+_REQUIRED_KEYS = ("samples", "lines", "bands", "data type", "interleave")
 _MAX_HEADER_BYTES = 16 * 2**20
+
+_ARCGIS_FIRST_KEYS = (b"BYTEORDER", b"LAYOUT", b"NROWS", b"NCOLS", b"NBANDS", b"NBITS")
+_ENVI_KEYS = {
+    "NROWS": "lines",
+    "NCOLS": "samples",
+    "NBANDS": "bands",
+    "LAYOUT": "interleave",
+    "SKIPBYTES": "header offset",
+    "NODATA": "data ignore value",
+}
+"""ENVI keys of ArcGIS keys."""
+_ENVI_TYPES = {
+    ("8", "U"): "1",
+    ("16", "U"): "12",
+    ("16", "S"): "2",
+    ("32", "U"): "13",
+    ("32", "S"): "3",
+    ("32", "F"): "4",
+    ("64", "F"): "5",
+}
+"""ENVI data types of bits per number and kind (unsigned, signed, float)."""
 
 
 def sniff(path: Path) -> bool:
-    """Whether `path` is an ENVI or ArcGIS header, or a data file with one beside it."""
+    """Return whether a file is an ENVI or ArcGIS header, or a data file with one beside it."""
     header = path if path.suffix.lower() == ".hdr" else _find_header(path)
     return header is not None and (
-        starts_with(header, b"ENVI", b"\xef\xbb\xbfENVI") or is_arcgis_header(header)
+        starts_with(header, b"ENVI", b"\xef\xbb\xbfENVI") or _is_arcgis_header(header)
     )
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """The cube of an ENVI header, or of a data file with its header beside it; memory-mapped.
+    """Read the cube of a header, or of a data file with its header beside it, memory-mapped.
 
     Raises:
         CubeError: the header is incomplete, of an unknown kind, or contradicts the data file.
@@ -64,17 +88,17 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         fwhm=_numbers(header.get("fwhm")),
         good_bands=_numbers(header.get("bbl")),
         scale=_scale(header),
-        offset=_or(_numbers(header.get("data offset values")), 0.0),
+        offset=_default(_numbers(header.get("data offset values")), 0.0),
         nodata=_number(header.get("data ignore value")),
         metadata=_metadata(header, header_path, data_path),
     )
 
 
 def read_header(path: Path) -> dict[str, str | list[str]]:
-    """The keys of a header, in lower case, with their values: text, or a list from {…}.
+    """Read the keys of a header, in lower case, with their values: text, or lists from {…}.
 
     Raises:
-        CubeError: not an ENVI or ArcGIS header.
+        CubeError: the file is not an ENVI or ArcGIS header.
     """
     try:
         with path.open("rb") as file:
@@ -85,41 +109,41 @@ def read_header(path: Path) -> dict[str, str | list[str]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    if is_arcgis_header(path):
-        return envi_keys(text)
+    if _is_arcgis_header(path):
+        return _parse_arcgis(text)
     if not text.startswith("ENVI"):
-        raise CubeError(f"{path.name} does not begin with ENVI: it is no ENVI header.")
+        raise CubeError(f"{path.name} does not start with ENVI: it is not an ENVI header.")
     return _parse(text, path)
 
 
 def expected_size(header: Header, path: Path) -> int:
-    """Bytes the data file has to have, the header offset included.
+    """Return the size in bytes that the data file must have, with the header offset.
 
     Raises:
         CubeError: a number is missing or impossible.
     """
-    missing = [key for key in _NEEDED if key not in header]
+    missing = [key for key in _REQUIRED_KEYS if key not in header]
     if missing:
         raise CubeError(f"{path.name} lacks '{missing[0]}': the header is incomplete.")
     lines, samples, bands = (
-        _count(header, key, path, least=1) for key in ("lines", "samples", "bands")
+        _count(header, key, path, minimum=1) for key in ("lines", "samples", "bands")
     )
-    offset = _count(header, "header offset", path, least=0)
+    offset = _count(header, "header offset", path, minimum=0)
     return offset + lines * samples * bands * _dtype(header, path).itemsize
 
 
 def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     """Write a cube as ENVI, ``<stem>.hdr`` and ``<stem>.dat``, block by block.
 
-    Numbers are written as the cube stores them where ENVI has their type and a single scale says
-    how to read them; else as float32 physical values, NaN for no data.
+    The stored numbers are written if ENVI has their type and one factor scales them; otherwise
+    float32 physical values, with NaN for no data.
 
     Args:
         path: the header or the data file; the other one gets the same stem.
         cube: the cube.
 
     Returns:
-        The header and the data file.
+        Paths of the header and the data file.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -161,13 +185,43 @@ def _parse(text: str, path: Path) -> dict[str, str | list[str]]:
     return header
 
 
+def _is_arcgis_header(path: Path) -> bool:
+    return starts_with(path, *_ARCGIS_FIRST_KEYS)
+
+
+def _parse_arcgis(text: str) -> dict[str, str | list[str]]:
+    """Translate an ArcGIS header into ENVI keys.
+
+    Each line holds a key and its value (``NROWS 512``); wavelengths (nm) are a block of lines.
+    """
+    header: dict[str, str | list[str]] = {"interleave": "bil"}
+    words: dict[str, str] = {}
+    wavelengths: list[str] | None = None
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(" ")
+        if key.upper() == "WAVELENGTHS":
+            wavelengths = []
+        elif key.upper() == "WAVELENGTHS_END":
+            header["wavelength"] = wavelengths or []
+            wavelengths = None
+        elif wavelengths is not None:
+            wavelengths.append(key)
+        else:
+            words[key.upper()] = value.strip()
+    header.update({_ENVI_KEYS[key]: value for key, value in words.items() if key in _ENVI_KEYS})
+    header["byte order"] = "1" if words.get("BYTEORDER", "I").upper().startswith("M") else "0"
+    sign = {"SIGNEDINT": "S", "FLOAT": "F"}.get(words.get("PIXELTYPE", "").upper(), "U")
+    header["data type"] = _ENVI_TYPES.get((words.get("NBITS", "8"), sign), "unknown")
+    return header
+
+
 def _find_header(path: Path) -> Path | None:
     names = (f"{path.name}.hdr", f"{path.stem}.hdr", f"{path.name}.HDR", f"{path.stem}.HDR")
     return next((found for name in names if (found := path.with_name(name)).is_file()), None)
 
 
 def _find_data(header_path: Path, size: int) -> Path:
-    """The data file beside a header: the one whose size agrees, else the likeliest name."""
+    """Return the data file beside a header: the one of the right size, else the most likely."""
     suffixes = (*DATA_SUFFIXES, *(suffix.upper() for suffix in DATA_SUFFIXES if suffix))
     candidates = [header_path.with_name(header_path.stem + suffix) for suffix in suffixes]
     files = [candidate for candidate in candidates if candidate.is_file()]
@@ -190,12 +244,12 @@ def _check_kind(header: Header, path: Path) -> None:
     if _number(header.get("file compression")):
         raise CubeError(f"{path.name} describes compressed data: save it without compression.")
     for key in ("major frame offsets", "minor frame offsets"):
-        if np.any(_or(_numbers(header.get(key)), 0.0)):
+        if np.any(_default(_numbers(header.get(key)), 0.0)):
             raise CubeError(f"{path.name} uses '{key}', which are not supported.")
     interleave = str(header.get("interleave", "bsq"))
     if interleave.lower() not in ("bil", "bip", "bsq"):
         raise CubeError(
-            f"{path.name} says interleave = {interleave[:20]}: it has to be bil, bip or bsq."
+            f"{path.name} has interleave = {interleave[:20]}: it must be bil, bip or bsq."
         )
 
 
@@ -206,7 +260,7 @@ def _check_size(header: Header, header_path: Path, data_path: Path, size: int) -
         raise CubeError(
             f"{header_path.name} describes {shape} numbers of type {_dtype(header, header_path)}, "
             f"{size} bytes, but {data_path.name} has {actual}: "
-            f"{'it is cut off' if actual < size else 'it holds more'}, or the header is of "
+            f"{'it is cut off' if actual < size else 'it holds more'}, or the header belongs to "
             "another file."
         )
 
@@ -216,28 +270,28 @@ def _dtype(header: Header, path: Path) -> np.dtype[Any]:
 
     code = str(header["data type"])
     if code not in envi.envi_to_dtype:
-        raise CubeError(f"{path.name} says data type = {code[:20]}, which ENVI does not know.")
+        raise CubeError(f"{path.name} has data type = {code[:20]}, which ENVI does not define.")
     dtype: np.dtype[Any] = np.dtype(envi.envi_to_dtype[code])
     if dtype.kind == "c":
-        raise CubeError(f"{path.name} holds complex numbers: a cube has real ones.")
+        raise CubeError(f"{path.name} holds complex numbers: a cube needs real numbers.")
     return dtype
 
 
 def _memory_map(header: Header, header_path: Path, data_path: Path) -> ArraySource:
-    """The data as a memory map of (lines, samples, bands)."""
+    """Return the data as a memory map of (lines, samples, bands)."""
     dtype = _dtype(header, header_path).newbyteorder(
         ">" if _number(header.get("byte order")) else "<"
     )
-    shape = [_count(header, name, header_path, least=1) for name in ("lines", "samples", "bands")]
+    shape = [_count(header, name, header_path, minimum=1) for name in ("lines", "samples", "bands")]
     axes = _FILE_AXES[str(header["interleave"]).lower()]
-    offset = _count(header, "header offset", header_path, least=0)
+    offset = _count(header, "header offset", header_path, minimum=0)
     in_file = tuple(shape[axis] for axis in axes)
     mapped: NDArray[Any] = np.memmap(data_path, dtype, "r", offset, in_file)
     return mapped.transpose(np.argsort(axes))
 
 
 def _unit(header: Header) -> str | None:
-    """Unit of the wavelengths; FTIR software writes it only into the title of the spectral axis."""
+    """Return the unit of the wavelengths; FTIR software stores it in an axis title only."""
     unit = header.get("wavelength units")
     titles = str(header.get("z plot titles", "")).lower()
     if unit is None and re.search(r"cm\s*\^?-1|cm⁻¹|1/cm", titles):
@@ -247,7 +301,7 @@ def _unit(header: Header) -> str | None:
 
 def _scale(header: Header) -> Any:
     factor = _number(header.get("reflectance scale factor"))
-    gains = _or(_numbers(header.get("data gain values")), 1.0)
+    gains = _default(_numbers(header.get("data gain values")), 1.0)
     return gains / factor if factor else gains
 
 
@@ -268,12 +322,12 @@ def _metadata(header: Header, header_path: Path, data_path: Path) -> dict[str, A
 
 
 def _pixel_size(header: Header) -> dict[str, Any]:
-    """Height and width of a pixel from the map, where it is one with a scale."""
-    place = header.get("map info")
-    if not isinstance(place, list) or len(place) < 7 or place[0].lower() == "arbitrary":
+    """Return height and width of a pixel from the map info, if they are in metres."""
+    map_info = header.get("map info")
+    if not isinstance(map_info, list) or len(map_info) < 7 or map_info[0].lower() == "arbitrary":
         return {}
-    width, height = _number(place[5]), _number(place[6])
-    if not width or not height or "lat" in place[0].lower():
+    width, height = _number(map_info[5]), _number(map_info[6])
+    if not width or not height or "lat" in map_info[0].lower():
         return {}
     return {"pixel_size": (height, width), "pixel_unit": "m"}
 
@@ -315,8 +369,8 @@ def _fits_envi(cube: SpectralCube) -> bool:
     return bool(one_factor and native.char in envi.dtype_to_envi and native.kind in "iuf")
 
 
-def _numbers(value: str | list[str] | None) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """A list of numbers; None if it is missing or is something else."""
+def _numbers(value: str | list[str] | None) -> Float64Array | None:
+    """Parse a list of numbers; None if it is missing or something else."""
     if value is None:
         return None
     parts = value if isinstance(value, list) else [value]
@@ -331,18 +385,18 @@ def _number(value: str | list[str] | None) -> float | None:
     return float(numbers[0]) if numbers is not None and numbers.size == 1 else None
 
 
-def _or(value: Any, otherwise: Any) -> Any:
-    return otherwise if value is None else value
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
-def _count(header: Header, key: str, path: Path, *, least: int) -> int:
+def _count(header: Header, key: str, path: Path, *, minimum: int) -> int:
     value = header.get(key, "0")
     try:
         number = int(str(value))
     except ValueError:
-        number = least - 1
-    if number < least:
-        raise CubeError(f"{path.name} says {key} = {str(value)[:20]}: it has to be a whole number.")
+        number = minimum - 1
+    if number < minimum:
+        raise CubeError(f"{path.name} has {key} = {str(value)[:20]}: it must be a whole number.")
     return number
 
 

@@ -1,7 +1,4 @@
-"""What a user takes home: label map, masks, class names and a table of the classes.
-
-All files are complete before the first one takes its place.
-"""
+"""Export of segmentation results: label map, masks, class names, table of classes, pictures."""
 
 from __future__ import annotations
 
@@ -25,13 +22,14 @@ from carl.spectra.colour import true_colour
 ExportContent = Literal["label map", "masks", "table", "pictures"]
 
 DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
-"""What is written unless something else is asked for."""
+"""Contents that are exported by default."""
 _OVERLAY_OPACITY = 0.5
+"""Opacity of the class colours over the picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """Pixels of a class and the mean of their finite values: (C,) physical values."""
+    """Number of pixels of a class, and the (C,) mean of their finite physical values."""
 
     pixels: int
     mean: NDArray[np.float64]
@@ -47,35 +45,36 @@ def export_results(
     contents: Collection[ExportContent] = DEFAULT_CONTENTS,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Write what there is to say of a segmented cube into a folder.
+    """Write the results of a segmentation into a folder, all files or none.
 
-    The label map: ``<stem>_labels.tif``, ``<stem>_labels.png`` in the class colours and
-    ``<stem>_classes.json``. Masks: ``<stem>_mask_<name>.png`` for every class (0 and 255). The
-    table: ``<stem>_classes.csv`` with value, name, pixels, share of the labelled pixels, area where
-    the size of a pixel is known, mean spectrum. Pictures: ``<stem>_colour.png`` and
-    ``<stem>_overlay.png``, the map over the colours.
+    - "label map": ``<stem>_labels.tif``, ``<stem>_labels.png`` in the colours of the classes and
+      ``<stem>_classes.json``
+    - "masks": ``<stem>_mask_<name>.png`` of each class (0 and 255)
+    - "table": ``<stem>_classes.csv`` with value, name, number of pixels, share of the labelled
+      pixels, area if the size of a pixel is known, and mean spectrum of each class
+    - "pictures": ``<stem>_colour.png``, and ``<stem>_overlay.png`` with the label map over it
 
     Args:
-        folder: where to; made if missing.
-        stem: beginning of the file names.
+        folder: created if missing.
+        stem: start of the file names.
         labels: (H, W) whole numbers, 0 for unlabelled.
-        classes: names and colours; classes in the labels that are not among them are added.
+        classes: names and colours; missing classes of the labels get default ones.
         cube: the cube the labels belong to.
-        contents: which of these to write.
-        progress: told how far it is.
+        contents: what to write.
+        progress: called often; cancels by raising.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
-        LabelError: these are no labels, or not of the size of the cube.
+        LabelError: the values are not labels, or do not have the size of the cube.
         OutputError: the folder cannot be written.
     """
     array = as_labels(labels)
     if array.shape != cube.shape[:2]:
         raise LabelError(
             f"The labels are {array.shape[0]} × {array.shape[1]} pixels but {cube.name} is "
-            f"{cube.shape[0]} × {cube.shape[1]}: labels must be of the size of their cube."
+            f"{cube.shape[0]} × {cube.shape[1]}: labels must have the size of their cube."
         )
     classes = _all_classes(array, classes)
     folder = Path(folder)
@@ -96,11 +95,9 @@ def export_results(
             (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
         if "masks" in contents:
             progress(0.9, "Writing masks")
-            for known, name in zip(classes, mask_names(classes), strict=True):
-                _write_png(
-                    staging / f"{stem}_mask_{name}.png",
-                    (array == known.value).astype(np.uint8) * 255,
-                )
+            for each, name in zip(classes, mask_names(classes), strict=True):
+                mask = (array == each.value).astype(np.uint8) * 255
+                _write_png(staging / f"{stem}_mask_{name}.png", mask)
         names = sorted(path.name for path in staging.iterdir())
     progress(1.0, "Exported")
     return [folder / name for name in names]
@@ -113,16 +110,16 @@ def class_statistics(
     *,
     progress: Progress = no_progress,
 ) -> list[ClassStatistics]:
-    """Size and mean spectrum of each class, in one pass over the cube, block by block.
+    """Compute the size and mean spectrum of each class in one pass over the cube.
 
     Args:
-        cube: (H, W, C).
+        cube: (H, W, C), read block by block.
         labels: (H, W), 0 for unlabelled.
-        classes: the classes to look at.
-        progress: told how far it is.
+        classes: the classes to measure.
+        progress: called often; cancels by raising.
     """
     height, _, n_bands = cube.shape
-    values = [known.value for known in classes]
+    values = [each.value for each in classes]
     sums = np.zeros((len(values), n_bands))
     counts = np.zeros((len(values), n_bands), np.int64)
     for rows in cube.row_blocks():
@@ -144,21 +141,20 @@ def class_statistics(
 
 
 def mask_names(classes: Sequence[LabelClass]) -> list[str]:
-    """The classes' names as parts of file names: safe everywhere, and different from each other."""
-    names = [re.sub(r"[^\w.-]+", "_", known.name).strip("._") for known in classes]
+    """Return the names of classes as parts of file names: valid on any system, and unique."""
+    names = [re.sub(r"[^\w.-]+", "_", each.name).strip("._") for each in classes]
     lowered = [name.lower() for name in names]
     return [
-        name if name and lowered.count(name.lower()) == 1 else f"{name}_{known.value}".lstrip("_")
-        for name, known in zip(names, classes, strict=True)
+        name if name and lowered.count(name.lower()) == 1 else f"{name}_{each.value}".lstrip("_")
+        for name, each in zip(names, classes, strict=True)
     ]
 
 
 def _all_classes(
     labels: NDArray[np.unsignedinteger], classes: Sequence[LabelClass]
 ) -> tuple[LabelClass, ...]:
-    named = {known.value for known in classes}
-    unnamed = [known for known in default_classes(labels) if known.value not in named]
-    return tuple(sorted((*classes, *unnamed), key=lambda known: known.value))
+    by_value = {each.value: each for each in (*default_classes(labels), *classes)}
+    return tuple(by_value[value] for value in sorted(by_value))
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -172,13 +168,13 @@ def _overlay(
     labels: NDArray[np.unsignedinteger],
     classes: Sequence[LabelClass],
 ) -> NDArray[np.uint8]:
-    """The classes in their colours over a picture, (H, W, 3); it shines through, bare at 0."""
-    mixed = colours.copy()
-    for known in classes:
-        inside = labels == known.value
-        under = colours[inside] * (1 - _OVERLAY_OPACITY)
-        mixed[inside] = np.rint(under + _OVERLAY_OPACITY * np.array(known.colour))
-    return mixed
+    """Blend the colours of the classes into an (H, W, 3) picture; label 0 leaves it unchanged."""
+    blended = colours.copy()
+    for each in classes:
+        inside = labels == each.value
+        background = colours[inside] * (1 - _OVERLAY_OPACITY)
+        blended[inside] = np.rint(background + _OVERLAY_OPACITY * np.array(each.colour))
+    return blended
 
 
 def _write_table(
@@ -188,16 +184,16 @@ def _write_table(
     cube: SpectralCube,
 ) -> None:
     pixel_area, unit = _pixel_area(cube)
-    labelled = sum(found.pixels for found in statistics)
-    head = ["value", "name", "pixels", "share", "area", "area_unit", *_band_columns(cube)]
+    n_labelled = sum(each.pixels for each in statistics)
+    header = ["value", "name", "pixels", "share", "area", "area_unit", *_band_columns(cube)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(head)
-        for known, found in zip(classes, statistics, strict=True):
-            share = found.pixels / labelled if labelled else 0.0
-            area = "" if pixel_area is None else f"{found.pixels * pixel_area:.10g}"
-            means = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in found.mean]
-            row = [known.value, known.name, found.pixels, f"{share:.6f}", area, unit, *means]
+        writer.writerow(header)
+        for each, measured in zip(classes, statistics, strict=True):
+            share = measured.pixels / n_labelled if n_labelled else 0.0
+            area = "" if pixel_area is None else f"{measured.pixels * pixel_area:.10g}"
+            means = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in measured.mean]
+            row = [each.value, each.name, measured.pixels, f"{share:.6f}", area, unit, *means]
             writer.writerow(row)
 
 
@@ -208,6 +204,7 @@ def _band_columns(cube: SpectralCube) -> list[str]:
 
 
 def _pixel_area(cube: SpectralCube) -> tuple[float | None, str]:
+    """Return the area of a pixel and its unit; None if the size of a pixel is unknown."""
     size = cube.metadata.get("pixel_size")
     if size is None:
         return None, ""

@@ -1,4 +1,4 @@
-"""The formats there are, and the one way to read a cube from any of them."""
+"""Registry of file formats, and reading of cubes from any of them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ READERS: tuple[Reader, ...] = (
     matlab.READER,
     hdf5.READER,
 )
-"""All formats; the first one that recognises a file reads it."""
+"""Readers of all formats; the first one that recognises a file reads it."""
 
 READABLE_SUFFIXES: tuple[str, ...] = tuple(
     dict.fromkeys(suffix for reader in READERS for suffix in reader.suffixes if suffix)
 )
-"""File name endings of cubes, for file dialogs; a file without one can be ENVI."""
+"""File name suffixes of cubes, for file dialogs; ENVI data may have none."""
 
 
 def is_readable(path: str | os.PathLike[str]) -> bool:
-    """Whether a file looks like a cube, by its suffix and a few bytes; never raises."""
+    """Return whether a file looks like a cube, by its suffix and first bytes; never raises."""
     return _find_reader(Path(path)) is not None
 
 
@@ -41,14 +41,22 @@ def read_cube(
     camera: str | None = None,
     variable: str | None = None,
 ) -> SpectralCube:
-    """Read a cube; pixels are loaded as they are asked for where the format allows.
+    """Read a cube from a file; its pixels are loaded lazily where the format allows.
+
+    Example:
+        >>> from carl.files import resource_path
+        >>> cube = read_cube(resource_path("sample", "bladder.tif"))
+        >>> cube
+        <SpectralCube 'bladder': 676 × 844 pixels, 40 bands, 380–770 nm>
+        >>> cube.read(rows=slice(0, 2), columns=slice(0, 3)).shape
+        (2, 3, 40)
 
     Args:
-        path: the file; of ENVI, the header or the data.
+        path: the file; for ENVI, the header or the data file.
         wavelengths: band centres in nm, a range "380:770:10" (start:last:step), or the path of a
-            table; goes before what the file says.
-        camera: name of a camera whose bands these are; goes before what the file says.
-        variable: which array, in a file with several.
+            table; overrides those of the file.
+        camera: name of the camera whose bands these are; overrides those of the file.
+        variable: name of the array to read, in a file with several.
 
     Raises:
         CubeError: the file is missing, damaged, of an unknown format or not a cube.
@@ -77,19 +85,16 @@ def _find_reader(path: Path) -> Reader | None:
         return None
     suffix = path.suffix.lower()
     if suffix not in READABLE_SUFFIXES:
-        suffix = ""  # the dot may be part of the name: "scan 2.1" with its header "scan 2.1.hdr"
+        suffix = ""  # the dot may be part of the name, as in "scan 2.1" beside "scan 2.1.hdr"
     return next((r for r in READERS if suffix in r.suffixes and r.sniff(path)), None)
 
 
 def _unknown(path: Path) -> str:
     named = [reader.name for reader in READERS if path.suffix.lower() in reader.suffixes]
     if not named or not path.suffix:
-        return (
-            f"{path.name} is of no format that is known: open an ENVI, TIFF, NumPy, MATLAB or HDF5 "
-            "file."
-        )
-    beside = f", nor is an ENVI header {path.stem}.hdr beside it" if "ENVI" in named else ""
+        return f"{path.name} has an unknown format: open an ENVI, TIFF, NumPy, MATLAB or HDF5 file."
+    beside = f", and there is no ENVI header {path.stem}.hdr beside it" if "ENVI" in named else ""
     return (
-        f"{path.name} is named like {' or '.join(named)} but does not begin like one{beside}: "
+        f"{path.name} has the suffix of {' or '.join(named)} but not its signature{beside}: "
         "it is damaged or another kind of file."
     )

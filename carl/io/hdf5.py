@@ -1,7 +1,4 @@
-"""HDF5, NetCDF 4 which is HDF5, and MATLAB v7.3 which is HDF5 with its axes reversed.
-
-Blocks are read as they are asked for, of compressed files as of others.
-"""
+"""HDF5 files, which include NetCDF 4 and MATLAB 7.3, whose axes are reversed. Reading is lazy."""
 
 from __future__ import annotations
 
@@ -14,19 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.io.chunked import ChunkedArray, Position
-from carl.io.reader import FileContents, Reader, decoding_errors
-from carl.io.variables import Variable, choose_cube, find_wavelengths
+from carl.io.reader import (
+    FileContents,
+    Reader,
+    Variable,
+    choose_cube,
+    decoding_errors,
+    find_wavelengths,
+)
 from carl.lazy_array import Block, LazyArray
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
-"""HDF5 may begin after a user block; MATLAB's is 512 bytes."""
+"""Positions of the signature: HDF5 may start after a user block; MATLAB's has 512 bytes."""
 _LARGE_CHUNK_BYTES = 1 << 16
-"""Of a chunk worth a call of its own; smaller ones HDF5 reads together more quickly."""
+"""Smallest chunk that is read by a call of its own; HDF5 reads many smaller ones faster."""
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether the HDF5 signature is where it may be."""
+    """Return whether a file has the HDF5 signature."""
     try:
         with path.open("rb") as file:
             head = file.read(_SIGNATURE_OFFSETS[-1] + len(_SIGNATURE))
@@ -36,10 +39,10 @@ def is_hdf5(path: Path) -> bool:
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """The cube among the datasets of an HDF5 file, which stays open as long as the cube lives.
+    """Read the cube of an HDF5 file, which stays open while the cube exists.
 
     Raises:
-        CubeError: damaged, or does not tell which of its datasets is the cube.
+        CubeError: the file is damaged, or it is unclear which of its datasets is the cube.
     """
     import h5py
 
@@ -105,12 +108,12 @@ def _lazy_array(dataset: Any, path: Path) -> LazyArray:
 
 
 def _direction(dataset: Any, path: Path) -> int:
-    """-1 where MATLAB wrote a dataset: its axes are in reverse; else 1."""
+    """Return -1 if MATLAB wrote the dataset, whose axes are then reversed, else 1."""
     return -1 if path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs else 1
 
 
 def _datasets(file: Any) -> dict[str, Any]:
-    """All datasets with a shape, by path; MATLAB's hidden ``#refs#`` left out."""
+    """Return all datasets with a shape by path, without MATLAB's hidden ``#refs#``."""
     import h5py
 
     found: dict[str, Any] = {}
@@ -124,7 +127,7 @@ def _datasets(file: Any) -> dict[str, Any]:
 
 
 def _wavelengths(dataset: Any, listed: Any | None) -> tuple[Any, str | None]:
-    """Wavelengths and their unit from a dataset beside the cube, or from the cube's attributes."""
+    """Return wavelengths and unit of a dataset beside the cube, or of the cube's attributes."""
     if listed is not None:
         return np.ravel(listed[()]), _text(listed.attrs.get("units", listed.attrs.get("unit")))
     for name in ("wavelengths", "wavelength"):
@@ -134,10 +137,10 @@ def _wavelengths(dataset: Any, listed: Any | None) -> tuple[Any, str | None]:
     return None, None
 
 
-def _number(dataset: Any, attribute: str, otherwise: float | None) -> Any:
-    """An attribute of the climate and forecast conventions (CF 1.11, section 8.1)."""
+def _number(dataset: Any, attribute: str, default: float | None) -> Any:
+    """Return an attribute of the CF conventions (CF 1.11, section 8.1)."""
     value = np.asarray(dataset.attrs.get(attribute, np.nan))
-    return float(value.flat[0]) if value.size and np.all(np.isfinite(value)) else otherwise
+    return float(value.flat[0]) if value.size and np.all(np.isfinite(value)) else default
 
 
 def _text(value: Any) -> str | None:

@@ -1,7 +1,7 @@
-"""Label maps: which class each pixel belongs to, and what the classes are called.
+"""Reading and writing of label maps and of the names and colours of their classes.
 
-A label map is an integer image, 0 for unlabelled. The names and colours of its classes lie beside
-it as JSON: ``{"classes": [{"value": 1, "name": "lumen", "colour": "#e69f00"}]}``.
+A label map is an integer image, 0 for unlabelled. The names and colours of its classes are stored
+beside it as JSON: ``{"classes": [{"value": 1, "name": "lumen", "colour": "#e69f00"}]}``.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ _PALETTE: tuple[Colour, ...] = (
     (153, 153, 51),
     (136, 34, 85),
 )
-"""Told apart with any kind of colour vision: seven of Okabe and Ito (jfly.uni-koeln.de/color), then
-five of Paul Tol's "muted" scheme (personal.sron.nl/~pault)."""
+"""RGB colours that people with any kind of colour vision can distinguish: seven of Okabe and Ito
+(jfly.uni-koeln.de/color), then five of Paul Tol's "muted" scheme (personal.sron.nl/~pault)."""
 
 _GOLDEN_RATIO = 0.618034
+"""Step of the hue beyond the palette: multiples of it, modulo 1, stay far apart."""
 
 
 @dataclass(frozen=True)
 class LabelClass:
-    """A class: its value in label maps (1 and up), its name, its colour as 0..255 RGB."""
+    """A class: its value in label maps (from 1), its name, and its RGB colour (0..255)."""
 
     value: int
     name: str
@@ -55,14 +56,14 @@ class LabelClass:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """(H, W) uint8 or uint16 labels, 0 for unlabelled, and the classes they stand for."""
+    """(H, W) uint8 or uint16 labels, 0 for unlabelled, and their classes."""
 
     labels: NDArray[np.unsignedinteger[Any]]
     classes: tuple[LabelClass, ...]
 
 
 def default_colour(value: int) -> Colour:
-    """The colour of a class nobody chose one for: the same for the same value everywhere."""
+    """Return the default colour of a class, which depends on its value alone."""
     if 1 <= value <= len(_PALETTE):
         return _PALETTE[value - 1]
     red, green, blue = colorsys.hsv_to_rgb(value * _GOLDEN_RATIO % 1.0, 0.6, 0.85)
@@ -70,7 +71,7 @@ def default_colour(value: int) -> Colour:
 
 
 def default_classes(labels: ArrayLike) -> tuple[LabelClass, ...]:
-    """A class "class 1", "class 2", … for every value in the labels."""
+    """Return a class "class 1", "class 2", … for every value in the labels except 0."""
     values = (int(value) for value in np.unique(np.asarray(labels)) if value)
     return tuple(LabelClass(value, f"class {value}", default_colour(value)) for value in values)
 
@@ -115,21 +116,22 @@ def merge_classes(
 
 
 def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
-    """Values as a label map: (H, W) uint8, or uint16 where a value needs it.
+    """Convert values to a label map: (H, W) uint8, or uint16 if a value needs it.
 
     Args:
-        values: any array of whole numbers 0..65535, axes of length one aside two-dimensional.
-        name: what to call it in messages.
+        values: whole numbers 0..65535 in an array that is two-dimensional without its axes of
+            length one.
+        name: of the array, for error messages.
 
     Raises:
-        LabelError: another shape, or numbers that are no labels.
+        LabelError: the array has another shape, or values that are not labels.
     """
     array = np.asarray(values)
     if array.ndim > 2:
         array = array.reshape([n for n in array.shape if n > 1] or [1])
     if array.ndim != 2 or 0 in array.shape:
         raise LabelError(
-            f"{name} has the shape {np.shape(values)}: labels are one whole number a pixel."
+            f"{name} has the shape {np.shape(values)}: a label map has one whole number per pixel."
         )
     if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.all(array == np.rint(array)):
         array = array.astype(np.int64)
@@ -144,17 +146,23 @@ def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
 def read_labels(
     path: str | Path, shape: tuple[int, int] | tuple[int, int, int] | None = None
 ) -> LabelMap:
-    """Read a label map and, where JSON with them lies beside it, its class names and colours.
+    """Read a label map, and the names and colours of its classes from JSON beside it.
 
-    PNG (grey or palette), TIFF and .npy are read. The JSON is ``<stem>.json``, or, of an exported
-    ``<name>_labels.tif``, ``<name>_classes.json``.
+    Example:
+        >>> from carl.files import resource_path
+        >>> label_map = read_labels(resource_path("sample", "bladder_labels.png"))
+        >>> label_map.labels.shape
+        (676, 844)
+        >>> [each.name for each in label_map.classes]
+        ['lumen', 'urothelium', 'stroma', 'blood']
 
     Args:
-        path: the label map.
-        shape: the shape of the cube it belongs to; checked where given.
+        path: PNG (grey or palette), TIFF or .npy. The JSON is ``<stem>.json`` or, for an exported
+            ``<name>_labels.tif``, ``<name>_classes.json``.
+        shape: shape of the cube it belongs to, checked if given.
 
     Raises:
-        LabelError: missing, damaged, no label map, or of another size than the cube.
+        LabelError: the file is missing, damaged, not a label map, or of another size than the cube.
     """
     path = Path(path)
     if not path.is_file():
@@ -163,19 +171,26 @@ def read_labels(
     if shape is not None and labels.shape != tuple(shape[:2]):
         raise LabelError(
             f"{path.name} is {labels.shape[0]} × {labels.shape[1]} pixels but the cube is "
-            f"{shape[0]} × {shape[1]}: labels must be of the size of their cube."
+            f"{shape[0]} × {shape[1]}: labels must have the size of their cube."
         )
-    named = {known.value: known for known in _read_classes(path)}
-    for known in default_classes(labels):
-        named.setdefault(known.value, known)
-    return LabelMap(labels, tuple(named[value] for value in sorted(named)))
+    classes = {each.value: each for each in (*default_classes(labels), *_read_classes(path))}
+    return LabelMap(labels, tuple(classes[value] for value in sorted(classes)))
 
 
 def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelClass] = ()) -> Path:
     """Write a label map as .tif, .png or .npy, and its classes, if given, as JSON beside it.
 
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> labels = np.array([[0, 1], [2, 2]])
+        >>> classes = [LabelClass(1, "lumen", (230, 159, 0)), LabelClass(2, "blood", (255, 0, 0))]
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_labels(Path(folder) / "slide_labels.png", labels, classes)
+        ...     [each.name for each in read_labels(path).classes]
+        ['lumen', 'blood']
+
     Args:
-        path: where to; the suffix chooses the format. An 8-bit PNG gets the class colours.
+        path: of the file; its suffix determines the format. 8-bit PNG files store the colours.
         labels: (H, W) whole numbers 0..65535.
         classes: names and colours.
 
@@ -183,7 +198,7 @@ def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelCla
         The path.
 
     Raises:
-        LabelError: these are no labels, or the suffix is none of these.
+        LabelError: the values are not labels, or the suffix is another one.
         OutputError: the folder cannot be written.
     """
     path = Path(path)
@@ -191,7 +206,7 @@ def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelCla
     array = as_labels(labels)
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
-        raise LabelError(f"{path.name} has to end in .tif, .png or .npy.")
+        raise LabelError(f"{path.name} must end in .tif, .png or .npy.")
     with atomic_write(path) as temporary:
         if suffix == ".png":
             _write_png(temporary, array, classes)
@@ -205,7 +220,7 @@ def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelCla
 
 
 def write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
-    """Write names and colours of classes as JSON.
+    """Write the names and colours of classes as JSON.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -222,7 +237,7 @@ def write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
 def _read_pixels(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
-        raise LabelError(f"{path.name} is no label map that can be read: use .png, .tif or .npy.")
+        raise LabelError(f"{path.name} is not a label map: use .png, .tif or .npy.")
     with decoding_errors(path, "a label map", LabelError):
         if suffix == ".png":
             return _read_png(path)
@@ -237,8 +252,8 @@ def _read_png(path: Path) -> NDArray[Any]:
     with Image.open(path, formats=["PNG"]) as image:
         if image.mode not in ("P", "L", "1", "I", "I;16"):
             raise LabelError(
-                f"{path.name} is a picture in colours ({image.mode}): a label map has one number a "
-                "pixel, so save it in shades of grey or with a palette."
+                f"{path.name} is a colour picture ({image.mode}): a label map has one number per "
+                "pixel, so save it in grey or with a palette."
             )
         return np.array(image)
 
@@ -256,10 +271,10 @@ def _write_png(path: Path, labels: NDArray[Any], classes: Sequence[LabelClass]) 
     image = Image.fromarray(labels)
     if labels.dtype == np.uint8:
         palette = np.array([(0, 0, 0), *map(default_colour, range(1, 256))], np.uint8)
-        for known in classes:
-            if 0 < known.value < 256:
-                palette[known.value] = known.colour
-        image.putpalette(palette.tobytes())  # makes a grey image one of mode "P", values unchanged
+        for each in classes:
+            if 0 < each.value < 256:
+                palette[each.value] = each.colour
+        image.putpalette(palette.tobytes())  # changes the mode from "L" to "P", not the values
     image.save(path, format="PNG", optimize=True)
 
 
@@ -270,7 +285,7 @@ def _write_tiff(path: Path, labels: NDArray[Any]) -> None:
 
 
 def _read_classes(path: Path) -> tuple[LabelClass, ...]:
-    """The classes in the JSON beside a label map; none if there is no such file."""
+    """Read the classes in the JSON file beside a label map; empty if there is none."""
     candidates = [path.with_suffix(".json")]
     if path.stem.endswith("_labels"):
         candidates.append(path.with_name(path.stem.removesuffix("_labels") + "_classes.json"))
@@ -283,16 +298,16 @@ def _read_classes(path: Path) -> tuple[LabelClass, ...]:
         return tuple(_class_from(entry) for entry in listed)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LabelError(
-            f"{beside.name} is no list of classes: correct it, or move it away to use plain names."
+            f"{beside.name} is not a list of classes: correct it, or remove it for default names."
         ) from error
 
 
 def _class_from(entry: dict[str, Any]) -> LabelClass:
     value = int(entry["value"])
-    written = entry.get("colour", entry.get("color"))
-    if isinstance(written, str):
-        written = tuple(bytes.fromhex(written.lstrip("#")))
-    colour = default_colour(value) if written is None else tuple(int(c) for c in written)
+    stored = entry.get("colour", entry.get("color"))
+    if isinstance(stored, str):
+        stored = tuple(bytes.fromhex(stored.lstrip("#")))
+    colour = default_colour(value) if stored is None else tuple(int(c) for c in stored)
     if not 0 < value <= 65535 or len(colour) != 3 or not all(0 <= c <= 255 for c in colour):
         raise ValueError(f"class {entry}")
     return LabelClass(value, str(entry["name"]), (colour[0], colour[1], colour[2]))

@@ -1,39 +1,180 @@
-"""MATLAB files: v5 to v7, and v7.3, which are HDF5."""
+"""MATLAB files: versions 5 to 7 (saved as -v6 or -v7), and 7.3, which is HDF5.
+
+Uncompressed arrays are memory-mapped. A compressed array of a version 7 file is a single stream: it
+is loaded whole and needs its size in memory; in a version 7.3 file it is read block by block.
+
+The format is documented by The MathWorks in "MAT-File Format". `scipy.io` is not used: it copies
+arrays that can be mapped, and for damaged files it indexes a table of types beyond its end, which
+ends the process with a segmentation fault (SciPy 1.17).
+"""
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from carl.errors import CubeError
 from carl.io import hdf5
-from carl.io.mat5 import stored_arrays
-from carl.io.reader import FileContents, Reader
-from carl.io.variables import Variable, choose_cube, find_wavelengths
+from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+
+_FILE_HEADER_BYTES = 128
+_PREFIX_BYTES = 4096
+"""Bytes that contain the flags, dimensions and name of any array."""
+
+# Codes of data types and array classes of the format.
+_MATRIX, _COMPRESSED = 14, 15
+_INT8, _INT32, _UINT32 = 1, 5, 6
+_TYPES = {
+    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
+}  # fmt: skip
+_NUMERIC_CLASSES = range(6, 16)
+_COMPLEX_FLAG = 0x0800
 
 
 def sniff(path: Path) -> bool:
-    """By the suffix alone, which nothing else uses: a damaged file is reported, not passed over."""
+    """Return True: no other format uses the suffix, and a damaged file should be reported."""
     return True
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """The cube of a .mat file, memory-mapped or read as asked for where it is not compressed.
+    """Read the cube of a .mat file, memory-mapped or lazy where it is not compressed.
 
     Raises:
-        CubeError: damaged, or does not tell which of its variables is the cube.
+        CubeError: the file is damaged, or it is unclear which of its variables is the cube.
     """
     if hdf5.is_hdf5(path):
         return hdf5.read(path, variable)
     arrays = {array.name: array for array in stored_arrays(path)}
     variables = [Variable(array.name, array.shape, array.kind) for array in arrays.values()]
     cube = choose_cube(variables, variable, path)
-    listed = find_wavelengths(variables, cube)
+    wavelengths = find_wavelengths(variables, cube)
     return FileContents(
         data=arrays[cube.name].load(),
-        wavelengths=None if listed is None else np.ravel(arrays[listed.name].load()),
+        wavelengths=None if wavelengths is None else np.ravel(arrays[wavelengths.name].load()),
         metadata={"format": "MATLAB", "variable": cube.name},
     )
+
+
+@dataclass(frozen=True)
+class MatlabArray:
+    """An array in a MATLAB 5 file.
+
+    Attributes:
+        path: the file.
+        name: of the variable.
+        shape: lengths of the axes; the numbers are in Fortran order.
+        kind: of the NumPy dtype; "c" for complex numbers, "O" for cells, structs, text and others.
+        dtype: type of the numbers.
+        offset: position of the first number, in the file or in the decompressed element, bytes.
+        compressed: position and size of the compressed element, bytes, or None.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    dtype: np.dtype[Any]
+    offset: int
+    compressed: tuple[int, int] | None
+
+    def load(self) -> NDArray[Any]:
+        """Return the array, memory-mapped or decompressed."""
+        if self.compressed is None:
+            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
+        start, size = self.compressed
+        with self.path.open("rb") as file:
+            file.seek(start)
+            content = zlib.decompress(file.read(size))
+        flat = np.frombuffer(content, self.dtype, math.prod(self.shape), self.offset)
+        return flat.reshape(self.shape, order="F")
+
+
+def stored_arrays(path: Path) -> list[MatlabArray]:
+    """Return all named arrays in a file, without reading their numbers.
+
+    Raises:
+        CubeError: the file is cut off, damaged or of another kind.
+    """
+    raw: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
+    order = {b"IM": "<", b"MI": ">"}.get(raw[126:128].tobytes())
+    if order is None:
+        raise CubeError(f"{path.name} is not a MATLAB file: save it again with MATLAB, as -v7.")
+    found = []
+    for kind, start, size in _elements(raw, order, path):
+        prefix = raw[start : start + min(size, _PREFIX_BYTES)].tobytes()
+        if kind == _COMPRESSED:
+            prefix = zlib.decompressobj().decompress(prefix, _PREFIX_BYTES)
+            found.append(_array(prefix[8:], 8, order, path, compressed=(start, size)))
+        elif kind == _MATRIX:
+            found.append(_array(prefix, start, order, path, compressed=None))
+    return [array for array in found if array.name]
+
+
+def _elements(raw: NDArray[np.uint8], order: str, path: Path) -> Iterator[tuple[int, int, int]]:
+    """Yield the type, the position and the size in bytes of each element of a file."""
+    at = _FILE_HEADER_BYTES
+    while at < raw.size:
+        kind, size = struct.unpack(f"{order}II", raw[at : at + 8].tobytes())
+        at += 8
+        if at + size > raw.size:
+            raise CubeError(f"{path.name} is cut off or damaged: copy it again from its source.")
+        yield kind, at, size
+        at += size
+
+
+def _array(
+    prefix: bytes, start: int, order: str, path: Path, compressed: tuple[int, int] | None
+) -> MatlabArray:
+    """Parse the header of an array.
+
+    Args:
+        prefix: the first bytes of the element, without its tag.
+        start: position of `prefix` in the file or in the decompressed element, bytes.
+        order: byte order, "<" or ">".
+        path: the file.
+        compressed: position and size of the compressed element, bytes, or None.
+    """
+    kind, size, at, following = _subelement(prefix, 0, order)
+    _expect(kind == _UINT32 and size == 8, path)
+    flags = struct.unpack_from(f"{order}I", prefix, at)[0]
+    kind, size, at, following = _subelement(prefix, following, order)
+    _expect(kind == _INT32 and size % 4 == 0, path)
+    shape = struct.unpack_from(f"{order}{size // 4}i", prefix, at)
+    kind, size, at, following = _subelement(prefix, following, order)
+    _expect(kind == _INT8, path)
+    name = prefix[at : at + size].decode("latin-1")
+    if flags & 0xFF not in _NUMERIC_CLASSES:
+        return MatlabArray(path, name, shape, "O", np.dtype("O"), 0, compressed)
+    kind, size, at, _ = _subelement(prefix, following, order)
+    _expect(kind in _TYPES and min(shape, default=0) >= 0, path)
+    dtype = np.dtype(order + _TYPES[kind])
+    _expect(size == math.prod(shape) * dtype.itemsize, path)
+    numpy_kind = "c" if flags & _COMPLEX_FLAG else dtype.kind
+    return MatlabArray(path, name, shape, numpy_kind, dtype, start + at, compressed)
+
+
+def _subelement(prefix: bytes, at: int, order: str) -> tuple[int, int, int, int]:
+    """Return type, size and position of a subelement, and the position of the next one.
+
+    Up to four bytes of data are stored in the tag itself, with their number in its upper half.
+    """
+    word, size = struct.unpack_from(f"{order}II", prefix, at)
+    if word >> 16:
+        return word & 0xFFFF, word >> 16, at + 4, at + 8
+    return word, size, at + 8, at + 8 + -(-size // 8) * 8
+
+
+def _expect(sound: bool, path: Path) -> None:
+    if not sound:
+        raise CubeError(f"{path.name} is damaged: copy it again from its source.")
 
 
 READER = Reader("MATLAB", (".mat",), sniff, read)

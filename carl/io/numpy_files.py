@@ -1,4 +1,4 @@
-"""NumPy's .npy and .npz, memory-mapped; pickled objects are never loaded."""
+"""NumPy files, .npy and .npz: memory-mapped, and never unpickled."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from carl.errors import CubeError
-from carl.io.reader import FileContents, Reader
-from carl.io.variables import Variable, choose_cube, find_wavelengths
+from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
 
 
 def sniff(path: Path) -> bool:
-    """By the suffix alone, which nothing else uses: a damaged file is reported, not passed over."""
+    """Return True: no other format uses the suffixes, and a damaged file should be reported."""
     return True
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """The array of a .npy file, or the cube among those of a .npz file.
+    """Read the array of a .npy file, or the cube of a .npz file.
 
     Raises:
-        CubeError: damaged, holds objects, or does not tell which of its arrays is the cube.
+        CubeError: the file is damaged, holds Python objects, or it is unclear which array is the
+            cube.
     """
     if path.suffix.lower() == ".npz":
         return _read_npz(path, variable)
@@ -36,7 +36,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     return FileContents(data=data, metadata={"format": "NumPy"})
 
 
-def _read_npz(path: Path, wanted: str | None) -> FileContents:
+def _read_npz(path: Path, variable: str | None) -> FileContents:
     with zipfile.ZipFile(path) as archive:
         variables = []
         for entry in archive.namelist():
@@ -44,7 +44,7 @@ def _read_npz(path: Path, wanted: str | None) -> FileContents:
                 with archive.open(entry) as file:
                     shape, _, dtype = _array_header(file)
                 variables.append(Variable(entry.removesuffix(".npy"), shape, dtype.kind))
-        cube = choose_cube(variables, wanted, path)
+        cube = choose_cube(variables, variable, path)
         listed = find_wavelengths(variables, cube)
         data = load_entry(archive, cube.name, path)
         wavelengths = None if listed is None else load_entry(archive, listed.name, path)
@@ -56,16 +56,16 @@ def _read_npz(path: Path, wanted: str | None) -> FileContents:
 
 
 def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
-    """One array of a .npz file: mapped where it is stored as it is, else decompressed.
+    """Return an array of a .npz file, memory-mapped if it is not compressed.
 
     Args:
-        archive: the opened file.
+        archive: the open file.
         name: of the array.
         path: the file.
 
     Raises:
         KeyError: there is no such array.
-        CubeError: it holds objects.
+        CubeError: the array holds Python objects.
     """
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as entry:
@@ -83,9 +83,9 @@ def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
 
 
 def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Where an entry's bytes begin: after its local header of 30 bytes, its name and extra field.
+    """Return the position of an entry's bytes: after a header of 30 bytes, name and extra field.
 
-    The central directory, which `info` is from, may give the extra field another length.
+    The extra field of the central directory, which `info` describes, may have another length.
     """
     file.seek(info.header_offset)
     header = file.read(30)
@@ -94,7 +94,7 @@ def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
 
 
 def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran order, and dtype; the file is left where the numbers begin."""
+    """Read shape, Fortran order and dtype; leaves the file at its first number."""
     version = npy_format.read_magic(file)
     if version == (1, 0):
         return npy_format.read_array_header_1_0(file)

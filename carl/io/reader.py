@@ -1,45 +1,52 @@
-"""What a format has to offer, and what it tells of a file: no more than the file itself says.
+"""What all format readers share: their interface, the contents of a file and the choice of arrays.
 
-Everything formats have in common (which axis is the bands, whose wavelengths count, what is too odd
-to believe) is decided once, in `carl.io.assembly`.
+Decisions that do not depend on the format (the axis of the bands, which wavelengths apply) are made
+in `carl.io.assembly`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from carl.errors import CarlError, CubeError, is_out_of_memory
 from carl.lazy_array import ArraySource
 
+_WAVELENGTH_NAMES = ("wavelength", "wavelen", "lambda", "wvl", "wlen", "band_centre", "band_center")
+"""Parts of the names of arrays that hold wavelengths."""
+_WAVELENGTH_EXACT_NAMES = ("wl", "wls", "wave", "waves", "nm", "bands_nm", "centers", "centres")
+_MAX_LISTED = 12
+"""Number of arrays that an error message lists."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileContents:
-    """A cube as its file holds it.
+    """Contents of a cube's file, as stored.
 
     Attributes:
         data: the three-dimensional pixels, axes in the order of the file.
-        band_axis: the axis the file says its bands lie along, or None if it does not tell.
-        band_axis_in_doubt: the axis to take when nothing else tells.
-        wavelengths: band centres as written, in `wavelength_unit`, or None.
-        wavelength_unit: unit of `wavelengths` and `fwhm` as written, or None.
-        fwhm: widths as written, or None.
-        good_bands: marks of good bands as written, or None.
+        band_axis: axis of the bands as stated by the file, or None.
+        default_band_axis: axis of the bands if nothing else determines it.
+        wavelengths: stored band centres in `wavelength_unit`, or None.
+        wavelength_unit: stored unit of `wavelengths` and `fwhm`, or None.
+        fwhm: stored widths, or None.
+        good_bands: stored flags of good bands, or None.
         scale: factor from stored numbers to physical values, one number or one per band.
         offset: added after scaling, one number or one per band.
-        nodata: the stored number that means "no data", or None.
-        metadata: what else is worth keeping.
-        notes: sentences the user should read.
+        nodata: stored number that means "no data", or None.
+        metadata: further metadata.
+        notes: sentences for the user.
     """
 
     data: ArraySource
     band_axis: int | None = None
-    band_axis_in_doubt: int = 2
+    default_band_axis: int = 2
     wavelengths: ArrayLike | None = None
     wavelength_unit: str | None = None
     fwhm: ArrayLike | None = None
@@ -53,15 +60,15 @@ class FileContents:
 
 @dataclass(frozen=True)
 class Reader:
-    """One file format.
+    """A file format.
 
     Attributes:
-        name: the format's name, for people.
-        suffixes: file name endings, lower case, with their dot; a file without one has "".
-        sniff: whether a file with such an ending is of this format; looks at a few bytes at most.
-        read: reads the file; the second argument names the variable wanted, where a file has many.
-            It raises a `CubeError` where it knows what is wrong. Whatever else it raises, the
-            registry takes for a damaged file.
+        name: display name of the format.
+        suffixes: file name suffixes in lower case, with their dot; "" for files without one.
+        sniff: returns whether a file with such a suffix has this format; reads a few bytes at most.
+        read: reads a file; the second argument names the variable to read, in files with several.
+            Raises a `CubeError` for known problems; any other exception is reported as a damaged
+            file.
     """
 
     name: str
@@ -71,19 +78,21 @@ class Reader:
 
 
 @contextmanager
-def decoding_errors(path: Path, what: str, kind: type[CarlError] = CubeError) -> Iterator[None]:
-    """Turn whatever a library raises on a damaged file into one clear sentence.
+def decoding_errors(
+    path: Path, what: str, error_type: type[CarlError] = CubeError
+) -> Iterator[None]:
+    """Replace any exception raised while decoding a file by one that describes the problem.
 
-    Decoders raise nearly every type there is when bytes are flipped (struct.error, zlib.error,
-    KeyError, RecursionError, MemoryError...), so all of them are caught; keep the body to decoding.
+    Decoders raise nearly every type of exception for damaged files (struct.error, zlib.error,
+    KeyError, RecursionError, MemoryError, …), so all are caught; use it around decoding only.
 
     Args:
         path: the file.
-        what: what it is read as.
-        kind: the error to raise.
+        what: what the file is read as, for the message.
+        error_type: type of the raised error.
 
     Raises:
-        CarlError: of that kind, instead of any exception that is none.
+        CarlError: of that type, in place of any exception that is not a `CarlError`.
     """
     try:
         yield
@@ -91,22 +100,101 @@ def decoding_errors(path: Path, what: str, kind: type[CarlError] = CubeError) ->
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            raise kind(
+            raise error_type(
                 f"{path.name} needs more memory than there is to be read as {what}: close other "
                 "programs, or copy it again if it should not be so large."
             ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise kind(
+        raise error_type(
             f"{path.name} cannot be read as {what} ({reason}): "
-            "it is damaged, cut off or no such file."
+            "it is damaged, cut off or another kind of file."
         ) from error
 
 
 def starts_with(path: Path, *signatures: bytes) -> bool:
-    """Whether the file begins with one of these bytes; False if it cannot be opened."""
+    """Return whether a file starts with one of these bytes; False if it cannot be opened."""
     try:
         with path.open("rb") as file:
             head = file.read(max(len(signature) for signature in signatures))
     except OSError:
         return False
     return head.startswith(signatures)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An array in a file: its name, shape and the kind of its NumPy dtype ("f", "u", …)."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({' × '.join(str(n) for n in self.shape)})"
+
+
+def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> Variable:
+    """Return the array of a given name, or the only three-dimensional one.
+
+    Args:
+        variables: the arrays in the file.
+        name: of the array to return; None to choose.
+        path: the file, for error messages.
+
+    Raises:
+        CubeError: there is no such array, none that is a cube, or several.
+    """
+    numeric = [variable for variable in variables if variable.kind in "biuf"]
+    if name is not None:
+        return _by_name(variables, name, path)
+    cubes = [variable for variable in numeric if len(variable.shape) == 3]
+    if len(cubes) == 1:
+        return cubes[0]
+    if cubes:
+        raise CubeError(
+            f"{path.name} holds several cubes, {_listed(cubes)}: choose one with "
+            f"variable='{cubes[0].name}' (or --variable {cubes[0].name})."
+        )
+    arrays = [variable for variable in numeric if np.prod(variable.shape, dtype=object) > 1]
+    if len(arrays) == 1 and len(arrays[0].shape) != 2:
+        return arrays[0]  # carl.io.assembly refuses other numbers of dimensions
+    if len(arrays) == 1:
+        raise CubeError(
+            f"{path.name} holds a two-dimensional image, {arrays[0]}: a cube also needs bands."
+        )
+    found = f"only {_listed(arrays)}" if arrays else "no array of numbers"
+    raise CubeError(
+        f"{path.name} holds {found}: a cube needs three dimensions, height, width and bands."
+    )
+
+
+def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable | None:
+    """Return the list named like wavelengths that is as long as an axis of the cube, or None."""
+    for variable in variables:
+        name = variable.name.rsplit("/", 1)[-1].lower()
+        is_named = name in _WAVELENGTH_EXACT_NAMES or any(
+            each in name for each in _WAVELENGTH_NAMES
+        )
+        is_list = sum(n > 1 for n in variable.shape) <= 1 and len(variable.shape) <= 2
+        length = int(np.prod(variable.shape, dtype=object))
+        if is_named and is_list and variable.kind in "iuf" and length in cube.shape:
+            return variable
+    return None
+
+
+def _by_name(variables: Sequence[Variable], name: str, path: Path) -> Variable:
+    for variable in variables:
+        if variable.name.strip("/") != name.strip("/"):
+            continue
+        if variable.kind not in "biuf":
+            raise CubeError(f"'{name}' in {path.name} is not an array of real numbers.")
+        return variable
+    raise CubeError(
+        f"{path.name} has no variable '{name}': it holds {_listed(variables) or 'none'}."
+    )
+
+
+def _listed(variables: Sequence[Variable]) -> str:
+    names = ", ".join(str(variable) for variable in variables[:_MAX_LISTED])
+    n_more = len(variables) - _MAX_LISTED
+    return f"{names} and {n_more} more" if n_more > 0 else names

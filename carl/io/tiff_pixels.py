@@ -1,7 +1,7 @@
-"""The pixels of a TIFF: mapped where they lie in one piece, else decoded strip by strip.
+"""Pixels of TIFF files: memory-mapped if contiguous, else decoded strip by strip.
 
-tifffile decodes whole pages, or strips for its own use; reading some strips of some pages from
-several threads, and keeping a few, is what is added here.
+tifffile decodes whole pages. This module reads the strips or tiles of a block only, from any
+thread, and caches decoded ones.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     import tifffile
 
 _PLAIN_BYTES = 1 << 18
-"""Of rows read together from a page that is not compressed."""
+"""Bytes of the rows that are read together from an uncompressed page."""
 _JPEG = (6, 7, 33007, 34892)
-"""Compressions that keep their tables apart from the strips."""
+"""Codes of JPEG compressions, whose tables are stored apart from the strips."""
 
 Decode = Callable[[bytes, int, int], NDArray[Any]]
-"""From the bytes of a strip, the number of its page and its own there, to (depth, rows, columns,
-samples)."""
+"""Decodes the bytes of a strip, given the numbers of its page and of the strip within it, to
+(depth, rows, columns, samples)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """How pages are cut into strips or tiles.
+    """Division of pages into strips or tiles.
 
     Attributes:
-        shape: lengths of (page, separate sample, depth, rows, columns, sample).
-        chunk: the same of a strip.
-        offsets: (pages, strips) where they begin in the file.
-        sizes: (pages, strips) in bytes; 0 for those left out.
-        decode: from their bytes to their pixels.
-        fill: the number, of the type of the pixels, in strips left out.
+        shape: lengths of the axes (page, separate sample, depth, rows, columns, sample).
+        chunk: lengths of a strip along these axes.
+        offsets: (pages, strips) positions in the file, bytes.
+        sizes: (pages, strips) in bytes; 0 for omitted strips.
+        decode: decodes the bytes of a strip.
+        fill: value of the pixels of omitted strips.
     """
 
     shape: tuple[int, ...]
@@ -58,24 +58,23 @@ class _Layout:
 
 
 def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> ArraySource:
-    """The pixels of a series of pages, read as they are asked for.
+    """Return the pixels of a series of pages, read lazily.
 
-    Only what tifffile puts together in a way of its own, such as images spread over several files,
-    is loaded whole.
+    Series that only tifffile can assemble, such as images in several files, are loaded whole.
 
     Args:
-        file: that the series is in; it may be closed afterwards.
+        file: the open file; it may be closed afterwards.
         series: the cube in it.
-        shape: to give it, of as many numbers.
+        shape: of the result, with as many values as the series.
 
     Raises:
-        CubeError: it is cut off, or compressed in a way that cannot be undone here.
+        CubeError: the file is cut off, or compressed with an unsupported method.
     """
     if series.dataoffset is not None:
         dtype = series.dtype.newbyteorder(file.byteorder)
         mapped = np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
         return mapped.reshape(shape)
-    if len(shape) != 3:  # it will be refused for that
+    if len(shape) != 3:  # carl.io.assembly refuses it
         return np.broadcast_to(np.zeros((), series.dtype), shape)
     pages, keyframe = list(series.pages), series.keyframe
     axes = _axes_of(shape, (len(pages), *keyframe.shaped))
@@ -105,7 +104,7 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
 
 
 def _axes_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] | None:
-    """For each axis of a cube the axis of `whole` that it is; None if they do not correspond."""
+    """Return the axis of `whole` that each axis of a cube is; None if they do not correspond."""
     long = [axis for axis, length in enumerate(whole) if length != 1]
     if [whole[axis] for axis in long] != [length for length in shape if length != 1]:
         return None
@@ -115,7 +114,7 @@ def _axes_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] 
 
 
 def _strips_of(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:
-    """The strips or tiles as the file has them.
+    """Return the strips or tiles of a file.
 
     Raises:
         CubeError: some are missing.
@@ -148,7 +147,7 @@ def _strips_of(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> 
 
 
 def _rows_of_plain(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:
-    """Pages that hold nothing but numbers, each in one piece: cut into rows as suits reading."""
+    """Divide uncompressed, contiguous pages into blocks of rows of a good size for reading."""
     n_planes, depth, height, width, samples = keyframe.shaped
     dtype = np.dtype(keyframe.dtype).newbyteorder(file.byteorder)
     row = width * samples * dtype.itemsize
@@ -172,12 +171,12 @@ class _StripReader:
     """Reads strips or tiles as the chunks of a cube. Safe to share between threads.
 
     Args:
-        path: of the file.
+        path: the file.
         layout: of its pages.
-        axes: of those of the layout, the ones that are the cube's; all others have the length one.
+        axes: axes of the layout that are those of the cube; all others have the length one.
 
     Attributes:
-        path: of the file.
+        path: the file.
         chunk_shape: lengths of a chunk along the axes of the cube.
     """
 
@@ -192,10 +191,10 @@ class _StripReader:
         self._lock = Lock()
 
     def check(self) -> None:
-        """Make sure that all strips are in the file, and that the first one can be decoded.
+        """Check that all strips are within the file, and that the first one can be decoded.
 
         Raises:
-            CubeError: they are not in it.
+            CubeError: the file is too short.
         """
         offsets, sizes = self._layout.offsets, self._layout.sizes
         ends = np.where(sizes > 0, offsets + sizes, 0)
@@ -204,10 +203,10 @@ class _StripReader:
         self.load((0,) * len(self._axes))
 
     def load(self, position: Position) -> NDArray[Any]:
-        """The chunk at a position in the grid of chunks of the cube.
+        """Return the chunk at a position in the grid of chunks of the cube.
 
         Raises:
-            CubeError: the file has become shorter.
+            CubeError: the file became shorter.
         """
         layout = self._layout
         at = [0] * len(layout.shape)
@@ -218,14 +217,14 @@ class _StripReader:
             min(chunk, length - number * chunk)
             for chunk, length, number in zip(layout.chunk, layout.shape, at, strict=True)
         ]
-        of_cube = [lengths[axis] for axis in self._axes]
+        shape = [lengths[axis] for axis in self._axes]
         size = int(layout.sizes[page, strip])
         if size == 0:
-            return np.full(of_cube, layout.fill)
+            return np.full(shape, layout.fill)
         content = self._read(int(layout.offsets[page, strip]), size)
         inside = tuple(slice(length) for length in lengths[2:])
-        pixels = layout.decode(content, page, strip)[inside].reshape(of_cube)
-        return np.ascontiguousarray(pixels)  # without the rest of a tile at the border
+        pixels = layout.decode(content, page, strip)[inside].reshape(shape)
+        return np.ascontiguousarray(pixels)  # without the padding of a tile at the border
 
     def _read(self, offset: int, size: int) -> bytes:
         content = bytearray(size)

@@ -1,7 +1,8 @@
 """SpecCube files of the Tivita tissue camera.
 
-Twelve bytes give width, height and bands as big-endian int32; big-endian float32 reflectance
-follows, column by column from the left, each from the bottom up, the bands of a pixel together.
+A header of 12 bytes holds width, height and number of bands as big-endian int32. It is followed by
+big-endian float32 reflectance: column by column from the left, each from bottom to top, with the
+bands of a pixel together.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LARGEST_SIDE = 100_000
 
 
 def sniff(path: Path) -> bool:
-    """Whether the file is named like a SpecCube, or its size is what its first bytes say."""
+    """Return whether a file is named like a SpecCube or has the size stated in its header."""
     try:
         shape = _shape(path)
         size = path.stat().st_size
@@ -34,20 +35,20 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """The cube, memory-mapped.
+    """Read the cube, memory-mapped.
 
-    The file does not tell its wavelengths; a hundred bands get those of the camera "tivita", with a
-    note that another reading is published.
+    The file stores no wavelengths: a cube of 100 bands gets those of the camera "tivita", with a
+    note that other wavelengths have been published as well.
 
     Raises:
-        CubeError: the size of the file is not what its first bytes say.
+        CubeError: the file does not have the size stated in its header.
     """
     width, height, n_bands = shape = _shape(path)
     size, actual = _size_of(shape), path.stat().st_size
     if size != actual:
         raise CubeError(
-            f"{path.name} says it holds {width} × {height} × {n_bands} numbers, {size} bytes, "
-            f"but has {actual}: it is cut off or no SpecCube."
+            f"{path.name} should hold {width} × {height} × {n_bands} numbers, {size} bytes, "
+            f"but has {actual}: it is cut off or not a SpecCube."
         )
     stored = np.memmap(path, ">f4", "r", _HEADER_BYTES, shape)
     known = camera(CAMERA)
@@ -59,8 +60,8 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         wavelength_unit="nm",
         metadata={"format": "Tivita SpecCube"},
         notes=(
-            f"Wavelengths are those of the camera {CAMERA}; {OTHER_CAMERA} is another published "
-            "reading of such files, up to 5 nm away.",
+            f"Wavelengths are those of the camera {CAMERA}; those of {OTHER_CAMERA}, up to 5 nm "
+            "away, have been published for such files as well.",
         )
         if fits
         else (),
@@ -68,13 +69,14 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
 
 def _shape(path: Path) -> tuple[int, int, int]:
-    """Width, height and number of bands as the first bytes say."""
+    """Read width, height and number of bands from the header."""
     with path.open("rb") as file:
         width, height, n_bands = struct.unpack(">3i", file.read(_HEADER_BYTES))
     return width, height, n_bands
 
 
 def _size_of(shape: tuple[int, int, int]) -> int:
+    """Return the size in bytes of a file with such a header; -1 if the shape is impossible."""
     if not all(0 < side < _LARGEST_SIDE for side in shape):
         return -1
     width, height, n_bands = shape

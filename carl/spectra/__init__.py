@@ -1,1 +1,1 @@
-"""NumPy on spectra: one scale, one grid of wavelengths, colours."""
+"""Spectra in NumPy: statistics and normalisation, resampling to other wavelengths, colours."""

@@ -1,10 +1,10 @@
-"""Spectral cubes as pictures: the colour an eye would see, or any three bands.
+"""Colour pictures of spectral cubes: true colour, or any three bands.
 
-True colour follows CIE 1931: the spectrum of each pixel is weighed with the colour matching
+True colour follows CIE 1931: the spectrum of each pixel is weighted with the colour matching
 functions of the standard observer, in the analytic form of Wyman, Sloan & Shirley, "Simple Analytic
 Approximations to the CIE XYZ Color Matching Functions", Journal of Computer Graphics Techniques
-2(2), 2013. The light is equal-energy white, adapted to the D65 of sRGB (Bradford), so that a flat
-spectrum is grey.
+2(2), 2013. The illuminant is equal-energy white, adapted to the D65 of sRGB (Bradford), so that a
+flat spectrum is grey.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
@@ -22,15 +22,22 @@ from carl.progress import Progress, no_progress
 Picture = NDArray[np.uint8]
 
 _VISIBLE_NM = np.arange(380.0, 781.0)
-_LOWEST_NM, _HIGHEST_NM, _WIDEST_GAP_NM = 510.0, 600.0, 120.0  # what `covers_visible` asks for
+_FIRST_NM, _LAST_NM, _MAX_GAP_NM = 510.0, 600.0, 120.0
+"""Conditions of `covers_visible`: first band at most, last band at least, largest gap."""
 _BRIGHT_PERCENTILE = 99.5
-_REFLECTANCE = (0.5, 1.6)  # bright parts of a reference-corrected cube have a luminance near 1
+"""Percentile of the luminance that is taken as the bright parts of a picture."""
+_REFLECTANCE = (0.5, 1.6)
+"""Luminance of the bright parts of a reference-corrected cube, which is shown without scaling."""
 _STRETCH_PERCENTILES = (1.0, 99.0)
 _SAMPLED_PIXELS = 60_000
+"""Number of pixels from which exposure and percentiles are estimated."""
 _BLOCK_VALUES = 4_000_000
+"""Values of a cube that are read at once."""
 _NEARLY_ALL = 0.8
+"""Fraction of the bands from which on reading all of them, contiguously, is faster."""
 
-# Lobes (height, centre, σ below the centre, σ above it), nm: Wyman et al. 2013, table 1.
+# Lobes of x̄, ȳ, z̄ as (height, centre, σ below the centre, σ above it), nm: Wyman et al. 2013,
+# table 1.
 _LOBES = (
     ((1.056, 599.8, 37.9, 31.0), (0.362, 442.0, 16.0, 26.7), (-0.065, 501.1, 20.4, 26.2)),
     ((0.821, 568.8, 46.9, 40.5), (0.286, 530.9, 16.3, 31.1)),
@@ -46,31 +53,32 @@ _XYZ_TO_SRGB = np.array(  # IEC 61966-2-1
 
 
 def covers_visible(cube: SpectralCube) -> bool:
-    """Whether the bands cover enough of the visible range for `true_colour` to mean something.
+    """Return whether the bands cover enough of the visible range for `true_colour`.
 
-    The good bands have to start by 510 nm, reach 600 nm, and leave no gap over 120 nm between: the
-    blue, green and red of a satellite are enough, and so is a tissue camera that starts at 500 nm.
+    The first good band must be at 510 nm or below, the last at 600 nm or above, without a gap of
+    more than 120 nm between: the blue, green and red bands of a satellite are enough, and so is a
+    tissue camera that starts at 500 nm.
     """
     nm = np.sort(_visible_bands(cube)[1])
     return bool(
         nm.size >= 3
-        and nm[0] <= _LOWEST_NM
-        and nm[-1] >= _HIGHEST_NM
-        and np.diff(nm).max() <= _WIDEST_GAP_NM
+        and nm[0] <= _FIRST_NM
+        and nm[-1] >= _LAST_NM
+        and np.diff(nm).max() <= _MAX_GAP_NM
     )
 
 
 def true_colour(cube: SpectralCube, progress: Progress = no_progress) -> Picture:
-    """The cube as an eye would see it.
+    """Compute the true colour of a cube.
 
-    Reflectance and transmittance are shown as they are: 1 is white. Raw counts and radiance are
-    exposed so that their bright parts are white. Values without data are left out of a pixel's
-    spectrum; a pixel without any is black.
+    Reflectance and transmittance are shown unscaled: 1 is white. Raw counts and radiance are scaled
+    so that their bright parts are white. Missing values are left out of a pixel's spectrum; pixels
+    without any data are black.
 
     Args:
         cube: any cube. Where the visible range is not covered (see `covers_visible`), the picture
             shows three bands spread over the range of the camera, the longest one as red.
-        progress: told of every block of rows.
+        progress: called for every block of rows; cancels by raising.
 
     Returns:
         (H, W, 3) uint8, sRGB.
@@ -96,18 +104,18 @@ def true_colour(cube: SpectralCube, progress: Progress = no_progress) -> Picture
 def band_composite(
     cube: SpectralCube, bands: Sequence[int], progress: Progress = no_progress
 ) -> Picture:
-    """Three bands as red, green and blue, each stretched from its 1st to its 99th percentile.
+    """Show three bands as red, green and blue, each stretched from its 1st to 99th percentile.
 
     Args:
         cube: any cube.
-        bands: indices of the bands shown as red, green and blue; the same one thrice is grey.
-        progress: told after each band.
+        bands: indices of the bands shown as red, green and blue; three equal ones give grey.
+        progress: called after each band; cancels by raising.
 
     Returns:
-        (H, W, 3) uint8; a value without data is 0.
+        (H, W, 3) uint8; missing values are 0.
 
     Raises:
-        CubeError: not three bands, or one the cube does not have.
+        CubeError: not three bands, or a band that the cube does not have.
     """
     if len(bands) != 3 or not all(0 <= band < cube.n_bands for band in bands):
         raise CubeError(
@@ -123,10 +131,10 @@ def band_composite(
 
 
 def nearest_band(cube: SpectralCube, nm: float) -> int:
-    """Index of the good band whose centre is nearest to `nm`.
+    """Return the index of the good band whose centre is nearest to `nm`.
 
     Raises:
-        WavelengthError: the cube does not tell its wavelengths.
+        WavelengthError: the wavelengths are unknown.
         CubeError: no band is good.
     """
     distance = np.where(cube.good_bands, np.abs(cube.require_wavelengths() - nm), np.inf)
@@ -136,47 +144,57 @@ def nearest_band(cube: SpectralCube, nm: float) -> int:
 
 
 def evenly_spaced_bands(cube: SpectralCube) -> tuple[int, int, int]:
-    """Three good bands spread over the range of the camera, the longest wavelength first.
+    """Return three good bands spread over the range of the camera, the longest wavelength first.
 
-    Bands are taken at 5/6, 1/2 and 1/6 of their order by wavelength, or by index where wavelengths
-    are unknown. A camera with fewer than three bands repeats some.
+    They are at 5/6, 1/2 and 1/6 of the bands sorted by wavelength, or by index if wavelengths are
+    unknown. With fewer than three bands, some are repeated.
     """
     good = np.flatnonzero(cube.good_bands) if cube.good_bands.any() else np.arange(cube.n_bands)
     if cube.wavelengths is not None:
         good = good[np.argsort(cube.wavelengths[good], kind="stable")]
-    red, green, blue = (int(good[int(good.size * share)]) for share in (5 / 6, 1 / 2, 1 / 6))
+    red, green, blue = (int(good[int(good.size * fraction)]) for fraction in (5 / 6, 1 / 2, 1 / 6))
     return red, green, blue
 
 
-def colour_matching_functions(nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colour matching functions x̄, ȳ, z̄ of the CIE 1931 standard observer, (3, N), at N nm."""
+def colour_matching_functions(nm: Float64Array) -> Float64Array:
+    """Evaluate the colour matching functions x̄, ȳ, z̄ of the CIE 1931 standard observer.
 
-    def lobe(height: float, centre: float, below: float, above: float) -> NDArray[np.float64]:
+    Args:
+        nm: (N,) wavelengths.
+
+    Returns:
+        (3, N) values.
+    """
+
+    def lobe(height: float, centre: float, below: float, above: float) -> Float64Array:
         sigma = np.where(nm < centre, below, above)
         return np.asarray(height * np.exp(-0.5 * ((nm - centre) / sigma) ** 2))
 
     return np.array([sum(lobe(*numbers) for numbers in lobes) for lobes in _LOBES])
 
 
-def colour_matching_weights(nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that turn the values of a pixel into XYZ, (C, 3), each column summing to 1.
+def colour_matching_weights(nm: Float64Array) -> Float64Array:
+    """Compute weights that convert spectra to XYZ.
 
     They integrate the matching functions over a spectrum that is linear between neighbouring bands
-    and level beyond the outermost ones. So any spacing and any order of bands is right, and a flat
-    spectrum of 1 has X = Y = Z = 1.
+    and constant beyond the outermost ones, for any spacing and order of bands. A flat spectrum of 1
+    has X = Y = Z = 1.
 
     Args:
         nm: (C,) band centres; equal ones share their weight.
+
+    Returns:
+        (C, 3) weights for ``spectra @ weights``; columns sum to 1.
     """
-    centres, position, count = np.unique(nm, return_inverse=True, return_counts=True)
-    shares = np.array([np.interp(_VISIBLE_NM, centres, row) for row in np.eye(centres.size)])
-    weights = shares @ colour_matching_functions(_VISIBLE_NM).T
+    centres, index, counts = np.unique(nm, return_inverse=True, return_counts=True)
+    hats = np.array([np.interp(_VISIBLE_NM, centres, row) for row in np.eye(centres.size)])
+    weights = hats @ colour_matching_functions(_VISIBLE_NM).T
     weights /= weights.sum(axis=0)
-    return np.asarray((weights / count[:, None])[position])
+    return np.asarray((weights / counts[:, None])[index])
 
 
-def _visible_bands(cube: SpectralCube) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Indices and centres of the good bands in the visible range; none if unknown."""
+def _visible_bands(cube: SpectralCube) -> tuple[NDArray[np.intp], Float64Array]:
+    """Return indices and centres of the good bands in the visible range; none if unknown."""
     if cube.wavelengths is None:
         return np.empty(0, np.intp), np.empty(0)
     nm = cube.wavelengths
@@ -187,10 +205,10 @@ def _visible_bands(cube: SpectralCube) -> tuple[NDArray[np.intp], NDArray[np.flo
 def _read_bands(
     cube: SpectralCube, rows: slice, columns: slice, bands: NDArray[np.intp]
 ) -> Float32Array:
-    """Some bands of a block, read as the one range that covers them.
+    """Read some bands of a block, as one contiguous range of bands.
 
-    If that is nearly all, all of them are read: in many files those of a pixel lie together, and so
-    whole rows come in one piece.
+    If the range contains nearly all bands, all are read: many files store the bands of a pixel
+    together, so that whole rows are contiguous.
     """
     first, last = int(bands.min()), int(bands.max())
     if last + 1 - first > _NEARLY_ALL * cube.n_bands:
@@ -200,7 +218,7 @@ def _read_bands(
 
 
 def _xyz(values: Float32Array, weights: Float32Array) -> Float32Array:
-    """XYZ of (..., C) spectra; where values are missing, of those that are left."""
+    """Convert (..., C) spectra to XYZ, from the values that are not missing."""
     if np.isfinite(values.sum()):
         return values @ weights
     known = np.isfinite(values)
@@ -211,34 +229,34 @@ def _xyz(values: Float32Array, weights: Float32Array) -> Float32Array:
 
 
 def _exposure(luminance: Float32Array) -> float:
-    """Factor that makes bright parts white; 1 for values that already are a share of white."""
+    """Return the factor that makes bright parts white; 1 for reflectance and transmittance."""
     bright = float(np.percentile(luminance, _BRIGHT_PERCENTILE))
     if bright <= 0 or _REFLECTANCE[0] <= bright <= _REFLECTANCE[1]:
         return 1.0
     return 1.0 / bright
 
 
-def _equal_energy_to_srgb() -> NDArray[np.float64]:
-    """Linear sRGB from XYZ under equal-energy white, (3, 3); its rows sum to exactly 1."""
+def _equal_energy_to_srgb() -> Float64Array:
+    """Return the (3, 3) matrix from XYZ under equal-energy white to linear sRGB; rows sum to 1."""
     adaptation = np.diag(_BRADFORD @ _D65 / _BRADFORD.sum(axis=1))
     matrix = _XYZ_TO_SRGB @ np.linalg.inv(_BRADFORD) @ adaptation @ _BRADFORD
     return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
 
 
 def _encode_srgb(linear: Float32Array) -> Picture:
-    """The transfer curve of sRGB (IEC 61966-2-1), to 8 bits."""
+    """Apply the transfer function of sRGB (IEC 61966-2-1) and convert to 8 bits."""
     linear = np.clip(linear, 0, 1)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(255 * curved), np.uint8)
 
 
 def _stretch(values: Float32Array) -> Picture:
-    """One band to 8 bits between its percentiles, taken over a sample of its pixels."""
+    """Convert a band to 8 bits between percentiles, estimated from a sample of its pixels."""
     step = int(np.ceil(np.sqrt(values.size / _SAMPLED_PIXELS)))
     sample = values[::step, ::step]
     sample = sample[np.isfinite(sample)]
     if sample.size == 0:
         return np.zeros(values.shape, np.uint8)
     low, high = np.percentile(sample, _STRETCH_PERCENTILES)
-    shares = np.clip((values - low) / (high - low or 1), 0, 1)
-    return np.asarray(np.rint(255 * np.nan_to_num(shares)), np.uint8)
+    stretched = np.clip((values - low) / (high - low or 1), 0, 1)
+    return np.asarray(np.rint(255 * np.nan_to_num(stretched)), np.uint8)

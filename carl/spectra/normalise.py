@@ -1,45 +1,50 @@
-"""Numbers that bring cubes of any camera and exposure to one scale."""
+"""Statistics, samples, missing values and normalisation of spectra of any camera."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.progress import Progress, no_progress
 
 _STATISTICS_VALUES = 1 << 20
-"""Few enough to stay in a processor's cache from one step to the next."""
+"""Values of a block of `cube_statistics`: few enough to stay in the processor's cache."""
 _DARK = 0.02
 """Added to values relative to white before the logarithm: darker pixels hold mostly noise."""
 _WHITE_SAMPLE = 20_000
-_MOST_ROWS = 256
+"""Number of pixels from which `white_level` is estimated."""
+_MAX_SAMPLED_ROWS = 256
+"""Most rows that `sample_spectra` reads."""
 
 
-def band_weights(cube: SpectralCube) -> NDArray[np.float64]:
-    """(C,) what each band counts in the statistics of a cube: its share of the spectrum.
+def band_weights(cube: SpectralCube) -> Float64Array:
+    """Compute the weights of the bands in the statistics of a cube.
 
-    That is half the distance, in the logarithm of wavelength, between its neighbours. A camera with
-    many bands in one place and few in another then sees the same mean and spread as one whose bands
-    lie evenly. Bands count the same where wavelengths are unknown.
+    The weight of a band is half the distance between its neighbours in the logarithm of wavelength.
+    Cameras with unevenly spaced bands then measure the same mean and standard deviation as those
+    with evenly spaced ones.
+
+    Returns:
+        (C,) weights, all 1 if the wavelengths are unknown.
     """
     if cube.wavelengths is None or np.unique(cube.wavelengths).size < 2:
         return np.ones(cube.n_bands)
-    centres, place, sharing = np.unique(cube.wavelengths, return_inverse=True, return_counts=True)
-    shares: NDArray[np.float64] = np.gradient(np.log(centres)) / sharing
-    return shares[place]
+    centres, index, counts = np.unique(cube.wavelengths, return_inverse=True, return_counts=True)
+    weights: Float64Array = np.gradient(np.log(centres)) / counts
+    return weights[index]
 
 
 def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tuple[float, float]:
-    """Mean and standard deviation over all finite values of the good bands, in one pass.
+    """Compute mean and standard deviation of all finite values of the good bands in one pass.
 
-    Bands count by `band_weights`. Blocks are merged by the update of Chan, Golub and LeVeque
-    (1983), which does not lose digits where the mean is large against the spread.
+    Bands are weighted by `band_weights`. Blocks are merged with the update of Chan, Golub and
+    LeVeque, "Algorithms for computing the sample variance", The American Statistician 37, 1983,
+    which is accurate even if the mean is much larger than the standard deviation.
 
     Returns:
-        mean and standard deviation, in the cube's physical values.
+        mean and standard deviation, in physical values.
 
     Raises:
         CubeError: no value is finite.
@@ -60,18 +65,15 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
     share = weights * counts
     if not counts.any():
         raise CubeError(
-            f"{cube.name} holds no numbers, "
-            "only missing values: check the file or its no-data value."
+            f"{cube.name} holds missing values only: check the file or its no-data value."
         )
     share /= share.sum()
-    spread = np.divide(squares, counts, out=np.zeros_like(squares), where=counts > 0)
+    variances = np.divide(squares, counts, out=np.zeros_like(squares), where=counts > 0)
     mean = float(share @ means)
-    return mean, float(np.sqrt(share @ (spread + (means - mean) ** 2)))
+    return mean, float(np.sqrt(share @ (variances + (means - mean) ** 2)))
 
 
-def spectra_statistics(
-    spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]
-) -> tuple[float, float]:
+def spectra_statistics(spectra: Float32Array, wavelengths: Float64Array) -> tuple[float, float]:
     """Return mean and standard deviation of spectra (n, C), weighted as in `cube_statistics`.
 
     Returns:
@@ -82,8 +84,8 @@ def spectra_statistics(
     return cube_statistics(SpectralCube(spectra[None], wavelengths))
 
 
-def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
-    """Of (n, C): number of finite values, their mean and their squared differences from it."""
+def _moments(values: Float32Array) -> tuple[Float64Array, ...]:
+    """Return count, mean and sum of squared deviations of the finite values of each column."""
     differences = values.astype(np.float64)
     finite = np.isfinite(values)
     if finite.all():
@@ -97,45 +99,44 @@ def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
     return counts, means, np.einsum("nc,nc->c", differences, differences)
 
 
-def sample_spectra(
-    cube: SpectralCube, n: int, seed: int = 0
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Spectra with data from rows spread evenly over the cube, each with one of a pixel beside it.
+def sample_spectra(cube: SpectralCube, n: int, seed: int = 0) -> tuple[Float32Array, Float32Array]:
+    """Sample spectra, each with that of its right neighbour, from rows spread over the cube.
 
-    Whole rows are read, because that is what files on disk give quickly. Single missing values are
-    filled from the nearest band.
+    Whole rows are read, which is fast for most files. Pixels without data are left out, and missing
+    values of others are filled with `fill_missing`.
 
     Args:
-        cube: to look at.
-        n: about how many.
-        seed: of the columns drawn.
+        cube: the cube.
+        n: approximate number of spectra.
+        seed: of the random choice of columns.
 
     Returns:
-        (n, C) spectra, and (n, C) of their right neighbours (of themselves at the right border).
+        (n, C) spectra, and (n, C) spectra of their right neighbours (of themselves at the right
+        border).
     """
     height, width, _ = cube.shape
-    per_row = min(width, max(1, -(-n // min(height, _MOST_ROWS))))
+    per_row = min(width, max(1, -(-n // min(height, _MAX_SAMPLED_ROWS))))
     rows = np.unique(np.linspace(0, height - 1, min(height, -(-n // per_row))).astype(int))
     generator = np.random.default_rng(seed)
     pairs = []
     for row in rows:
-        spectra = cube.read(slice(row, row + 1)).reshape(width, -1)
+        pixels = cube.read(slice(row, row + 1)).reshape(width, -1)
         columns = generator.choice(width, per_row, replace=False)
-        pairs.append(np.stack([spectra[columns], spectra[np.minimum(columns + 1, width - 1)]]))
-    here, beside = np.concatenate(pairs, axis=1)
-    known = np.isfinite(here).any(axis=1) & np.isfinite(beside).any(axis=1)
-    here, beside = here[known], beside[known]
+        pairs.append(np.stack([pixels[columns], pixels[np.minimum(columns + 1, width - 1)]]))
+    spectra, neighbours = np.concatenate(pairs, axis=1)
+    known = np.isfinite(spectra).any(axis=1) & np.isfinite(neighbours).any(axis=1)
+    spectra, neighbours = spectra[known], neighbours[known]
     positions = np.arange(float(cube.n_bands)) if cube.wavelengths is None else cube.wavelengths
-    for spectra in (here, beside):
-        fill_missing(spectra, positions)
-    return here, beside
+    fill_missing(spectra, positions)
+    fill_missing(neighbours, positions)
+    return spectra, neighbours
 
 
 def white_level(cube: SpectralCube) -> float:
-    """The value that is as good as white here: a high percentile of each pixel's middle band.
+    """Estimate the value of white: the 99.5th percentile over pixels of the median over bands.
 
-    Dividing by it makes raw counts, scaled integers and reflectance alike. The middle of a pixel's
-    values hardly depends on which bands a camera has, nor on how noisy the outermost are.
+    Raw counts, scaled integers and reflectance are comparable after division by it. The median
+    over bands hardly depends on which bands a camera has or on noise in the outermost bands.
 
     Raises:
         CubeError: no spectrum of the sample is finite and above zero.
@@ -154,7 +155,7 @@ def optical_density(values: Float32Array, white: float) -> Float32Array:
 
     Args:
         values: (..., C) physical values; NaN stays NaN.
-        white: value of white, as `white_level` returns it.
+        white: the value of white, see `white_level`.
 
     Returns:
         (..., C) densities, at most 3.9.
@@ -166,11 +167,11 @@ def optical_density(values: Float32Array, white: float) -> Float32Array:
     return np.negative(density, out=density)
 
 
-def fill_missing(spectra: NDArray[np.float32], wavelengths: NDArray[np.float64]) -> None:
-    """Fill what is not finite, in place.
+def fill_missing(spectra: Float32Array, wavelengths: Float64Array) -> None:
+    """Fill values that are not finite, in place.
 
-    A missing band takes the value of the pixel's nearest finite band by wavelength; a pixel without
-    any finite band becomes 0.
+    A missing value is replaced by that of the pixel's finite band nearest in wavelength; pixels
+    without any finite value become 0.
 
     Args:
         spectra: (..., C).
@@ -197,15 +198,18 @@ def fill_missing(spectra: NDArray[np.float32], wavelengths: NDArray[np.float64])
     spectra[incomplete] = filled[:, np.argsort(order)]
 
 
-def sample_pixels(cube: SpectralCube, n_pixels: int = 4096) -> NDArray[np.float32]:
-    """About `n_pixels` spectra from rows spread over the cube: (N, C) physical values.
+def sample_pixels(cube: SpectralCube, n_pixels: int = 4096) -> Float32Array:
+    """Sample spectra on a regular grid of pixels.
 
-    Few rows are read, with many pixels of each, since rows are what files keep together. Of a cube
-    so small that all fit, all pixels are taken.
+    Few rows are read, with many pixels of each, because most files store rows contiguously. All
+    pixels of a small cube are returned.
 
     Args:
         cube: the cube.
-        n_pixels: how many to take.
+        n_pixels: approximate number of spectra.
+
+    Returns:
+        (N, C) physical values.
     """
     height, width, _ = cube.shape
     n_rows = min(height, max(8, -(-n_pixels // width)))
@@ -217,9 +221,7 @@ def sample_pixels(cube: SpectralCube, n_pixels: int = 4096) -> NDArray[np.float3
 
 
 def check_pixels(cube: SpectralCube) -> None:
-    """Make sure that there is something to see in a cube.
-
-    Reads a sample; the whole cube only where the sample holds nothing.
+    """Check that a cube has finite values, first in a sample, then in all pixels.
 
     Raises:
         CubeError: no pixel has a finite value.

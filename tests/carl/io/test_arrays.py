@@ -1,4 +1,4 @@
-"""NumPy, MATLAB and HDF5: files with one array or several, and no word on their axes."""
+"""NumPy, MATLAB and HDF5 files, which hold one or several arrays without named axes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def save_matlab_5_compressed(folder: Path, arrays: dict[str, NDArray[Any]]) -> P
 
 
 def save_matlab_73(folder: Path, arrays: dict[str, NDArray[Any]]) -> Path:
-    """As MATLAB does: axes reversed, its class in an attribute, after a user block."""
+    """Write a file like MATLAB: reversed axes, class in an attribute, after a user block."""
     with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
         for name, array in arrays.items():
             file[name] = array.T
@@ -76,7 +76,7 @@ every_format = pytest.mark.parametrize("save", SAVERS)
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_round_trip(save: Save, tmp_path: Path, data: st.DataObject) -> None:
+def test_files_of_every_format_round_trip(save: Save, tmp_path: Path, data: st.DataObject) -> None:
     height, width = data.draw(st.tuples(st.integers(8, 12), st.integers(8, 12)))
     n_bands = data.draw(st.sampled_from([2, 3, 4, 17]))
     dtype = data.draw(st.sampled_from(["u1", "i2", "u2", "i4", "f4", "f8"]))
@@ -85,7 +85,7 @@ def test_round_trip(save: Save, tmp_path: Path, data: st.DataObject) -> None:
             dtype, (height, width, n_bands), elements={"allow_nan": False} if "f" in dtype else None
         )
     )
-    folder = Path(mkdtemp(dir=tmp_path))  # of its own: an HDF5 file stays open with its cube
+    folder = Path(mkdtemp(dir=tmp_path))  # a separate folder: an HDF5 file stays open with its cube
     cube = read_cube(save(folder, {"cube": pixels}))
     assert np.array_equal(np.asarray(cube.data), pixels)
     rows = slice(data.draw(st.integers(0, height - 1)), data.draw(st.integers(1, height)))
@@ -96,7 +96,7 @@ def test_round_trip(save: Save, tmp_path: Path, data: st.DataObject) -> None:
 
 
 @every_format
-def test_wavelengths_beside_the_cube_in_the_file(save: Save, tmp_path: Path) -> None:
+def test_wavelengths_in_another_array_of_the_file_are_used(save: Save, tmp_path: Path) -> None:
     arrays = {"mask": np.ones((20, 30)), "Wavelength": NM, "cube": CUBE, "map": np.ones((20, 30))}
     cube = read_cube(save(tmp_path, arrays))
     assert np.array_equal(cube.wavelengths, NM)
@@ -104,7 +104,7 @@ def test_wavelengths_beside_the_cube_in_the_file(save: Save, tmp_path: Path) -> 
 
 
 @every_format
-def test_wavelengths_decide_which_axis_is_the_bands(save: Save, tmp_path: Path) -> None:
+def test_the_number_of_wavelengths_determines_the_band_axis(save: Save, tmp_path: Path) -> None:
     first = np.moveaxis(CUBE[:9, :8], -1, 0)
     assert read_cube(save(tmp_path, {"cube": first})).shape == (7, 9, 8)
     cube = read_cube(save(tmp_path, {"cube": first, "wl": NM}))
@@ -133,7 +133,9 @@ def test_several_cubes_are_listed(save: Save, tmp_path: Path) -> None:
         (np.zeros((20, 30, 7), complex), "no array of numbers"),
     ],
 )
-def test_no_cube(save: Save, tmp_path: Path, array: NDArray[Any], message: str) -> None:
+def test_files_without_a_cube_are_refused(
+    save: Save, tmp_path: Path, array: NDArray[Any], message: str
+) -> None:
     with pytest.raises(CubeError, match=rf"^a\..*{message}"):
         read_cube(save(tmp_path, {"x": array}))
 
@@ -152,7 +154,7 @@ def test_no_cube(save: Save, tmp_path: Path, array: NDArray[Any], message: str) 
         ((5, 5, 5), (5, 5, 5)),
     ],
 )
-def test_axes_of_a_bare_array(
+def test_band_axis_of_an_array_without_metadata(
     tmp_path: Path, shape: tuple[int, ...], cube_shape: tuple[int, ...]
 ) -> None:
     np.save(tmp_path / "a.npy", np.zeros(shape))
@@ -161,7 +163,9 @@ def test_axes_of_a_bare_array(
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("save", [np.save, np.savez])
-def test_numpy_is_mapped(tmp_path: Path, save: Callable[..., None], order: str) -> None:
+def test_numpy_arrays_are_memory_mapped(
+    tmp_path: Path, save: Callable[..., None], order: str
+) -> None:
     suffix = "npy" if save is np.save else "npz"
     save(tmp_path / f"a.{suffix}", np.asarray(CUBE, order=order))
     cube = read_cube(tmp_path / f"a.{suffix}")
@@ -169,7 +173,7 @@ def test_numpy_is_mapped(tmp_path: Path, save: Callable[..., None], order: str) 
     assert np.array_equal(cube.data, CUBE)
 
 
-def test_matlab_is_mapped_where_it_is_not_compressed(tmp_path: Path) -> None:
+def test_uncompressed_matlab_arrays_are_memory_mapped(tmp_path: Path) -> None:
     assert isinstance(read_cube(save_matlab_5(tmp_path, {"x": CUBE})).data, np.memmap)
 
 
@@ -182,13 +186,13 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
         read_cube(tmp_path / "a.npz")
 
 
-def test_other_things_in_a_matlab_file_do_not_matter(tmp_path: Path) -> None:
+def test_other_variables_in_a_matlab_file_are_ignored(tmp_path: Path) -> None:
     content = {"cube": CUBE, "s": {"a": 1, "b": "text"}, "c": np.array([[1], "x"], object), "n": 5}
     scipy.io.savemat(tmp_path / "a.mat", content)
     assert np.array_equal(read_cube(tmp_path / "a.mat").data, CUBE)
 
 
-def test_hdf5_groups_and_attributes(tmp_path: Path) -> None:
+def test_hdf5_groups_and_attributes_are_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["scan/reflectance"] = CUBE
         file["scan/reflectance"].attrs["wavelengths"] = NM / 1e3
@@ -198,7 +202,7 @@ def test_hdf5_groups_and_attributes(tmp_path: Path) -> None:
     assert cube.metadata["variable"] == "scan/reflectance"
 
 
-def test_values_by_the_climate_and_forecast_conventions(tmp_path: Path) -> None:
+def test_scale_offset_and_nodata_of_the_cf_conventions_are_applied(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["x"] = CUBE
         file["x"].attrs.update(
@@ -208,13 +212,13 @@ def test_values_by_the_climate_and_forecast_conventions(tmp_path: Path) -> None:
     np.testing.assert_allclose(cube.spectrum(0, 0), [np.nan, 1.5, 2, 2.5, 3, 3.5, 4])
 
 
-def test_a_matlab_file_without_its_attributes_is_reversed_all_the_same(tmp_path: Path) -> None:
+def test_a_matlab_file_without_attributes_is_reversed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["x"] = CUBE.T
     assert np.array_equal(np.asarray(read_cube(tmp_path / "a.mat").data), CUBE)
 
 
-def test_damage_met_while_reading_is_told_as_such(tmp_path: Path) -> None:
+def test_damaged_chunks_raise_an_error_when_they_are_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=CUBE, chunks=(20, 30, 7), compression="gzip")
         start = file["x"].id.get_chunk_info(0).byte_offset
@@ -226,7 +230,7 @@ def test_damage_met_while_reading_is_told_as_such(tmp_path: Path) -> None:
         cube.spectrum(0, 0)
 
 
-def test_real_files(shared: Path) -> None:
+def test_real_files_are_read_or_refused(shared: Path) -> None:
     folder = shared / "data" / "abu_aviris_train_only"
     for path in sorted(folder.glob("*.mat"))[:4]:
         assert np.array_equal(read_cube(path).data, scipy.io.loadmat(path)["data"])

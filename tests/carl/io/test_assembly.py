@@ -1,4 +1,4 @@
-"""Which wavelengths count, and what is too odd to believe."""
+"""Choice of the wavelengths and the band axis, and treatment of implausible metadata."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NM = np.array([620.0, 550.0, 460.0])
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A cube of three bands that knows its wavelengths, with others in a table beside it."""
+    """Write a cube of three bands with wavelengths, and a table of others beside it."""
     header, _ = write_cube(tmp_path / "cube.hdr", SpectralCube(np.zeros((4, 5, 3)), NM, NM / 10))
     (tmp_path / "cube_wavelengths.csv").write_text("700\n710\n720\n")
     return header
 
 
-def test_the_caller_goes_before_the_camera_before_the_file(path: Path) -> None:
+def test_the_caller_overrides_the_camera_and_the_camera_the_file(path: Path) -> None:
     cube = read_cube(path)
     assert np.array_equal(cube.wavelengths, NM)
     assert cube.metadata["wavelength_source"] == "the file"
@@ -36,7 +36,7 @@ def test_the_caller_goes_before_the_camera_before_the_file(path: Path) -> None:
     assert read_cube(path, camera="srgb").metadata["wavelength_source"] == "the camera srgb"
 
 
-def test_a_table_beside_counts_where_the_file_says_nothing(path: Path) -> None:
+def test_a_table_beside_a_file_without_wavelengths_is_used(path: Path) -> None:
     text = "\n".join(
         line for line in path.read_text(encoding="utf-8").splitlines() if "wave" not in line
     )
@@ -47,7 +47,7 @@ def test_a_table_beside_counts_where_the_file_says_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     "given", [[1.0, 2.0, 3.0], np.array([1.0, 2.0, 3.0]), "1:3:1", "table", "path"]
 )
-def test_ways_to_give_wavelengths(path: Path, given: object) -> None:
+def test_wavelengths_can_be_given_in_several_ways(path: Path, given: object) -> None:
     table = path.with_name("mine.csv")
     table.write_text("wavelength,width\n1,1\n2,1\n3,1\n")
     given = (
@@ -68,7 +68,7 @@ def test_ways_to_give_wavelengths(path: Path, given: object) -> None:
         ({"wavelengths": [1, -2, 3]}, "positive"),
     ],
 )
-def test_wavelengths_that_do_not_fit(
+def test_given_wavelengths_that_do_not_fit_are_an_error(
     path: Path, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(WavelengthError, match=message):
@@ -86,12 +86,16 @@ def test_wavelengths_that_do_not_fit(
         ([4000, 1000], "cm-1", [2500, 10000]),
     ],
 )
-def test_units(values: list[float], unit: str | None, expected: list[float]) -> None:
+def test_wavelengths_are_converted_to_nm(
+    values: list[float], unit: str | None, expected: list[float]
+) -> None:
     np.testing.assert_allclose(wavelengths_as_nm(values, unit), expected)
 
 
 @given(st.lists(st.floats(allow_nan=True), max_size=5), st.sampled_from([None, "nm", "GHz", "µm"]))
-def test_wavelengths_are_right_or_refused(values: list[float], unit: str | None) -> None:
+def test_converted_wavelengths_are_plausible_or_refused(
+    values: list[float], unit: str | None
+) -> None:
     contents = FileContents(np.zeros((6, 7, 3)), 2, wavelengths=values, wavelength_unit=unit)
     cube = assemble(contents, Path("x.dat"), None)
     if cube.wavelengths is None:
@@ -102,7 +106,7 @@ def test_wavelengths_are_right_or_refused(values: list[float], unit: str | None)
 
 
 @pytest.mark.parametrize(
-    ("shape", "told", "doubt", "known", "axis"),
+    ("shape", "stated", "default", "n_known", "axis"),
     [
         ((9, 9, 9), 1, 2, None, 1),
         ((9, 8, 7), None, 2, 9, 0),
@@ -115,11 +119,11 @@ def test_wavelengths_are_right_or_refused(values: list[float], unit: str | None)
         ((8, 8, 5), None, 0, None, 0),
     ],
 )
-def test_band_axis(
-    shape: tuple[int, ...], told: int | None, doubt: int, known: int | None, axis: int
+def test_band_axis_follows_the_documented_rule(
+    shape: tuple[int, ...], stated: int | None, default: int, n_known: int | None, axis: int
 ) -> None:
-    contents = FileContents(np.zeros(shape), told, band_axis_in_doubt=doubt)
-    assert band_axis(contents, known) == axis
+    contents = FileContents(np.zeros(shape), stated, default_band_axis=default)
+    assert band_axis(contents, n_known) == axis
 
 
 @pytest.mark.parametrize(
@@ -132,12 +136,12 @@ def test_band_axis(
         (np.zeros((3, 4, 4), "U1"), "real numbers"),
     ],
 )
-def test_what_is_no_cube(array: np.ndarray, message: str) -> None:
+def test_arrays_that_are_not_cubes_are_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(CubeError, match=rf"^x\.dat holds.*{message}"):
         assemble(FileContents(array), Path("x.dat"), None)
 
 
-def test_nonsense_beside_good_pixels_is_left_out() -> None:
+def test_invalid_metadata_of_valid_pixels_is_ignored() -> None:
     contents = FileContents(
         np.ones((2, 3, 4)),
         band_axis=2,
@@ -153,5 +157,5 @@ def test_nonsense_beside_good_pixels_is_left_out() -> None:
     assert np.array_equal(cube.to_numpy(), np.ones((2, 3, 4)))
 
 
-def test_no_wavelengths_are_no_request() -> None:
+def test_requested_bands_are_none_by_default() -> None:
     assert requested_bands(None, None) is None

@@ -1,4 +1,4 @@
-"""Chunks of an array: put together as NumPy would, and few of them kept."""
+"""Arrays read from chunks, and the cache of decoded chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARRAY = np.arange(7 * 11 * 9, dtype=np.int32).reshape(SHAPE)
 
 
 class Source:
-    """Cuts chunks out of an array and notes which."""
+    """Cuts chunks out of an array and records their positions."""
 
     def __init__(self, lengths: tuple[int, ...]) -> None:
         self.lengths = lengths
@@ -53,13 +53,15 @@ KEYS = st.tuples(*(st.integers(0, n - 1) | forward_slices(n) for n in SHAPE))
 
 @settings(deadline=None)
 @given(key=KEYS, lengths=st.tuples(*(st.integers(1, n + 2) for n in SHAPE)))
-def test_like_numpy(key: tuple[int | slice, ...], lengths: tuple[int, ...]) -> None:
+def test_blocks_equal_those_of_the_array(
+    key: tuple[int | slice, ...], lengths: tuple[int, ...]
+) -> None:
     source = Source(lengths)
     assert np.array_equal(source.array()[key], ARRAY[key])
     assert len(set(source.loaded)) == len(source.loaded)
 
 
-def test_only_what_a_block_touches_is_decoded_and_once() -> None:
+def test_only_the_chunks_of_a_block_are_decoded_and_only_once() -> None:
     source = Source((2, 3, 9))
     array = source.array()
     for _ in range(2):
@@ -70,7 +72,7 @@ def test_only_what_a_block_touches_is_decoded_and_once() -> None:
     assert len(source.loaded) == 2
 
 
-def test_all_arrays_together_keep_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_arrays_share_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     chunk_bytes = 11 * 9 * 4
     cache = use_cache(monkeypatch, 5 * chunk_bytes)
     sources = [Source((1, 11, 9)) for _ in range(2)]
@@ -80,15 +82,15 @@ def test_all_arrays_together_keep_no_more_than_allowed(monkeypatch: pytest.Monke
         assert np.array_equal(array[everything], ARRAY)
         assert cache.total_size == 5 * chunk_bytes
     arrays[1][(slice(2, 7), slice(None), slice(None))]
-    assert len(sources[1].loaded) == 7  # the last five were kept
+    assert len(sources[1].loaded) == 7  # the last five were cached
     arrays[0][everything]
-    assert len(sources[0].loaded) == 14  # and nothing of the other array
+    assert len(sources[0].loaded) == 14  # and no chunk of the other array
     arrays.clear()
     del array
     assert cache.total_size == 0
 
 
-def test_a_chunk_beyond_the_allowance_is_given_but_not_kept(
+def test_a_chunk_larger_than_the_cache_is_not_cached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cache = use_cache(monkeypatch, 100)
@@ -96,7 +98,7 @@ def test_a_chunk_beyond_the_allowance_is_given_but_not_kept(
     assert cache.total_size == 0
 
 
-def test_many_threads_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_can_read_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     use_cache(monkeypatch, 2000)
     array = Source((2, 4, 3)).array()
     rows = [slice(top, top + 3) for top in range(5)] * 20

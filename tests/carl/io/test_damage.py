@@ -1,4 +1,4 @@
-"""Damaged files of every format: one clear sentence that names the file, and no other exception."""
+"""Damaged files of every format raise one clear error that names the file, and nothing else."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ MAKERS = [
 
 
 def read_all(path: Path) -> None:
-    """Read everything there is in a cube, as its users do."""
+    """Read the whole cube."""
     cube = read_cube(path)
     check_pixels(cube)
     assert cube.to_numpy().shape == cube.shape
 
 
-def complaint_about(path: Path) -> str:
-    """What the user is told of a file; nothing if it reads, as one with changed pixels does."""
+def error_message(path: Path) -> str:
+    """Return the error message of a file; empty if it can be read, as with changed pixels only."""
     try:
         read_all(path)
     except CarlError as error:
@@ -124,7 +124,7 @@ def complaint_about(path: Path) -> str:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_whole_file_reads(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_an_undamaged_file_is_read(make: Callable[[Path], Path], tmp_path: Path) -> None:
     path = make(tmp_path)
     assert is_readable(path)
     assert np.array_equal(read_cube(path).to_numpy(), CUBE)
@@ -135,7 +135,7 @@ def test_whole_file_reads(make: Callable[[Path], Path], tmp_path: Path) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_damage_ends_in_a_sentence(
+def test_a_damaged_file_is_read_or_raises_one_clear_error(
     make: Callable[[Path], Path], tmp_path: Path, data: st.DataObject
 ) -> None:
     path = make(tmp_path)
@@ -147,27 +147,27 @@ def test_damage_ends_in_a_sentence(
         content[at] ^= 1 << data.draw(st.integers(0, 7), label="bit")
     path.write_bytes(content)
     is_readable(path)
-    message = complaint_about(path)
+    message = error_message(path)
     assert message == "" or ("cube" in message and "\n" not in message)
 
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_cut_off_file_is_never_another_cube(
+def test_a_truncated_file_is_never_read_as_another_cube(
     make: Callable[[Path], Path], tmp_path: Path, share: float
 ) -> None:
     path = make(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    # What is cut off may be no pixels: a directory of pages at the end, or wavelengths.
-    assert complaint_about(path) or np.array_equal(read_cube(path).to_numpy(), CUBE)
+    # The missing part may hold no pixels but a directory of pages or wavelengths.
+    assert error_message(path) or np.array_equal(read_cube(path).to_numpy(), CUBE)
 
 
 @pytest.mark.parametrize("suffix", [".hdr", ".dat", ".tif", ".npy", ".npz", ".mat", ".h5"])
 @pytest.mark.parametrize(
     "content", [b"", b"hello, I am a letter", b"\x89PNG\r\n\x1a\n" + b"\0" * 99]
 )
-def test_other_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+def test_files_of_other_kinds_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"letter{suffix}"
     path.write_bytes(content)
     with pytest.raises(CubeError, match=r"letter\..*\.$"):

@@ -1,4 +1,4 @@
-"""ENVI, as real software writes it."""
+"""ENVI files as several programs write them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(folder: Path, header: str, data: bytes = PIXELS.tobytes(), name: str =
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_every_layout_reads_alike(tmp_path: Path, data: st.DataObject) -> None:
+def test_every_layout_gives_the_same_cube(tmp_path: Path, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(*[st.integers(1, 5)] * 3))
     code = data.draw(st.sampled_from(DTYPES))
     elements = {"allow_nan": False} if code[0] == "f" else None
@@ -65,7 +65,7 @@ def test_every_layout_reads_alike(tmp_path: Path, data: st.DataObject) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_round_trip(tmp_path: Path, data: st.DataObject) -> None:
+def test_written_cubes_round_trip(tmp_path: Path, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(*[st.integers(1, 5)] * 3))
     dtype = data.draw(st.sampled_from([*DTYPES, ">u2", ">f4", "f2", "?"]))
     pixels = data.draw(
@@ -86,7 +86,7 @@ def test_round_trip(tmp_path: Path, data: st.DataObject) -> None:
     assert np.array_equal(read_cube(file).to_numpy(), before.to_numpy())
 
 
-def test_written_values_survive_scale_and_nodata(tmp_path: Path) -> None:
+def test_scale_and_nodata_round_trip(tmp_path: Path) -> None:
     one_factor = SpectralCube(PIXELS, scale=1e-4, nodata=5)
     after = read_cube(write_cube(tmp_path / "a.hdr", one_factor)[0])
     assert after.data.dtype == np.uint16
@@ -113,7 +113,9 @@ def test_written_values_survive_scale_and_nodata(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wavelengths(tmp_path: Path, lines: str, expected: list[float]) -> None:
+def test_wavelengths_are_read_in_any_unit(
+    tmp_path: Path, lines: str, expected: list[float]
+) -> None:
     cube = read_cube(write(tmp_path, f"{HEADER}{lines}\n"))
     np.testing.assert_allclose(cube.wavelengths, expected)
     assert cube.metadata["notes"] == ()
@@ -130,13 +132,13 @@ def test_wavelengths(tmp_path: Path, lines: str, expected: list[float]) -> None:
         "wavelength = {nan, 510, 520, 530}",
     ],
 )
-def test_wavelengths_that_cannot_be_right_are_left_out(tmp_path: Path, lines: str) -> None:
+def test_implausible_wavelengths_are_ignored(tmp_path: Path, lines: str) -> None:
     cube = read_cube(write(tmp_path, f"{HEADER}{lines}\n"))
     assert cube.wavelengths is None
     assert len(cube.metadata["notes"]) == 1
 
 
-def test_widths_are_converted_like_the_centres(tmp_path: Path) -> None:
+def test_widths_are_converted_like_centres(tmp_path: Path) -> None:
     lines = "wavelength units = µm\nwavelength = {.5,.51,.52,.53}\nfwhm = {.01,.01,.01,.02}\n"
     cube = read_cube(write(tmp_path, HEADER + lines))
     np.testing.assert_allclose(cube.fwhm, [10, 10, 10, 20])
@@ -145,7 +147,7 @@ def test_widths_are_converted_like_the_centres(tmp_path: Path) -> None:
     np.testing.assert_allclose(cube.fwhm, [80, 20, 5, 3.2])
 
 
-def test_scale_gains_nodata_and_bad_bands(tmp_path: Path) -> None:
+def test_scale_gains_nodata_and_bad_bands_are_read(tmp_path: Path) -> None:
     lines = (
         "reflectance scale factor = 10000\ndata ignore value = 0\nbbl = {1, 0, 1.0, 0}\n"
         "data gain values = {1, 2, 3, 4}\ndata offset values = {0, 0, 0, 1}\n"
@@ -156,7 +158,7 @@ def test_scale_gains_nodata_and_bad_bands(tmp_path: Path) -> None:
     np.testing.assert_allclose(cube.spectrum(0, 1), [4e-4, 10e-4, 18e-4, 28e-4 + 1], rtol=1e-6)
 
 
-def test_pixel_size_of_a_map(tmp_path: Path) -> None:
+def test_the_pixel_size_is_read_from_the_map_info(tmp_path: Path) -> None:
     lines = "map info = {UTM, 1, 1, 716737.4, 4322229.1, 15, 10, 10, North, WGS-84}\n"
     cube = read_cube(write(tmp_path, HEADER + lines))
     assert cube.metadata["pixel_size"] == (10.0, 15.0)
@@ -165,7 +167,9 @@ def test_pixel_size_of_a_map(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".dat", ".img", ".raw", ".bil", ".BSQ", ".bin", ""])
 @pytest.mark.parametrize("double", [False, True])
-def test_data_file_and_header_find_each_other(tmp_path: Path, suffix: str, double: bool) -> None:
+def test_either_the_header_or_the_data_file_can_be_opened(
+    tmp_path: Path, suffix: str, double: bool
+) -> None:
     data = tmp_path / f"a scan 2.1{suffix}"
     header = tmp_path / (f"{data.name}.hdr" if double else "a scan 2.1.HDR")
     data.write_bytes(PIXELS.tobytes())
@@ -175,7 +179,7 @@ def test_data_file_and_header_find_each_other(tmp_path: Path, suffix: str, doubl
         assert np.array_equal(read_cube(path).data, PIXELS)
 
 
-def test_of_several_data_files_the_one_of_the_right_size_is_taken(tmp_path: Path) -> None:
+def test_the_data_file_of_the_right_size_is_chosen(tmp_path: Path) -> None:
     header = write(tmp_path, HEADER, b"a preview")
     (tmp_path / "scan.raw").write_bytes(PIXELS.tobytes())
     assert np.array_equal(read_cube(header).data, PIXELS)
@@ -199,21 +203,23 @@ def test_of_several_data_files_the_one_of_the_right_size_is_taken(tmp_path: Path
         (("data type = 12", "data type = 12\nwavelength = {500, 5"), "cut off"),
     ],
 )
-def test_impossible_headers(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_impossible_headers_are_refused(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
     with pytest.raises(CubeError, match=message):
         read_cube(write(tmp_path, HEADER.replace(*change)))
 
 
-def test_missing_partner(tmp_path: Path) -> None:
+def test_a_missing_header_or_data_file_is_named(tmp_path: Path) -> None:
     header = write(tmp_path, HEADER)
     (tmp_path / "scan.dat").rename(tmp_path / "elsewhere.dat")
     with pytest.raises(CubeError, match=r"no data file beside it: put scan\.dat"):
         read_cube(header)
-    with pytest.raises(CubeError, match=r"nor is an ENVI header elsewhere\.hdr beside it"):
+    with pytest.raises(CubeError, match=r"there is no ENVI header elsewhere\.hdr beside it"):
         read_cube(tmp_path / "elsewhere.dat")
 
 
-def test_all_nan_cube_is_found_out(tmp_path: Path) -> None:
+def test_a_cube_of_nan_is_refused(tmp_path: Path) -> None:
     empty = SpectralCube(np.full((40, 30, 5), np.nan, np.float32))
     cube = read_cube(write_cube(tmp_path / "empty.hdr", empty)[0])
     with pytest.raises(CubeError, match="no pixel with a finite value"):
@@ -249,7 +255,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_files(real_cubes: Path, name: str) -> None:
+def test_real_files_are_read(real_cubes: Path, name: str) -> None:
     shape, first, scale = REAL[name]
     cube = read_cube(real_cubes / name)
     assert cube.shape == shape
@@ -268,7 +274,7 @@ def test_real_files(real_cubes: Path, name: str) -> None:
         ("darkReference_arcgis.hdr", None, 1),
     ],
 )
-def test_real_headers_of_one_camera(
+def test_real_headers_of_one_camera_are_read(
     real_cubes: Path, tmp_path: Path, header: str, first: float | None, notes: int
 ) -> None:
     pixels = np.random.default_rng(0).integers(2, 48, (1, 978, 1600), "<u2")  # band by line
@@ -280,12 +286,12 @@ def test_real_headers_of_one_camera(
     assert len(cube.metadata["notes"]) == notes
 
 
-def test_real_header_with_an_impossible_interleave(real_cubes: Path) -> None:
-    with pytest.raises(CubeError, match=r"darkReference4\.hdr says interleave = bup"):
+def test_a_real_header_with_an_impossible_interleave_is_refused(real_cubes: Path) -> None:
+    with pytest.raises(CubeError, match=r"darkReference4\.hdr has interleave = bup"):
         read_cube(real_cubes / "plantcv_envi" / "darkReference4.hdr")
 
 
-def test_a_lack_of_memory_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 

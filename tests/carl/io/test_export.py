@@ -1,4 +1,4 @@
-"""What a user takes home."""
+"""Exported files."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def labels() -> np.ndarray:
     return labels
 
 
-def test_everything_is_written(tmp_path: Path, cube: SpectralCube, labels: np.ndarray) -> None:
-    told: list[float] = []
+def test_all_contents_are_written(tmp_path: Path, cube: SpectralCube, labels: np.ndarray) -> None:
+    reported: list[float] = []
     files = export_results(
         tmp_path / "out", "slide", labels, CLASSES, cube,
-        progress=lambda fraction, message: told.append(fraction),
+        progress=lambda fraction, message: reported.append(fraction),
     )  # fmt: skip
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
     assert {file.name for file in files} == {
@@ -51,8 +51,8 @@ def test_everything_is_written(tmp_path: Path, cube: SpectralCube, labels: np.nd
         "slide_mask_lumen.png", "slide_mask_blood_vessel.png", "slide_mask_absent.png",
         "slide_mask_class_3.png",
     }  # fmt: skip
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
 
     for name in ("slide_labels.tif", "slide_labels.png"):
         back = read_labels(tmp_path / "out" / name, cube.shape)
@@ -76,14 +76,14 @@ def test_everything_is_written(tmp_path: Path, cube: SpectralCube, labels: np.nd
     assert rows[3]["mean_500"] == ""
 
 
-def test_unknown_size_and_wavelengths_stay_empty(tmp_path: Path, labels: np.ndarray) -> None:
+def test_columns_of_unknown_properties_are_empty(tmp_path: Path, labels: np.ndarray) -> None:
     export_results(tmp_path, "a", labels, CLASSES, SpectralCube(np.ones((50, 40, 2))))
     with (tmp_path / "a_classes.csv").open(encoding="utf-8", newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["area"], row["mean_band_1"], row["mean_band_2"]) == ("", "1", "1")
 
 
-def test_statistics_stream_over_blocks(
+def test_class_statistics_do_not_depend_on_the_blocks(
     cube: SpectralCube, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = class_statistics(cube, labels, CLASSES)
@@ -95,14 +95,14 @@ def test_statistics_stream_over_blocks(
         np.testing.assert_allclose(one.mean, other.mean)
 
 
-def test_labels_of_another_size(tmp_path: Path, cube: SpectralCube) -> None:
+def test_labels_of_another_size_are_refused(tmp_path: Path, cube: SpectralCube) -> None:
     with pytest.raises(LabelError, match="4 × 4 pixels but slide is 50 × 40"):
         export_results(tmp_path / "out", "a", np.ones((4, 4), int), CLASSES, cube)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("stop_at", [0.0, 0.9])
-def test_cancelling_leaves_nothing(
+def test_a_cancelled_export_leaves_no_files(
     tmp_path: Path, cube: SpectralCube, labels: np.ndarray, stop_at: float
 ) -> None:
     def stop(fraction: float, message: str) -> None:
@@ -114,20 +114,22 @@ def test_cancelling_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path, cube: SpectralCube, labels: np.ndarray) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(
+    tmp_path: Path, cube: SpectralCube, labels: np.ndarray
+) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         export_results(tmp_path / "file", "a", labels, CLASSES, cube)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_mask_names_are_safe_and_different() -> None:
+def test_mask_names_are_valid_and_unique() -> None:
     names = ["a/b", "a b", "Ünïcode", "..", "", "A_B", "fine"]
     classes = [LabelClass(value, name, (0, 0, 0)) for value, name in enumerate(names, 1)]
     assert mask_names(classes) == ["a_b_1", "a_b_2", "Ünïcode", "4", "5", "A_B_6", "fine"]
 
 
-def test_only_what_is_wanted_is_written(
+def test_only_the_requested_contents_are_written(
     tmp_path: Path, cube: SpectralCube, labels: np.ndarray
 ) -> None:
     files = export_results(tmp_path, "slide", labels, CLASSES, cube, contents=["pictures"])

@@ -1,4 +1,4 @@
-"""One way in for every format."""
+"""Choice of the reader for a file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from carl.io import READABLE_SUFFIXES, is_readable, read_cube
 from carl.spectra.normalise import check_pixels
 
 
-def test_suffixes_for_a_file_dialog() -> None:
+def test_readable_suffixes_start_with_a_dot() -> None:
     assert {".hdr", ".dat", ".tif", ".npy", ".npz", ".mat", ".h5"} <= set(READABLE_SUFFIXES)
     assert all(suffix.startswith(".") for suffix in READABLE_SUFFIXES)
 
 
 @pytest.mark.parametrize("name", ["none.hdr", "picture.png", "", "x" * 5000, "nul\0l.tif", "."])
-def test_what_is_no_cube_is_not_readable(tmp_path: Path, name: str) -> None:
+def test_files_that_are_not_cubes_are_not_readable(tmp_path: Path, name: str) -> None:
     path = f"{tmp_path}/{name}"
     assert not is_readable(path)
     with pytest.raises(CubeError):
         read_cube(path)
 
 
-def test_a_radiance_picture_is_left_to_others(tmp_path: Path) -> None:
+def test_a_radiance_hdr_picture_is_not_readable(tmp_path: Path) -> None:
     (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n")
     assert not is_readable(tmp_path / "a.hdr")
 
 
-def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
+def test_errors_name_files_of_unknown_kind(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    with pytest.raises(CubeError, match=r"a\.png is of no format that is known: open an ENVI"):
+    with pytest.raises(CubeError, match=r"a\.png has an unknown format: open an ENVI"):
         read_cube(tmp_path / "a.png")
     with pytest.raises(CubeError, match="is a folder"):
         read_cube(tmp_path)
@@ -42,17 +42,17 @@ def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
         read_cube(tmp_path / "gone.mat")
 
 
-def test_upper_case_suffixes(tmp_path: Path) -> None:
+def test_upper_case_suffixes_are_readable(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((8, 8, 3)))
     (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
     assert read_cube(tmp_path / "A.NPY").shape == (8, 8, 3)
 
 
-def test_real_files_read_or_are_refused_in_a_sentence(real_cubes: Path) -> None:
+def test_real_files_are_read_or_raise_one_clear_error(real_cubes: Path) -> None:
     assert_read_or_refused(real_cubes, least=7)
 
 
-def test_shared_files_read_or_are_refused_in_a_sentence(shared: Path) -> None:
+def test_shared_files_are_read_or_raise_one_clear_error(shared: Path) -> None:
     assert_read_or_refused(shared / "data", least=25)
 
 
@@ -71,7 +71,7 @@ def assert_read_or_refused(folder: Path, least: int) -> None:
         assert "\n" not in message
 
 
-def test_reading_needs_no_torch_and_starts_quickly() -> None:
+def test_reading_imports_no_torch_and_starts_fast() -> None:
     code = (
         "import sys, time; import numpy; start = time.perf_counter(); import carl.io; "
         "took = time.perf_counter() - start; "

@@ -1,4 +1,4 @@
-"""Label maps and the names of their classes."""
+"""Reading and writing of label maps and their classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLASSES = (LabelClass(1, "lumen", (1, 2, 3)), LabelClass(3, "Gefäß / vessel", 
     )
     | hnp.arrays(np.uint16, (3, 4))
 )
-def test_round_trip(tmp_path: Path, suffix: str, labels: np.ndarray) -> None:
+def test_label_maps_round_trip(tmp_path: Path, suffix: str, labels: np.ndarray) -> None:
     path = write_labels(tmp_path / f"map{suffix}", labels)
     back = read_labels(path, labels.shape)
     assert np.array_equal(back.labels, labels)
@@ -42,28 +42,28 @@ def test_round_trip(tmp_path: Path, suffix: str, labels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
-def test_classes_go_beside(tmp_path: Path, suffix: str) -> None:
+def test_classes_are_written_beside_the_label_map(tmp_path: Path, suffix: str) -> None:
     labels = np.array([[0, 1], [3, 2]])
     path = write_labels(tmp_path / f"map{suffix}", labels, CLASSES)
     known = read_labels(path).classes
     assert known == (CLASSES[0], LabelClass(2, "class 2", default_colour(2)), CLASSES[1])
 
 
-def test_png_has_the_colours_of_the_classes(tmp_path: Path) -> None:
+def test_png_files_store_the_colours_of_the_classes(tmp_path: Path) -> None:
     write_labels(tmp_path / "map.png", np.array([[0, 1], [3, 2]]), CLASSES)
     with Image.open(tmp_path / "map.png") as image:
         colours = np.array(image.convert("RGB"))
     assert colours.tolist() == [[[0, 0, 0], [1, 2, 3]], [[255, 0, 128], list(default_colour(2))]]
 
 
-def test_classes_of_an_export_are_found(tmp_path: Path) -> None:
+def test_classes_of_an_exported_label_map_are_read(tmp_path: Path) -> None:
     write_labels(tmp_path / "a_labels.tif", np.ones((2, 2), int))
     write_labels(tmp_path / "a.png", np.ones((2, 2), int), CLASSES)
     (tmp_path / "a.json").rename(tmp_path / "a_classes.json")
     assert read_labels(tmp_path / "a_labels.tif").classes == CLASSES
 
 
-def test_american_spelling_and_lists_are_read(tmp_path: Path) -> None:
+def test_colours_can_be_lists_and_in_american_spelling(tmp_path: Path) -> None:
     write_labels(tmp_path / "a.tif", np.ones((2, 2), int))
     content = {
         "classes": [{"value": 1, "name": "x", "color": [9, 8, 7]}, {"value": 2, "name": "y"}]
@@ -85,14 +85,14 @@ def test_american_spelling_and_lists_are_read(tmp_path: Path) -> None:
         '{"classes": [{"value": 1, "name": "x", "colour": "#12"}]}',
     ],
 )
-def test_broken_class_files_are_named(tmp_path: Path, content: str) -> None:
+def test_errors_name_invalid_class_files(tmp_path: Path, content: str) -> None:
     write_labels(tmp_path / "a.tif", np.ones((2, 2), int))
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(LabelError, match=r"a\.json"):
         read_labels(tmp_path / "a.tif")
 
 
-def test_size_is_held_against_the_cube(tmp_path: Path) -> None:
+def test_the_size_is_checked_against_the_cube(tmp_path: Path) -> None:
     path = write_labels(tmp_path / "a.tif", np.ones((2, 3), int))
     assert read_labels(path, (2, 3, 40)).labels.shape == (2, 3)
     with pytest.raises(LabelError, match=r"a\.tif is 2 × 3 pixels but the cube is 3 × 2"):
@@ -106,13 +106,15 @@ def test_size_is_held_against_the_cube(tmp_path: Path) -> None:
         (np.full((2, 2), np.nan), "whole numbers"),
         (np.full((2, 2), -1), "from -1"),
         (np.full((2, 2), 70_000), "70000"),
-        (np.zeros((2, 3, 4), int), "one whole number a pixel"),
-        (np.zeros(5, int), "one whole number a pixel"),
-        (np.zeros((0, 5), int), "one whole number a pixel"),
+        (np.zeros((2, 3, 4), int), "one whole number per pixel"),
+        (np.zeros(5, int), "one whole number per pixel"),
+        (np.zeros((0, 5), int), "one whole number per pixel"),
         (np.full((2, 2), "a"), "whole numbers"),
     ],
 )
-def test_what_is_no_label_map(tmp_path: Path, labels: Any, message: str) -> None:
+def test_arrays_that_are_not_label_maps_are_refused(
+    tmp_path: Path, labels: Any, message: str
+) -> None:
     with pytest.raises(LabelError, match=message):
         write_labels(tmp_path / "a.tif", labels)
     np.save(tmp_path / "a.npy", labels)
@@ -120,13 +122,13 @@ def test_what_is_no_label_map(tmp_path: Path, labels: Any, message: str) -> None
         read_labels(tmp_path / "a.npy")
 
 
-def test_a_colour_picture_is_no_label_map(tmp_path: Path) -> None:
+def test_a_colour_picture_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(LabelError, match="picture in colours"):
+    with pytest.raises(LabelError, match="is a colour picture"):
         read_labels(tmp_path / "a.png")
 
 
-def test_axes_of_length_one_do_not_matter(tmp_path: Path) -> None:
+def test_axes_of_length_one_are_dropped(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4, 1), np.uint16))
     assert read_labels(tmp_path / "a.npy", (3, 4)).labels.shape == (3, 4)
     tifffile.imwrite(tmp_path / "a.tif", np.ones((1, 3, 4), np.float32))
@@ -138,19 +140,21 @@ def test_axes_of_length_one_do_not_matter(tmp_path: Path) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_damage_ends_in_a_sentence(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_raises_one_clear_error(
+    tmp_path: Path, suffix: str, data: st.DataObject
+) -> None:
     path = write_labels(tmp_path / f"map{suffix}", np.arange(60).reshape(6, 10) % 5)
     content = bytearray(path.read_bytes())
     content = content[: data.draw(st.integers(0, len(content)))]
     for _ in range(data.draw(st.integers(0, 3)) if content else 0):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
-    message = complaint_about(path)
+    message = error_message(path)
     assert message == "" or (message.startswith("map") and "\n" not in message)
 
 
-def complaint_about(path: Path) -> str:
-    """What the user is told of a file; any other exception goes through."""
+def error_message(path: Path) -> str:
+    """Return the error message of a file; other exceptions are raised."""
     try:
         read_labels(path)
     except LabelError as error:
@@ -158,17 +162,17 @@ def complaint_about(path: Path) -> str:
     return ""
 
 
-def test_missing_and_foreign_files(tmp_path: Path) -> None:
+def test_missing_files_and_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="does not exist"):
         read_labels(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("1")
-    with pytest.raises(LabelError, match=r"a\.txt is no label map"):
+    with pytest.raises(LabelError, match=r"a\.txt is not a label map"):
         read_labels(tmp_path / "a.txt")
-    with pytest.raises(LabelError, match=r"has to end in \.tif"):
+    with pytest.raises(LabelError, match=r"must end in \.tif"):
         write_labels(tmp_path / "a.jpg", np.ones((2, 2), int))
 
 
-def test_nothing_is_left_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         write_labels(tmp_path / "file" / "a.tif", np.ones((2, 2), int))
@@ -181,7 +185,7 @@ def test_default_colours_differ() -> None:
     assert all(0 <= part <= 255 for colour in colours for part in colour)
 
 
-def test_real_labels(real_cubes: Path) -> None:
+def test_real_label_maps_are_read(real_cubes: Path) -> None:
     known = read_labels(resource_path("sample", "bladder_labels.png"), (676, 844))
     assert [c.value for c in known.classes] == [1, 2, 3, 4]
     land = read_labels(real_cubes / "sentinel2_eolearn" / "LULC.npy", (101, 100, 13))

@@ -1,4 +1,4 @@
-"""Compressed cubes are never in memory as a whole: what a process takes, against what it reads."""
+"""Peak memory of a process that reads a compressed cube, which is never loaded whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPE = (64, 1200, 1500)
 """Bands, rows, columns: 230 MB of 16 bits."""
 N_BYTES = 2 * 64 * 1200 * 1500
 ALLOWED = 16 << 20
-"""Bytes of decoded pixels that may be kept."""
+"""Largest size of the cache of decoded chunks, bytes."""
 
 READ = """
 import sys
@@ -42,7 +42,7 @@ print(total, peak() - before)
 
 
 def bands() -> np.ndarray:
-    """Cheap to write and to compress."""
+    """Return a cube that is fast to write and to compress."""
     columns = np.arange(SHAPE[2], dtype=np.uint16)
     return np.broadcast_to(columns, SHAPE)
 
@@ -68,7 +68,7 @@ def write_hdf5(folder: Path) -> Path:
 
 
 def write_matlab(folder: Path) -> Path:
-    """MATLAB has the axes in reverse: the cube is of 1500 rows, 1200 columns and 64 bands."""
+    """Write a file with reversed axes: a cube of 1500 rows, 1200 columns and 64 bands."""
     with h5py.File(folder / "a.mat", "w") as file:
         options = {"chunks": (64, 1200, 16), "compression": "gzip", "compression_opts": 1}
         dataset = file.create_dataset("cube", data=bands(), **options)
@@ -76,7 +76,9 @@ def write_matlab(folder: Path) -> Path:
     return folder / "a.mat"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process alone")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux reports the peak memory of one process"
+)
 @pytest.mark.parametrize("write", [write_tiff, write_tiles, write_hdf5, write_matlab])
 def test_a_compressed_cube_is_read_without_being_loaded(
     tmp_path: Path, write: Callable[[Path], Path]
@@ -84,5 +86,5 @@ def test_a_compressed_cube_is_read_without_being_loaded(
     command = (sys.executable, "-c", READ, write(tmp_path), str(ALLOWED))
     total, taken = map(int, subprocess.check_output(command, text=True).split())
     assert total == bands()[0].sum(dtype=np.int64) * SHAPE[0]
-    # Beside what may be kept: a block, its chunks, the decoder's own.
+    # Beside the cache: a block, its chunks and the buffers of the decoder.
     assert taken < ALLOWED + N_BYTES / 4

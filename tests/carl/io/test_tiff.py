@@ -1,4 +1,4 @@
-"""TIFF in the dialects of those who write it."""
+"""TIFF files as several programs write them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BANDS_FIRST = np.moveaxis(CUBE, -1, 0)
         {"tile": (16, 16)},
     ],
 )
-def test_bands_first(tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_pages_are_bands(tmp_path: Path, arguments: dict[str, Any]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, **arguments)
     assert np.array_equal(read_cube(tmp_path / "a.tif").data, CUBE)
 
@@ -49,12 +49,12 @@ def test_bands_first(tmp_path: Path, arguments: dict[str, Any]) -> None:
         {"compression": "zlib"},
     ],
 )
-def test_bands_last(tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_samples_are_bands(tmp_path: Path, arguments: dict[str, Any]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", CUBE, **arguments)
     assert np.array_equal(read_cube(tmp_path / "a.tif").data, CUBE)
 
 
-def test_uncompressed_pixels_are_mapped(tmp_path: Path) -> None:
+def test_uncompressed_pixels_are_memory_mapped(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
     assert isinstance(read_cube(tmp_path / "a.tif").data, np.memmap)
 
@@ -63,7 +63,7 @@ def test_uncompressed_pixels_are_mapped(tmp_path: Path) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_round_trip_with_wavelengths_inside(tmp_path: Path, data: st.DataObject) -> None:
+def test_wavelengths_in_the_file_round_trip(tmp_path: Path, data: st.DataObject) -> None:
     height, width = data.draw(st.tuples(st.integers(2, 9), st.integers(2, 9)))
     n_bands = data.draw(st.sampled_from([1, 2, 3, 4, 5, 31]))
     dtype = data.draw(st.sampled_from(["u1", "u2", "i2", "f4", "f8"]))
@@ -98,7 +98,7 @@ def test_a_colour_picture_is_a_cube_of_three_bands(tmp_path: Path) -> None:
         ("a.json", f'{{"wavelengths": {(NM / 1e3).tolist()}, "unit": "µm"}}'),
     ],
 )
-def test_wavelengths_beside(tmp_path: Path, name: str, content: str) -> None:
+def test_wavelengths_beside_the_file_are_used(tmp_path: Path, name: str, content: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
     (tmp_path / name).write_text(content)
     cube = read_cube(tmp_path / "a.tif")
@@ -109,13 +109,13 @@ def test_wavelengths_beside(tmp_path: Path, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     "content", ['{"classes": []}', "[1, 2", "[400, 500]", "[0, 0]", '{"wavelengths": "x"}']
 )
-def test_other_files_beside_are_passed_over(tmp_path: Path, content: str) -> None:
+def test_other_files_beside_the_file_are_ignored(tmp_path: Path, content: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
     (tmp_path / "a.json").write_text(content)
     assert read_cube(tmp_path / "a.tif").wavelengths is None
 
 
-def test_gdal_metadata(tmp_path: Path) -> None:
+def test_gdal_metadata_is_read(tmp_path: Path) -> None:
     items = "".join(
         f'<Item name="wavelength" sample="{i}">{nm}</Item>'
         f'<Item name="wavelength_units" sample="{i}">nanometers</Item>'
@@ -139,7 +139,7 @@ def test_gdal_metadata(tmp_path: Path) -> None:
     np.testing.assert_allclose(cube.spectrum(0, 1), CUBE[0, 1] * 1e-4 + np.arange(7), rtol=1e-6)
 
 
-def test_ome_channels(tmp_path: Path) -> None:
+def test_ome_channels_are_read(tmp_path: Path) -> None:
     facts = {
         "axes": "CYX",
         "Channel": {"EmissionWavelength": NM.tolist(), "EmissionWavelengthUnit": ["nm"] * 7},
@@ -153,14 +153,14 @@ def test_ome_channels(tmp_path: Path) -> None:
     assert cube.metadata["pixel_unit"] == "µm"
 
 
-def test_imagej_labels(tmp_path: Path) -> None:
+def test_imagej_labels_are_read(tmp_path: Path) -> None:
     labels = [f"slice {i}: {nm:g} nm" for i, nm in enumerate(NM)]
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, imagej=True, metadata={"Labels": labels})
     np.testing.assert_array_equal(read_cube(tmp_path / "a.tif").wavelengths, NM)
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (1, 20, 30)])
-def test_an_image_of_one_band(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_an_image_of_one_band_needs_a_wavelength(tmp_path: Path, shape: tuple[int, ...]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8))
     if len(shape) == 3:
         assert read_cube(tmp_path / "a.tif").shape == (20, 30, 1)
@@ -169,7 +169,7 @@ def test_an_image_of_one_band(tmp_path: Path, shape: tuple[int, ...]) -> None:
             read_cube(tmp_path / "a.tif")
 
 
-def test_time_and_depth_are_refused(tmp_path: Path) -> None:
+def test_images_with_time_and_depth_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif", np.zeros((3, 4, 20, 30), np.uint8), metadata={"axes": "TZYX"}
     )
@@ -178,7 +178,9 @@ def test_time_and_depth_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "name"), [(5, "LZW"), (50000, "ZSTD")])
-def test_unknown_compression_names_the_remedy(tmp_path: Path, code: int, name: str) -> None:
+def test_an_unsupported_compression_names_the_solution(
+    tmp_path: Path, code: int, name: str
+) -> None:
     if find_spec("imagecodecs"):
         pytest.skip("imagecodecs is here, and can undo it")
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST, metadata=None)
@@ -190,20 +192,20 @@ def test_unknown_compression_names_the_remedy(tmp_path: Path, code: int, name: s
         read_cube(tmp_path / "a.tif")
 
 
-def test_wavelengths_given_have_to_fit(tmp_path: Path) -> None:
+def test_given_wavelengths_must_fit(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
     assert np.array_equal(read_cube(tmp_path / "a.tif", wavelengths=NM).wavelengths, NM)
     with pytest.raises(WavelengthError, match=r"a\.tif has 7 bands but the camera tivita has 100"):
         read_cube(tmp_path / "a.tif", camera="tivita")
 
 
-def test_real_geotiff(real_cubes: Path) -> None:
+def test_a_real_geotiff_is_read(real_cubes: Path) -> None:
     landsat = read_cube(real_cubes / "landsat7_stars" / "L7_ETMs.tif", camera="landsat-7")
     assert landsat.shape == (352, 349, 6)
     assert landsat.metadata["pixel_size"] == pytest.approx((28.5, 28.5))
 
 
-def test_large_real_files(shared: Path) -> None:
+def test_large_real_files_are_read_or_refused(shared: Path) -> None:
     bladder = shared / "data" / "hims_bladder" / "hims_bladder_uint16.tif"
     assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
     with pytest.raises(CubeError, match="two-dimensional"):

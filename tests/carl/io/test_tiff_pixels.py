@@ -1,4 +1,4 @@
-"""TIFFs in strips and tiles, compressed or scattered: read as if they had been loaded whole."""
+"""TIFF files in strips and tiles, compressed or scattered, read block by block."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ZLIB = {"compression": "zlib"}
 
 
 def write_scattered(path: Path) -> None:
-    """Pages with something else between them."""
+    """Write pages with other data between them."""
     with tifffile.TiffWriter(path, byteorder=">") as file:
         for band in BANDS_FIRST:
             file.write(band, contiguous=False, metadata=None)
@@ -62,7 +62,7 @@ WRITERS = {
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(key=st.tuples(*(st.slices(n) for n in CUBE.shape)))
-def test_any_block_is_that_of_the_whole(
+def test_blocks_equal_those_of_the_loaded_file(
     tmp_path: Path, write: Callable[[Path], None], key: tuple[slice, ...]
 ) -> None:
     path = tmp_path / "a.tif"
@@ -74,7 +74,7 @@ def test_any_block_is_that_of_the_whole(
     assert cube.data.dtype == CUBE.dtype
 
 
-def test_tiles_left_out_hold_no_data(tmp_path: Path) -> None:
+def test_omitted_tiles_are_no_data(tmp_path: Path) -> None:
     tiles = iter([np.full((16, 16), 3, np.uint16), None] * 6)
     tifffile.imwrite(
         tmp_path / "a.tif",
@@ -91,7 +91,7 @@ def test_tiles_left_out_hold_no_data(tmp_path: Path) -> None:
     assert np.isnan(cube.to_numpy()[:, 16:]).all()
 
 
-def test_threads_share_a_cube(tmp_path: Path) -> None:
+def test_threads_can_read_at_the_same_time(tmp_path: Path) -> None:
     WRITERS["strips"](tmp_path / "a.tif")
     cube = read_cube(tmp_path / "a.tif")
     rows = [slice(top, top + 6) for top in range(0, 36, 3)] * 10
@@ -100,7 +100,7 @@ def test_threads_share_a_cube(tmp_path: Path) -> None:
             assert np.array_equal(block, CUBE[where])
 
 
-def test_damage_within_is_a_sentence_when_it_is_read(tmp_path: Path) -> None:
+def test_a_damaged_strip_raises_an_error_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     WRITERS["strips"](path)
     with tifffile.TiffFile(path) as file:
@@ -115,7 +115,7 @@ def test_damage_within_is_a_sentence_when_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["strips", "scattered"])
-def test_a_file_cut_while_it_is_open_is_a_sentence(tmp_path: Path, name: str) -> None:
+def test_a_file_truncated_while_open_raises_an_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.tif"
     WRITERS[name](path)
     cube = read_cube(path)
@@ -124,7 +124,7 @@ def test_a_file_cut_while_it_is_open_is_a_sentence(tmp_path: Path, name: str) ->
         cube.to_numpy()
 
 
-def test_a_file_cut_before_is_noticed_when_it_is_opened(tmp_path: Path) -> None:
+def test_a_truncated_file_raises_an_error_when_it_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     WRITERS["planes"](path)
     os.truncate(path, path.stat().st_size - 10)

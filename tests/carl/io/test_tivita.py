@@ -1,4 +1,4 @@
-"""SpecCube files of the Tivita camera, made here byte by byte."""
+"""SpecCube files of the Tivita camera, written byte by byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-def test_orientation_and_wavelengths(tmp_path: Path) -> None:
+def test_orientation_and_wavelengths_are_right(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((4, 6, 100), np.float32)
     cube = read_cube(write(tmp_path / "2020_SpecCube.dat", image))
     assert np.array_equal(cube.data, image)
@@ -34,13 +34,13 @@ def test_orientation_and_wavelengths(tmp_path: Path) -> None:
     assert again.wavelengths[[0, -1]].tolist() == [500, 995]
 
 
-def test_other_numbers_of_bands_have_no_wavelengths(tmp_path: Path) -> None:
+def test_cubes_of_other_numbers_of_bands_have_no_wavelengths(tmp_path: Path) -> None:
     path = write(tmp_path / "any name.dat", np.ones((4, 6, 20), np.float32))
     assert is_readable(path)
     assert read_cube(path).wavelengths is None
 
 
-def test_a_cut_off_file_is_named(tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "2020_SpecCube.dat", np.ones((4, 6, 20), np.float32))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(CubeError, match="6 × 4 × 20 numbers, 1932 bytes, but has 1927"):

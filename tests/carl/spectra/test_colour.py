@@ -1,4 +1,4 @@
-"""Pictures of cubes: colours that are known, data that is missing, cameras that see no colour."""
+"""Colour pictures: known colours, missing data, cameras outside the visible range."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VISIBLE = np.arange(380.0, 781, 10)
 
 
 def cube_of(spectra: np.ndarray, nm: np.ndarray | None = VISIBLE) -> SpectralCube:
-    """A cube of one row whose pixels have these (N, C) spectra."""
+    """Return a cube of one row with (N, C) spectra."""
     return SpectralCube(np.asarray(spectra, np.float32)[None], nm)
 
 
@@ -50,7 +50,7 @@ def test_flat_spectra_are_grey_for_any_bands_in_any_order(nm, random):
 
 
 @given(st.lists(st.floats(380, 780), min_size=1, max_size=30))
-def test_weights_sum_to_one(nm):
+def test_colour_weights_sum_to_one(nm):
     np.testing.assert_allclose(colour_matching_weights(np.array(nm)).sum(axis=0), 1)
 
 
@@ -65,13 +65,13 @@ def test_irregular_bands_give_the_colour_of_regular_ones():
     np.testing.assert_allclose(one.astype(int), other.astype(int), atol=5)
 
 
-def test_narrow_lights_have_their_hue():
+def test_narrow_bands_have_the_hue_of_their_wavelength():
     lights = np.exp(-0.5 * ((VISIBLE - np.array([[630.0], [530], [460]])) / 15) ** 2)
     picture = true_colour(cube_of(np.concatenate([lights, np.ones((1, VISIBLE.size))])))
     np.testing.assert_array_equal(picture[0, :3].argmax(axis=-1), [0, 1, 2])
 
 
-def test_reflectance_keeps_its_brightness_and_counts_are_exposed():
+def test_reflectance_is_shown_unscaled_and_counts_are_scaled():
     grey = np.full((100, VISIBLE.size), 0.2122)
     white = np.ones((5, VISIBLE.size))
     reflectance = np.concatenate([grey, white])
@@ -90,7 +90,7 @@ def test_missing_values_are_left_out():
     np.testing.assert_array_equal(picture[0], [[255] * 3, [255] * 3, [0] * 3])
 
 
-def test_bad_bands_do_not_tint():
+def test_bad_bands_do_not_change_the_colour():
     spectra = np.ones((4, VISIBLE.size))
     spectra[:, 20] = 50
     good = np.arange(VISIBLE.size) != 20
@@ -98,7 +98,7 @@ def test_bad_bands_do_not_tint():
     np.testing.assert_array_equal(true_colour(cube), 255)
 
 
-def test_a_cube_of_nothing_is_black():
+def test_a_cube_without_data_is_black():
     assert not true_colour(cube_of(np.full((4, VISIBLE.size), np.nan))).any()
     assert not band_composite(cube_of(np.full((4, VISIBLE.size), np.nan)), (0, 1, 2)).any()
 
@@ -115,7 +115,7 @@ def test_a_cube_of_nothing_is_black():
         (None, False),
     ],
 )
-def test_is_visible(nm, visible):
+def test_coverage_of_the_visible_range(nm, visible):
     n_bands = 7 if nm is None else nm.size
     cube = cube_of(np.random.default_rng(0).random((50, n_bands)), nm)
     assert covers_visible(cube) is visible
@@ -126,7 +126,7 @@ def test_is_visible(nm, visible):
 
 
 @pytest.mark.parametrize("n_bands", [1, 2, 3, 4])
-def test_few_bands_still_make_a_picture(n_bands):
+def test_cubes_of_few_bands_have_a_picture(n_bands):
     cube = cube_of(np.random.default_rng(0).random((50, n_bands)), None)
     picture = true_colour(cube)
     assert picture.shape == (1, 50, 3)
@@ -134,12 +134,12 @@ def test_few_bands_still_make_a_picture(n_bands):
     assert picture.max() == 255
 
 
-def test_spread_bands_put_the_longest_wavelength_first():
+def test_evenly_spaced_bands_start_with_the_longest_wavelength():
     cube = cube_of(np.zeros((1, 6)), np.array([900.0, 800, 700, 600, 500, 400]))
     assert evenly_spaced_bands(cube) == (0, 2, 4)
 
 
-def test_composite_shows_the_bands_it_is_given():
+def test_a_composite_shows_the_given_bands():
     ramp = np.linspace(0, 5000, 200)
     cube = cube_of(np.stack([ramp, -ramp, np.full(200, 7.0)], axis=-1), None)
     picture = band_composite(cube, (0, 1, 2))
@@ -149,12 +149,12 @@ def test_composite_shows_the_bands_it_is_given():
 
 
 @pytest.mark.parametrize("bands", [(0, 1), (0, 1, 41), (-1, 0, 1)])
-def test_composite_refuses_bands_that_are_not_there(bands):
+def test_a_composite_of_missing_bands_is_refused(bands):
     with pytest.raises(CubeError, match="from 0 to 40"):
         band_composite(cube_of(np.zeros((2, 41))), bands)
 
 
-def test_nearest_band():
+def test_nearest_band_ignores_bad_bands():
     cube = SpectralCube(
         np.zeros((1, 1, 3), np.float32), np.array([700.0, 500, 600]), good_bands=[True, True, False]
     )
@@ -164,7 +164,7 @@ def test_nearest_band():
         nearest_band(cube_of(np.zeros((1, 3)), None), 500)
 
 
-def test_tissue_under_the_microscope_is_pink_and_purple_on_white():
+def test_the_stained_sample_is_pink_and_purple_on_white():
     cube = read_cube(resource_path("sample", "bladder.tif"))
     labels = read_labels(resource_path("sample", "bladder_labels.png")).labels
     lab = rgb2lab(true_colour(cube))
