@@ -29,7 +29,7 @@ from carl.model.named_models import DEFAULT_MODEL, NAMED_MODELS
 from carl.pretraining import PretrainConfig
 from carl.pretraining.datasets import open_sources
 from carl.pretraining.lightning_module import PretrainModule, build_objective
-from carl.pretraining.trainer import Batches
+from carl.pretraining.lightning_trainer import PretrainingData
 
 OBJECTIVES = ("statistics", "ssl", "mae")
 _WARM_UP = 2
@@ -95,7 +95,7 @@ def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> di
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
-    trainer.fit(module, datamodule=Batches(open_sources(config.data), config))
+    trainer.fit(module, datamodule=PretrainingData(open_sources(config.data), config))
     return clock.seconds()
 
 

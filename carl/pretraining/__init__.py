@@ -1,21 +1,26 @@
-"""Learning features of spectral images without labels.
+"""Pre-train networks on spectral images without labels.
 
-In CARL-SSL a student sees some patches of an image and some bands of those; predictors tell from
-what it makes of them what a teacher makes of the rest. The teacher is a moving average of the
-student. Other objectives tell pixels, or statistics of spectra, in place of a teacher's features.
-`pretrain` does a whole run; it needs Lightning, nothing else here does.
+In CARL-SSL, a student encodes some patches of an image and some of their bands, and predictors
+estimate from its features those that a teacher computes from the whole image; the teacher is a
+moving average of the student. Other objectives predict pixels, or statistics of spectra. `pretrain`
+runs a whole pre-training and is the only function here that needs Lightning.
 """
 
-from carl.pretraining.checkpoint import read_ssl_checkpoint
-from carl.pretraining.ema import momentum_at, update_teacher
-from carl.pretraining.intl import INTLLoss
-from carl.pretraining.losses import LossTerms, VICRegLoss
+from carl.pretraining.carl_ssl import (
+    CARLSSL,
+    SSLLoss,
+    SSLMasks,
+    SSLOutput,
+    momentum_at,
+    read_ssl_checkpoint,
+    update_teacher,
+)
+from carl.pretraining.losses import INTLLoss, INTLTerms, VICRegLoss, VICRegTerms
 from carl.pretraining.mae import CARLMAE, MAEMasking
+from carl.pretraining.masked_prediction import SpatialPredictor, SpectralPredictor
 from carl.pretraining.masking import SpatialMasking, SpatialMasks, SpectralMasking, SpectralMasks
-from carl.pretraining.module import CARLSSL, Masks, SSLLoss, SSLOutput
-from carl.pretraining.predictors import SpatialPredictor, SpectralPredictor
 from carl.pretraining.pretrain_config import PretrainConfig
-from carl.pretraining.runner import PretrainResult, pretrain
+from carl.pretraining.pretraining_run import PretrainResult, pretrain
 from carl.pretraining.statistics import CARLStatistics, StatisticsMasking
 
 __all__ = [
@@ -23,12 +28,12 @@ __all__ = [
     "CARLSSL",
     "CARLStatistics",
     "INTLLoss",
-    "LossTerms",
+    "INTLTerms",
     "MAEMasking",
-    "Masks",
     "PretrainConfig",
     "PretrainResult",
     "SSLLoss",
+    "SSLMasks",
     "SSLOutput",
     "SpatialMasking",
     "SpatialMasks",
@@ -38,6 +43,7 @@ __all__ = [
     "SpectralPredictor",
     "StatisticsMasking",
     "VICRegLoss",
+    "VICRegTerms",
     "momentum_at",
     "pretrain",
     "read_ssl_checkpoint",

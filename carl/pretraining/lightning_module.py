@@ -1,13 +1,13 @@
-"""A run of pre-training as Lightning wants it: one step, the optimiser, the teacher."""
+"""Train an objective with Lightning: training step, optimiser, learning rate, teacher update."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Generator, Tensor
@@ -16,41 +16,47 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from carl.errors import CarlError
+from carl.learning_rate import warmup_cosine
 from carl.model.carl import CARL
-from carl.pretraining.datasets import Batch
-from carl.pretraining.ema import momentum_at
-from carl.pretraining.gathering import gather
-from carl.pretraining.intl import INTLLoss
+from carl.pretraining.carl_ssl import CARLSSL, momentum_at
+from carl.pretraining.datasets import PretrainingBatch
+from carl.pretraining.losses import INTLLoss
 from carl.pretraining.mae import CARLMAE
-from carl.pretraining.module import CARLSSL
-from carl.pretraining.pretrain_config import OptimiserConfig, PretrainConfig
+from carl.pretraining.pretrain_config import (
+    OptimiserConfig,
+    PretrainConfig,
+    current_setting_names,
+)
 from carl.pretraining.statistics import CARLStatistics
 from carl.random_streams import Stream, torch_seed
 
-_FACTS = "carl_pretraining"
+_SETTINGS = "carl_pretraining"
+"""Key of the settings in a checkpoint."""
 
 Objective = CARLSSL | CARLMAE | CARLStatistics
+T = TypeVar("T", bound=tuple[Tensor, ...])
 
 
-class Masks(Protocol):
-    """What an objective hides of a batch."""
+class ObjectiveMasks(Protocol):
+    """Masks of a batch."""
 
-    def of_images(self, images: slice) -> Masks:
-        """The masks of some of the images."""
+    def select_images(self, images: slice) -> ObjectiveMasks:
+        """Return the masks of some of the images."""
 
-    def to(self, device: torch.device) -> Masks:
-        """The same masks on another device."""
+    def to(self, device: torch.device) -> ObjectiveMasks:
+        """Copy the masks to a device."""
 
 
 class PretrainModule(LightningModule):
-    """An objective and its training.
+    """Objective and its optimisation.
 
-    Masks are drawn for the batch of all processes together, and each takes its share; predictions
-    are gathered before the loss. So what is learned does not depend on how many processes learn it.
+    Masks are drawn for the batch of all processes together, and each process uses its part;
+    predictions are gathered before the loss. The result therefore does not depend on the number of
+    processes.
 
     Args:
         objective: CARL-SSL, a masked autoencoder, or local spectral statistics.
-        config: of the run.
+        config: configuration of the run.
     """
 
     def __init__(self, objective: Objective, config: PretrainConfig) -> None:
@@ -60,41 +66,42 @@ class PretrainModule(LightningModule):
 
     @property
     def network(self) -> CARL:
-        """The network to keep: the teacher where there is one and it is asked for."""
+        """Network to save: student or teacher, as configured."""
         if isinstance(self.objective, CARLSSL) and self.config.export == "teacher":
             return self.objective.teacher
         return self.objective.student
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch of all processes together.
+    def training_step(self, batch: PretrainingBatch, batch_idx: int) -> Tensor:
+        """Compute the loss of the batch of all processes together.
 
         Raises:
-            CarlError: the loss is not a number any more.
+            CarlError: the loss is no longer finite.
         """
         seed = self.config.seed
         torch.manual_seed(torch_seed(seed, Stream.NETWORK, batch.position, self.global_rank))
-        told = () if batch.moments is None else (batch.moments, batch.truth)
-        with _attention_on(self.device):
-            output = self.objective(batch.image, batch.wavelengths_um, self._masks(batch), *told)
+        targets = () if batch.moments is None else (batch.moments, batch.truth)
+        with _attention_backend(self.device):
+            masks = self._draw_masks(batch)
+            output = self.objective(batch.image, batch.wavelengths_um, masks, *targets)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.objective.loss(gather(output))
         if not torch.isfinite(loss.total):
             raise CarlError(
-                f"The loss is not a number any more at step {self.global_step} (set "
-                f"'{batch.name}'): lower optimiser.learning_rate, or set optimiser.clip_norm."
+                f"The loss is no longer finite at step {self.global_step} (set '{batch.name}'): "
+                "lower optimiser.learning_rate, or set optimiser.clip_norm."
             )
-        self.log_dict(terms_of(loss), batch_size=len(batch.image))
+        self.log_dict(loss_terms(loss), batch_size=len(batch.image))
         return loss.total
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW under a learning rate that rises, if asked to, and then falls as half a cosine."""
+        """Build AdamW with the configured learning-rate schedule."""
         config = self.config.optimiser
-        learned = [each for each in self.objective.parameters() if each.requires_grad]
-        optimiser = AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay)
-        course = learning_rate_course(config, self.config.steps)
+        trained = [each for each in self.objective.parameters() if each.requires_grad]
+        optimiser = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        schedule = learning_rate_schedule(config, self.config.steps)
         return {
             "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": LambdaLR(optimiser, course), "interval": "step"},
+            "lr_scheduler": {"scheduler": LambdaLR(optimiser, schedule), "interval": "step"},
         }
 
     def optimizer_step(
@@ -104,7 +111,7 @@ class PretrainModule(LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step, and let the teacher follow."""
+        """Take an optimiser step and update the teacher."""
         step = self.global_step
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if isinstance(self.objective, CARLSSL):
@@ -116,52 +123,42 @@ class PretrainModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Shorten gradients, if asked to."""
+        """Clip the norm of the gradients, if configured."""
         if self.config.optimiser.clip_norm is not None:
             self.clip_gradients(optimizer, self.config.optimiser.clip_norm, "norm")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the run is, beside where it stands."""
-        checkpoint[_FACTS] = self.config.facts()
+        """Add the settings of the run to a checkpoint."""
+        checkpoint[_SETTINGS] = self.config.resume_settings()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """See that it is this run that is resumed.
+        """Check that a checkpoint belongs to a run with the same settings.
 
         Raises:
-            CarlError: the configuration says otherwise now; the message names the key.
+            CarlError: a setting differs; the message names the key.
         """
-        then = checkpoint.get(_FACTS, {})
-        for key, value in self.config.facts().items():
-            if then.get(key) != value:
+        stored = current_setting_names(checkpoint.get(_SETTINGS, {}))
+        for key, value in self.config.resume_settings().items():
+            if stored.get(key) != value:
                 raise CarlError(
-                    f"The run began with another '{key}' ({then.get(key)}, now {value}): resume it "
-                    "with the same, or start another run."
+                    f"The run was started with another '{key}' ({stored.get(key)}, now {value}): "
+                    "resume it with the same, or start a new run."
                 )
 
-    def _masks(self, batch: Batch) -> Any:
-        """This process's share of the masks."""
-        own = len(batch.image)
-        everyone = batch.image[:1].expand(own * self.trainer.world_size, -1, -1, -1)
+    def _draw_masks(self, batch: PretrainingBatch) -> Any:
+        """Draw the masks of all processes, and return those of this process."""
+        n_images = len(batch.image)
+        all_images = batch.image[:1].expand(n_images * self.trainer.world_size, -1, -1, -1)
         generator = Generator().manual_seed(
             torch_seed(self.config.seed, Stream.MASKS, batch.position)
         )
-        masks: Masks = self.objective.draw_masks(everyone, generator)
-        start = own * self.global_rank
-        return masks.of_images(slice(start, start + own))
-
-
-def _attention_on(device: torch.device) -> AbstractContextManager[None]:
-    """Which way to attend.
-
-    Spectra are short sequences. On a CPU the fused kernel takes up to ten times as long for them in
-    bf16, forwards and backwards, as plain products of matrices.
-    """
-    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return plain if device.type == "cpu" else nullcontext()
+        masks: ObjectiveMasks = self.objective.draw_masks(all_images, generator)
+        start = n_images * self.global_rank
+        return masks.select_images(slice(start, start + n_images))
 
 
 def build_objective(student: CARL, config: PretrainConfig) -> Objective:
-    """The objective of a run around a network to train; weights of predictors come from the seed.
+    """Build the objective of a run; the weights of predictors depend on the seed of the run.
 
     Raises:
         ModelError: the network's configuration has no predictors.
@@ -184,22 +181,26 @@ def build_objective(student: CARL, config: PretrainConfig) -> Objective:
         )
 
 
-def learning_rate_course(config: OptimiserConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate after a number of steps, relative to its highest."""
-    lowest = config.final_learning_rate / config.learning_rate
+def learning_rate_schedule(config: OptimiserConfig, n_steps: int) -> Callable[[int], float]:
+    """Return the function from a step to its learning rate, as a fraction of the peak.
 
-    def course(step: int) -> float:
-        if step < config.warmup_steps:
-            return (step + 1) / (config.warmup_steps + 1)
-        held = step // config.hold_steps * config.hold_steps
-        share = max(held - config.warmup_steps, 0) / max(steps - config.warmup_steps, 1)
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    The first step has the rate 1/(warmup_steps + 1), step `warmup_steps` the peak, and step
+    `n_steps` the final rate.
+    """
+    warmup = (config.warmup_steps + 1) / (n_steps + 1)
+    final = config.final_learning_rate / config.learning_rate
 
-    return course
+    def schedule(step: int) -> float:
+        if step >= config.warmup_steps:
+            held = step // config.hold_steps * config.hold_steps
+            step = max(held, config.warmup_steps)
+        return warmup_cosine((step + 1) / (n_steps + 1), warmup, final)
+
+    return schedule
 
 
-def terms_of(loss: Any) -> dict[str, Tensor]:
-    """The scalars of a loss by name, as ``total`` and ``spatial/variance``."""
+def loss_terms(loss: Any) -> dict[str, Tensor]:
+    """Return the scalars of a loss by name, such as ``total`` and ``spatial/variance``."""
     terms = {}
     for name, value in loss._asdict().items():
         if isinstance(value, Tensor):
@@ -209,3 +210,48 @@ def terms_of(loss: Any) -> dict[str, Tensor]:
                 {f"{name}/{inner}": term.detach() for inner, term in value._asdict().items()}
             )
     return terms
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate the tensors of all processes, which have equal shapes, along the first axis."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.n_own = len(x)
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Each process differentiates its own copy of the loss, so that the sum of the gradients is
+        # too large by the number of processes. DDP averages gradients afterwards, which corrects
+        # this.
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        start = dist.get_rank() * ctx.n_own
+        return gradient[start : start + ctx.n_own]
+
+
+def gather(tensors: T) -> T:
+    """Concatenate each tensor of a named tuple over all processes, with gradients.
+
+    A loss of the result is the same in every process, and the same as in a single process with the
+    whole batch. In a single process, the tensors are returned unchanged.
+
+    Args:
+        tensors: (N, ...) tensors, N being the same in every process.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensors
+    return type(tensors)(*(_Gather.apply(each) for each in tensors))
+
+
+def _attention_backend(device: torch.device) -> AbstractContextManager[None]:
+    """Select the attention kernel.
+
+    Spectra are short sequences. For these, the fused kernel on a CPU in bf16 takes up to ten times
+    as long as plain matrix products, forwards and backwards.
+    """
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain if device.type == "cpu" else nullcontext()

@@ -1,7 +1,7 @@
-"""What the student sees and what it has to tell: masks over patches and over bands.
+"""Draw the masks of CARL-SSL: visible and hidden patches, visible and hidden bands.
 
-All masks of a step are drawn at once. Sequences of a step have one length, as the network takes
-them in batches; where masks would leave more, the surplus is left out at random.
+All masks of a step are drawn at once. All sequences of a step have the same length, because the
+network processes them as a batch: surplus tokens of longer sequences are dropped at random.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from torch import Generator, Tensor
 from carl.errors import ModelError
 
 _CANDIDATES = 32
-"""Places tried for each context block, so that enough of it lies beside the targets."""
+"""Number of random positions tried per context block, to find one with enough visible patches."""
 _FEW_BANDS = 20
-"""Cameras with fewer bands have a single range of `_FEW_DROPPED` bands dropped."""
+"""Number of bands below which a single range of `_FEW_DROPPED` bands is dropped."""
 _FEW_DROPPED = (2, 3)
+"""Smallest and largest number of bands dropped from cameras with few bands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,8 @@ class SpatialMasks:
     """Masks over the patches of B images.
 
     Attributes:
-        context: (B, n) indices of the patches the student sees, rising.
-        targets: (T, B, m) indices of the patches of each target block, rising.
+        context: (B, n) indices of the visible patches, ascending.
+        targets: (T, B, m) indices of the patches of each target block, ascending.
     """
 
     context: Tensor
@@ -39,8 +40,8 @@ class SpectralMasks:
     """Masks over the bands of N patches.
 
     Attributes:
-        context: (N, c) indices of the bands the student sees, rising.
-        targets: (T, N, d) indices of the bands of each dropped range, rising.
+        context: (N, c) indices of the visible bands, ascending.
+        targets: (T, N, d) indices of the bands of each dropped range, ascending.
     """
 
     context: Tensor
@@ -49,15 +50,18 @@ class SpectralMasks:
 
 @dataclass(frozen=True)
 class SpatialMasking:
-    """One context block per image, minus target blocks (as I-JEPA; Assran et al. 2023).
+    """Masking with one context block per image, minus target blocks.
+
+    The masking of I-JEPA (Assran et al. 2023, "Self-supervised learning from images with a
+    joint-embedding predictive architecture").
 
     Attributes:
-        enc_mask_scale: least and greatest share of the image in the context block, a square.
-        pred_mask_scale: least and greatest share of the image in a target block.
-        aspect_ratio: least and greatest height over width of a target block.
+        enc_mask_scale: smallest and largest fraction of the image in the square context block.
+        pred_mask_scale: smallest and largest fraction of the image in a target block.
+        aspect_ratio: smallest and largest height / width of a target block.
         npred: T, target blocks per image.
-        min_keep: the student should see more patches than this.
-        allow_overlap: whether the student sees patches of the targets.
+        min_keep: the context should have more visible patches than this.
+        allow_overlap: whether patches of the targets may be visible.
     """
 
     enc_mask_scale: tuple[float, float] = (0.5, 0.75)
@@ -73,9 +77,9 @@ class SpatialMasking:
         """Draw masks for a batch of images.
 
         Args:
-            batch: B, images.
+            batch: B, number of images.
             grid: (h, w), patches.
-            generator: of random numbers, on the CPU.
+            generator: random generator on the CPU.
         """
         target_size = _block_size(
             grid,
@@ -91,15 +95,16 @@ class SpatialMasking:
         )
 
     def _context(self, candidates: Tensor, targets: Tensor) -> Tensor:
-        """(B, h, w): of each image's (M, B, h, w) candidates the first that leaves enough.
+        """Choose (B, h, w) contexts: per image, the first candidate with enough visible patches.
 
-        Where none does beside all targets, the last targets are given up one by one.
+        Targets are subtracted from the (M, B, h, w) candidates. If no candidate has enough patches
+        left, fewer and fewer targets are subtracted.
         """
         n_avoided = 0 if self.allow_overlap else len(targets)
         levels = torch.stack(
             [candidates & ~targets[:n].any(dim=0) for n in range(n_avoided, -1, -1)]
         )
-        options = levels.flatten(0, 1)  # in order of preference
+        options = levels.flatten(0, 1)  # ordered by preference
         counts = options.sum(dim=(2, 3))
         enough = counts > self.min_keep
         choice = torch.where(enough.any(dim=0), enough.int().argmax(dim=0), counts.argmax(dim=0))
@@ -108,12 +113,12 @@ class SpatialMasking:
 
 @dataclass(frozen=True)
 class SpectralMasking:
-    """Contiguous ranges of bands dropped from every patch.
+    """Masking that drops contiguous ranges of bands from every patch.
 
-    With fewer than 20 bands, a single range of 2 or 3 is dropped, never more than a third of them.
+    With fewer than 20 bands, a single range of 2 or 3 bands is dropped, and at most a third of all.
 
     Attributes:
-        pred_mask_scale: least and greatest share of the bands in a range.
+        pred_mask_scale: smallest and largest fraction of the bands in a range.
         npred: T, ranges per patch.
     """
 
@@ -127,21 +132,21 @@ class SpectralMasking:
 
         Args:
             n_patches: N.
-            n_bands: C; the bands are taken to be in order of wavelength.
-            generator: of random numbers, on the CPU.
+            n_bands: C; bands are assumed to be in order of wavelength.
+            generator: random generator on the CPU.
 
         Raises:
-            ModelError: there is but one band.
+            ModelError: there is only one band.
         """
         if n_bands < 2:
-            raise ModelError("Self-supervision needs two bands at least, of which one is hidden.")
+            raise ModelError("Self-supervision needs at least two bands, to hide one of them.")
         if n_bands < _FEW_BANDS:
             low, high = _FEW_DROPPED
             drawn = int(torch.randint(low, high + 1, (), generator=generator))
             n_ranges, size = 1, min(drawn, max(1, n_bands // 3))
         else:
-            share = _uniform(self.pred_mask_scale, generator)
-            n_ranges, size = self.npred, max(1, int(share * n_bands))
+            fraction = _uniform(self.pred_mask_scale, generator)
+            n_ranges, size = self.npred, max(1, int(fraction * n_bands))
         shape = (n_ranges, n_patches)
         dropped = random_blocks((1, size), (1, n_bands), shape, generator).squeeze(2)
         return SpectralMasks(indices(~dropped.any(dim=0), generator), indices(dropped, generator))
@@ -153,7 +158,7 @@ def random_blocks(
     shape: tuple[int, ...],
     generator: Generator | None = None,
 ) -> Tensor:
-    """Blocks of one size in random places: (*shape, *grid), True inside."""
+    """Draw random positions of blocks of one size: (*shape, *grid) masks, True inside."""
     inside = []
     for length, extent in zip(size, grid, strict=True):
         start = torch.randint(0, extent - length + 1, shape, generator=generator)[..., None]
@@ -164,18 +169,18 @@ def random_blocks(
 
 
 def indices(mask: Tensor, generator: Generator | None = None) -> Tensor:
-    """Where each row of a mask (..., L) is True: (..., n) indices, rising.
+    """Return (..., n) ascending indices at which each row of a mask (..., L) is True.
 
-    n is the smallest count of any row; of the others, indices are left out at random.
+    n is the smallest number of True values in any row; rows with more lose indices at random.
     """
     n = int(mask.sum(dim=-1).min())
     order = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0)
     return order.argsort(dim=-1)[..., :n].sort(dim=-1).values
 
 
-def _block_size(grid: tuple[int, int], share: float, aspect_ratio: float) -> tuple[int, int]:
-    """(height, width) of a block that covers a share of the grid, never a whole side of it."""
-    area = share * grid[0] * grid[1]
+def _block_size(grid: tuple[int, int], fraction: float, aspect_ratio: float) -> tuple[int, int]:
+    """Return (height, width) of a block that covers a fraction of the grid but no whole side."""
+    area = fraction * grid[0] * grid[1]
     sides = math.sqrt(area * aspect_ratio), math.sqrt(area / aspect_ratio)
     height, width = (
         min(max(round(side), 1), max(extent - 1, 1))

@@ -1,4 +1,4 @@
-"""One YAML file says all there is to say about a run of pre-training."""
+"""Configure a pre-training, from a YAML file or in Python."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ from carl.pretraining.masking import SpatialMasking, SpectralMasking
 from carl.pretraining.statistics import StatisticsMasking
 
 _PREDICTOR_DEPTH = 3
+"""Number of blocks of each predictor, where the configuration of the network has none."""
 _FREE_TO_CHANGE = ("accelerator", "devices", "nodes", "workers", "log_every", "monitors", "output")
-"""Keys that may differ when a run is resumed: they do not change what is learned.
+"""Keys that may differ when a run is resumed, because they do not change its result.
 
 The number of devices times the crops of each must still be the same.
 """
+_FORMER_NAMES = {"told_bands": "predicted_bands"}
+"""Keys of `mae` in earlier versions, and their present names."""
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW and the course of its learning rate.
+    """AdamW and its learning-rate schedule.
 
     Attributes:
-        learning_rate: at its highest.
-        final_learning_rate: that half a cosine falls to at the last step.
-        warmup_steps: over which the learning rate rises first.
-        hold_steps: for how many steps the learning rate stays the same; the original changes it
-            once per pass through the data.
-        weight_decay: of all weights.
-        clip_norm: longest gradient; longer ones are shortened to it.
+        learning_rate: peak learning rate.
+        final_learning_rate: learning rate after the last step, at the end of half a cosine.
+        warmup_steps: number of steps in which the learning rate rises to its peak.
+        hold_steps: number of steps between two changes of the learning rate; the original CARL
+            changes it once per epoch.
+        weight_decay: weight decay of all weights.
+        clip_norm: largest norm of the gradients; larger ones are scaled down.
     """
 
     learning_rate: float = 1e-4
@@ -60,18 +63,18 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class MonitorConfig:
-    """Labelled images on which the network is probed while it learns.
+    """Labelled images to probe the network on during the run.
 
     Attributes:
-        cube: the file of a cube, to be given with `labels`.
-        labels: its label map.
-        geobench: in place of a cube, the folder of a set of GeoBench.
+        cube: file of a cube, to be given with `labels`.
+        labels: label map of the cube.
+        geobench: folder of a GEO-Bench data set, in place of a cube.
         every: steps between two probings.
-        name: what to call it; that of the cube or the folder by default.
-        wavelengths: of a cube that does not tell its own.
-        camera: of a cube without wavelengths.
-        neighbours: k of the k nearest neighbours.
-        samples: of GeoBench, at most so many to fit to, and as many to score on.
+        name: name in the logs; that of the cube or the folder by default.
+        wavelengths: wavelengths of a cube whose file has none.
+        camera: name of a camera, for a cube whose file has no wavelengths.
+        neighbours: k of the k-NN classifier.
+        samples: largest number of GEO-Bench samples to fit to, and to score on.
     """
 
     cube: Path | None = None
@@ -90,8 +93,8 @@ class MonitorConfig:
         if on_cube == (self.geobench is not None):
             raise CarlError("A monitor needs either 'cube' and 'labels', or 'geobench'.")
 
-    def within(self, folder: Path) -> MonitorConfig:
-        """The same with relative paths starting from a folder, and with a name."""
+    def resolve(self, folder: Path) -> MonitorConfig:
+        """Return a copy whose relative paths start from a folder, and which has a name."""
         paths = {
             name: folder / path
             for name in ("cube", "labels", "geobench")
@@ -103,43 +106,51 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """A run of pre-training.
+    """Configuration of a pre-training.
 
     Attributes:
-        data: the sets of images.
-        output: folder of the run: checkpoints, logs, and the network in the end.
-        steps: of the optimiser.
-        model: a name from `carl models`, or a table under the original's keys.
-        name: of the network in the end, and of its file.
-        start: weights to start from: "random", "public" (timm and DINOv2, downloaded if need be),
-            or a network in a file of ours.
+        data: sets of images.
+        output: folder of the run: checkpoints, logs, and the network at the end.
+        steps: number of optimiser steps.
+        model: a name from `carl models`, or a table with the keys of the original CARL.
+        name: name of the network and of its file.
+        start: initial weights: "random", "public" (timm and DINOv2, downloaded if necessary), or
+            the file of a network.
         objective: "ssl" (CARL-SSL), "mae" (masked autoencoder) or "statistics" (local spectral
-            statistics of all bands, and the truth of simulated scenes).
-        loss: of CARL-SSL: "vicreg" or "intl".
+            statistics of all bands, and the ground truth of simulated scenes).
+        loss: loss of CARL-SSL: "vicreg" or "intl".
         crop: side of the crops, pixels; a multiple of the patch size.
-        batch_size: crops per device and pass.
-        accumulate: passes whose gradients are added up for one step of the optimiser.
+        batch_size: crops per device and forward pass.
+        accumulate: number of forward passes whose gradients are summed for one step.
         precision: "float32" or "bf16".
-        seed: of weights, data and masks.
+        seed: seed of weights, data and masks.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of the history.
-        optimiser: AdamW and its learning rate.
+        optimiser: AdamW and its learning-rate schedule.
         ema: momentum of the teacher at the first and at the last step.
-        export: which network of CARL-SSL is kept in the end, "teacher" or "student".
-        half: keep it in half precision.
-        spatial_masking: how CARL-SSL hides patches.
-        spectral_masking: how CARL-SSL hides bands.
-        spatial_loss: weights of the terms of VICReg, for patches.
-        spectral_loss: weights of the terms of VICReg, for bands.
-        spatial_weight: of the patches in the total loss.
-        spectral_weight: of the bands in the total loss.
-        mae: how the masked autoencoder hides patches and bands.
-        statistics: how patches are hidden whose statistics are to be told.
-        monitors: labelled cubes to probe on.
+        export: network of CARL-SSL that is written at the end, "teacher" or "student".
+        half: write the network in half precision.
+        spatial_masking: distribution of the patches hidden by CARL-SSL.
+        spectral_masking: distribution of the bands hidden by CARL-SSL.
+        spatial_loss: weights of the VICReg terms for patches.
+        spectral_loss: weights of the VICReg terms for bands.
+        spatial_weight: weight of the patches in the total loss.
+        spectral_weight: weight of the bands in the total loss.
+        mae: distribution of the patches and bands hidden by the masked autoencoder.
+        statistics: distribution of the patches hidden by the objective "statistics".
+        monitors: labelled images to probe on.
         accelerator: "auto", "cpu", "gpu" or "mps".
-        devices: per node.
-        nodes: machines.
-        workers: processes per device that read crops.
+        devices: number of devices per node.
+        nodes: number of machines.
+        workers: number of processes per device that read crops.
+
+    Examples:
+        >>> from carl.pretraining import PretrainConfig
+        >>> config = PretrainConfig.from_dict(
+        ...     {"data": [{"kind": "simulated"}], "output": "runs/first", "steps": 1000}
+        ... )
+        >>> config.objective, config.optimiser.learning_rate, config.network.patch_size
+        ('ssl', 0.0001, 8)
     """
 
     data: tuple[SetConfig, ...]
@@ -181,7 +192,7 @@ class PretrainConfig:
             "log_every", "devices", "nodes",
         )  # fmt: skip
         if not self.data:
-            raise CarlError("data is empty: name one set of images at least.")
+            raise CarlError("data is empty: name at least one set of images.")
         if min(self.seed, self.workers) < 0:
             raise CarlError("seed and workers must be 0 or more.")
         if self.batch_size * self.devices * self.nodes < 2 and self.objective == "ssl":
@@ -195,13 +206,13 @@ class PretrainConfig:
             )
 
     @property
-    def described_patch(self) -> int | None:
-        """Side of the patches the objective wants described, pixels; None if it wants none."""
+    def target_patch_size(self) -> int | None:
+        """Side in pixels of the patches with targets of `statistics`; None for other objectives."""
         return self.network.patch_size if self.objective == "statistics" else None
 
     @property
     def network(self) -> CARLConfig:
-        """What the network is made of, its predictors included."""
+        """Configuration of the network, including both predictors."""
         if isinstance(self.model, CARLConfig):
             return with_predictors(self.model)
         if self.model not in NAMED_MODELS:
@@ -213,39 +224,39 @@ class PretrainConfig:
 
     @property
     def network_name(self) -> str:
-        """What to call the network in the end."""
+        """Name of the pre-trained network."""
         return self.name or (self.model if isinstance(self.model, str) else "carl")
 
     @property
     def n_batches(self) -> int:
-        """Batches in the whole run, each shown by all devices together."""
+        """Number of batches of the whole run, each processed by all devices together."""
         return self.steps * self.accumulate
 
     @classmethod
     def from_file(cls, path: str | Path) -> PretrainConfig:
-        """From a YAML file; relative paths in it start from its folder.
+        """Read a YAML file; relative paths in it start from its folder.
 
         Raises:
-            CarlError: it cannot be read, has an unknown key or lacks one, or a value does not fit;
-                the message names the file and the key.
+            CarlError: the file cannot be read, has an unknown key or lacks one, or a value does not
+                fit; the message names the file and the key.
         """
         folder = Path(path).parent.resolve()
         return load_yaml(path, lambda values: cls.from_dict(values, folder))
 
     @classmethod
     def from_dict(cls, values: Any, folder: Path = Path()) -> PretrainConfig:
-        """From what such a file holds.
+        """Parse the keys and values of such a file.
 
         Args:
-            values: its keys and values.
-            folder: that relative paths start from.
+            values: a mapping from keys to values.
+            folder: folder that relative paths start from.
 
         Raises:
-            CarlError: an unknown key or a missing one, or a value that does not fit.
+            CarlError: a key is unknown or missing, or a value does not fit.
         """
         if not isinstance(values, Mapping):
             raise CarlError(
-                "It holds no table of keys and values: name 'data', 'output' and 'steps' at least."
+                "It is not a table of keys and values: give at least 'data', 'output' and 'steps'."
             )
         values = dict(values)
         if isinstance(sets := values.get("data"), list):
@@ -254,31 +265,41 @@ class PretrainConfig:
             ]
         if isinstance(values.get("model"), Mapping):
             values["model"] = CARLConfig.from_dict(values["model"])
+        if isinstance(mae := values.get("mae"), Mapping):
+            values["mae"] = {_FORMER_NAMES.get(key, key): value for key, value in mae.items()}
         config = parse_dataclass(cls, values)
         start = config.start
         return replace(
             config,
             output=folder / config.output,
             start=start if start in ("random", "public") else str(folder / start),
-            monitors=tuple(each.within(folder) for each in config.monitors),
+            monitors=tuple(each.resolve(folder) for each in config.monitors),
         )
 
-    def facts(self) -> dict[str, str]:
-        """What decides on the course of a run, to compare runs by."""
-        facts = {
+    def resume_settings(self) -> dict[str, str]:
+        """Return the settings that must be unchanged when a run is resumed."""
+        settings = {
             each.name: repr(getattr(self, each.name))
             for each in fields(self)
             if each.name not in _FREE_TO_CHANGE
         }
-        facts["batch_size"] = str(self.batch_size * self.devices * self.nodes)
-        return facts
+        settings["batch_size"] = str(self.batch_size * self.devices * self.nodes)
+        return settings
+
+
+def current_setting_names(settings: Mapping[str, str]) -> dict[str, str]:
+    """Replace former names of keys in the settings of a checkpoint."""
+    renamed = dict(settings)
+    for old, new in _FORMER_NAMES.items():
+        renamed = {key: value.replace(f"{old}=", f"{new}=") for key, value in renamed.items()}
+    return renamed
 
 
 def with_predictors(config: CARLConfig) -> CARLConfig:
-    """The configuration with predictors as wide as its spectral encoder, where it names none."""
+    """Add missing predictors, as wide as the spectral encoder, to a configuration."""
     spectral = config.spec_encoder_kwargs
     width, heads = spectral.embed_dim, spectral.num_heads
-    step = math.lcm(heads, 4)  # the code of places has four parts
+    step = math.lcm(heads, 4)  # the 2-D sine-cosine code has four parts
     spatial_width = -(-width // step) * step
     return replace(
         config,

@@ -10,7 +10,11 @@ from pretraining_speed import OBJECTIVES, sets, timed
 def test_recipes_differ_only_in_the_wavelength_encoding(tmp_path):
     with_, without = (recipe("sample", sigma, 4, tmp_path) for sigma in SIGMAS.values())
 
-    different = {key for key, value in with_.facts().items() if without.facts()[key] != value}
+    different = {
+        key
+        for key, value in with_.resume_settings().items()
+        if without.resume_settings()[key] != value
+    }
 
     assert different == {"model", "name"}
     assert with_.network.spec_encoder_kwargs.pos_enc_sigma > 0

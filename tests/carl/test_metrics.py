@@ -13,7 +13,7 @@ from carl.metrics import evaluate, evaluate_multilabel
 MAPS = hnp.arrays(np.uint8, (7, 5), elements=st.integers(0, 4))
 
 
-def test_a_perfect_map_scores_one() -> None:
+def test_perfect_map_scores_one() -> None:
     truth = np.array([[0, 1], [2, 2]])
     scores = evaluate(np.array([[2, 1], [2, 2]]), truth)
     assert scores.accuracy == scores.miou == 1.0
@@ -29,7 +29,7 @@ def test_unpredicted_pixels_are_errors() -> None:
     np.testing.assert_array_equal(scores.confusion, [[0, 0, 0], [1, 1, 0], [1, 0, 1]])
 
 
-def test_a_class_the_truth_lacks_counts_against_the_others_only() -> None:
+def test_class_absent_from_truth_has_no_iou() -> None:
     scores = evaluate(np.array([1, 1, 7, 2]), np.array([1, 1, 2, 2]))
     assert scores.iou == {1: 1.0, 2: 0.5}
     assert scores.miou == 0.75
@@ -55,7 +55,7 @@ def test_agrees_with_scikit_learn(predicted: np.ndarray, truth: np.ndarray) -> N
     ("predicted", "message"),
     [(np.ones((2, 3), int), "shape"), (np.ones((2, 2)), "integers")],
 )
-def test_maps_that_cannot_be_compared(predicted: np.ndarray, message: str) -> None:
+def test_incomparable_maps_are_refused(predicted: np.ndarray, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         evaluate(predicted, np.ones((2, 2), int))
 
@@ -64,7 +64,7 @@ def test_maps_that_cannot_be_compared(predicted: np.ndarray, message: str) -> No
     hnp.arrays(np.bool_, (6, 4)),
     hnp.arrays(np.bool_, (6, 4)).filter(lambda truth: truth.any()),
 )
-def test_several_labels_agree_with_scikit_learn(guess: np.ndarray, truth: np.ndarray) -> None:
+def test_multilabel_scores_agree_with_scikit_learn(guess: np.ndarray, truth: np.ndarray) -> None:
     scores = evaluate_multilabel(guess, truth)
     met = (guess | truth).any(axis=0)
     expected = reference.f1_score(truth, guess, average=None, zero_division=0)
@@ -74,8 +74,22 @@ def test_several_labels_agree_with_scikit_learn(guess: np.ndarray, truth: np.nda
     assert scores.accuracy == pytest.approx(reference.accuracy_score(truth, guess))
 
 
-def test_several_labels_that_cannot_be_compared() -> None:
+def test_incomparable_multilabel_tables_are_refused() -> None:
     with pytest.raises(LabelError, match=r"\(2, 3\) and the truth \(2, 4\)"):
         evaluate_multilabel(np.zeros((2, 3)), np.ones((2, 4)))
     with pytest.raises(LabelError, match="no image with a class"):
         evaluate_multilabel(np.ones((2, 3)), np.zeros((2, 3)))
+
+
+def test_scores_print_as_tables() -> None:
+    scores = evaluate([1, 1, 2, 2], [1, 1, 2, 1])
+    assert repr(scores).splitlines() == [
+        "pixels    4",
+        "accuracy  0.7500",
+        "mIoU      0.5833",
+        "IoU 1     0.6667",
+        "IoU 2     0.5000",
+    ]
+    assert "<tr><th>accuracy</th><td>0.7500</td></tr>" in scores._repr_html_()
+    assert scores.rows({1: "lumen"})["IoU lumen"] == "0.6667"
+    assert repr(evaluate_multilabel([[1, 0]], [[1, 0]])).startswith("accuracy  1.0000\nmean F1")

@@ -1,24 +1,24 @@
-"""Images to pre-train on: from sets on disk, or simulated, to batches of one camera each."""
+"""Read images to pre-train on, from data sets or the simulator, as batches of one camera each."""
 
-from carl.pretraining.datasets.augment import BandChoice
-from carl.pretraining.datasets.crops import Batch, Crops, Source, check_batch
-from carl.pretraining.datasets.images import Images, PatchImages, Window
-from carl.pretraining.datasets.mixing import BatchPlan, MixedBatches, Mixture
+from carl.pretraining.datasets.augment import BandSampling
+from carl.pretraining.datasets.batch_schedule import BatchPlan, BatchSchedule, ScheduledBatches
+from carl.pretraining.datasets.crops import CropDataset, ImageSource, PretrainingBatch, check_batch
+from carl.pretraining.datasets.images import ImageSet, ImageWindow, PatchImages
 from carl.pretraining.datasets.sets import KINDS, SetConfig, open_sources
 
 __all__ = [
     "KINDS",
-    "BandChoice",
-    "Batch",
+    "BandSampling",
     "BatchPlan",
-    "Crops",
-    "Images",
-    "MixedBatches",
-    "Mixture",
+    "BatchSchedule",
+    "CropDataset",
+    "ImageSet",
+    "ImageSource",
+    "ImageWindow",
     "PatchImages",
+    "PretrainingBatch",
+    "ScheduledBatches",
     "SetConfig",
-    "Source",
-    "Window",
     "check_batch",
     "open_sources",
 ]

@@ -1,4 +1,4 @@
-"""Folders of cubes of any format that can be read."""
+"""Pre-train on folders of cubes in any readable format."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError
 from carl.io import is_readable, read_cube
 from carl.pretraining.datasets.augment import random_start
-from carl.pretraining.datasets.images import Images, OneCamera, Window, require_folder
+from carl.pretraining.datasets.images import ImageSet, ImageWindow, OneCamera, require_folder
 from carl.spectra.normalise import sample_spectra
 
-_KEPT_OPEN = 32
-_SPECTRA = 4096
-"""Of each cube, by which it is normalised."""
+_MAX_OPEN = 32
+"""Number of cubes kept open, which bounds the number of open files."""
+_N_SPECTRA = 4096
+"""Number of sampled spectra by which a cube is normalised."""
 _ITEM_PIXELS = 128 * 128
-"""A cube counts as one item for so many pixels, so that large ones are drawn from more often."""
+"""Number of pixels per item: larger cubes have more items and are drawn more often."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class FolderOptions:
 
     Attributes:
         path: the folder.
-        files: patterns of the names of its cubes; ``**/`` looks into folders within.
-        wavelengths: of cubes that do not tell theirs: a range as 380:770:10, or a CSV.
-        camera: of cubes that do not tell their wavelengths.
-        variable: which array, in files with several.
+        files: glob patterns of file names; ``**/`` includes subfolders.
+        wavelengths: wavelengths of cubes whose files have none: a range such as 380:770:10, or a
+            CSV.
+        camera: name of a camera, for cubes whose files have no wavelengths.
+        variable: name of the array, in files with several.
     """
 
     path: Path
@@ -42,18 +44,18 @@ class FolderOptions:
     camera: str | None = None
     variable: str | None = None
 
-    def open(self) -> list[Images]:
-        """The cubes, those of one camera together.
+    def open(self) -> list[ImageSet]:
+        """Open the cubes, one set per camera.
 
         Raises:
-            CarlError: there is no such folder, it holds no cube, or a cube cannot be used.
+            CarlError: the folder does not exist, it holds no cube, or a cube cannot be used.
         """
         require_folder(self.path, "cubes")
         by_camera = defaultdict(list)
         for path in self._cubes():
             cube = self.read(path)
             known = tuple(np.round(cube.require_wavelengths(), 3))
-            by_camera[known].append(_CubeFacts(path, cube.shape[:2]))
+            by_camera[known].append(_CubeFile(path, cube.shape[:2]))
         if not by_camera:
             raise CubeError(
                 f"{self.path} holds no cube that can be read and is named like "
@@ -62,13 +64,13 @@ class FolderOptions:
         return [CubeFiles(self, files, np.array(known)) for known, files in by_camera.items()]
 
     def read(self, path: Path) -> SpectralCube:
-        """One of the cubes, without its bad bands."""
+        """Open one of the cubes, without its bad bands."""
         return read_cube(
             path, wavelengths=self.wavelengths, camera=self.camera, variable=self.variable
         ).usable_bands()
 
     def _cubes(self) -> Iterator[Path]:
-        """Readable files in the order of their names; of ENVI, the headers."""
+        """Yield readable files in the order of their names; of ENVI files, the headers."""
         found = sorted({path for pattern in self.files for path in self.path.glob(pattern)})
         headers = {path.with_suffix("") for path in found if path.suffix.lower() == ".hdr"}
         for path in found:
@@ -78,7 +80,7 @@ class FolderOptions:
 
 
 @dataclass(frozen=True)
-class _CubeFacts:
+class _CubeFile:
     path: Path
     shape: tuple[int, int]
 
@@ -88,10 +90,10 @@ class _CubeFacts:
 
 
 class CubeFiles(OneCamera):
-    """Cubes of one camera; a window is read where it is asked for.
+    """Cubes of one camera, read by windows.
 
     Args:
-        options: how to read them.
+        options: options to read them with.
         files: the cubes.
         wavelengths: (C,) in nm.
     """
@@ -99,7 +101,7 @@ class CubeFiles(OneCamera):
     def __init__(
         self,
         options: FolderOptions,
-        files: Sequence[_CubeFacts],
+        files: Sequence[_CubeFile],
         wavelengths: NDArray[np.float64],
     ) -> None:
         super().__init__(wavelengths)
@@ -112,28 +114,28 @@ class CubeFiles(OneCamera):
     def __len__(self) -> int:
         return int(self._last[-1])
 
-    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
-        """A random window of the cube that the item belongs to."""
+    def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
+        """Read a random window of the cube that the item belongs to."""
         number = int(np.searchsorted(self._last, item, side="right"))
         cube = self._open(number)
         if number not in self._spectra:
-            self._spectra[number], _ = sample_spectra(cube, _SPECTRA)
+            self._spectra[number], _ = sample_spectra(cube, _N_SPECTRA)
         spans = []
         for length in cube.shape[:2]:
             start = random_start(length, size, random)
             spans.append(slice(start, start + size))
         values = cube.read(*spans)
-        return Window(values, self._spectra[number], cube.nodata is not None, cube.name)
+        return ImageWindow(values, self._spectra[number], cube.nodata is not None, cube.name)
 
     def _open(self, number: int) -> SpectralCube:
-        """A cube, kept for the next time; the longest unused one is closed."""
+        """Return a cube; the least recently used one is closed if too many are open."""
         if number not in self._opened:
             path = self._files[number].path
             cube = self._options.read(path)
             if cube.shape[:2] != self._files[number].shape:
-                raise CarlError(f"{path} has changed since the run began: start it again.")
+                raise CarlError(f"{path} has changed since the run started: start it again.")
             self._opened[number] = cube
         self._opened.move_to_end(number)
-        if len(self._opened) > _KEPT_OPEN:
+        if len(self._opened) > _MAX_OPEN:
             self._opened.popitem(last=False)
         return self._opened[number]

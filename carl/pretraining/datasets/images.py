@@ -1,4 +1,4 @@
-"""What a set of images has to offer to be trained on."""
+"""Interfaces of a set of images to pre-train on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from carl.errors import CarlError, CubeError
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """A part of an image, large enough to cut a crop from where the image is.
+class ImageWindow:
+    """Part of an image, large enough to cut a crop from unless the image is smaller.
 
     Attributes:
-        values: (h, w, C) physical values; NaN where there are none.
-        spectra: (n, C) of pixels all over the image, to normalise it by.
-        gaps_declared: whether the file itself says that values are missing.
-        name: of the file, for messages.
-        truth: (h, w, N_TRUTHS) of `carl.pretraining.truth.scene_truth`; None if nothing is known.
+        values: (h, w, C) physical values; NaN where missing.
+        spectra: (n, C) spectra from the whole image, to normalise it by.
+        gaps_declared: whether the file declares missing values.
+        name: name of the file, for messages.
+        truth: (h, w, N_TRUTHS) of `carl.pretraining.statistics_targets.scene_truth`; None if
+            unknown.
     """
 
     values: Float32Array
@@ -33,37 +34,37 @@ class Window:
     truth: Float32Array | None = None
 
 
-class View(Protocol):
-    """Images as the camera of one batch sees them."""
+class ImageReader(Protocol):
+    """Reader of images of the camera of one batch."""
 
     @property
     def wavelengths(self) -> NDArray[np.float64]:
         """(C,) band centres in nm, in the order of the values."""
 
-    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
-        """A window of an item, at least `size` pixels wide and high where the image is.
+    def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
+        """Read a window of an item, with sides of at least `size` pixels if the image has them.
 
         Raises:
             CarlError: its file cannot be read.
         """
 
 
-class Images(Protocol):
-    """The images of one camera in a set, or of random ones: a batch is drawn from one of these."""
+class ImageSet(Protocol):
+    """Images of one camera, or of random cameras; a batch is drawn from one set."""
 
     @property
     def range_nm(self) -> tuple[float, float]:
-        """Shortest and longest wavelength there can be."""
+        """Shortest and longest possible wavelength."""
 
     def __len__(self) -> int:
-        """Number of items to draw; each is about as much image as the others."""
+        """Return the number of items, each with about the same number of pixels."""
 
-    def for_batch(self, random: np.random.Generator) -> View:
-        """The images as the camera of a batch sees them."""
+    def for_batch(self, random: np.random.Generator) -> ImageReader:
+        """Return a reader with the camera of a batch."""
 
 
 class OneCamera(ABC):
-    """Images of one camera, the same in every batch.
+    """Base of sets with the same camera in every batch.
 
     Args:
         wavelengths: (C,) in nm.
@@ -83,24 +84,24 @@ class OneCamera(ABC):
         return float(self._wavelengths.min()), float(self._wavelengths.max())
 
     def for_batch(self, random: np.random.Generator) -> Self:
-        """The same images."""
+        """Return this set."""
         return self
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of items."""
+        """Return the number of items."""
 
     @abstractmethod
-    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
-        """A window of an item."""
+    def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
+        """Read a window of an item."""
 
 
 class PatchImages(OneCamera):
-    """Images so small that each is one item and is read whole.
+    """Base of sets of small images, each of which is one item and is read completely.
 
     Args:
         wavelengths: (C,) in nm.
-        n_patches: how many images there are.
+        n_patches: number of images.
     """
 
     def __init__(self, wavelengths: NDArray[np.float64], n_patches: int) -> None:
@@ -110,36 +111,38 @@ class PatchImages(OneCamera):
     def __len__(self) -> int:
         return self._n_patches
 
-    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
-        """The whole patch, whatever the size asked for."""
+    def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
+        """Read a whole image, whatever the size."""
         path = self.path_of(item, random)
         values = self.load(path)
-        return Window(values, values.reshape(-1, values.shape[2]), True, path.name)
+        return ImageWindow(values, values.reshape(-1, values.shape[2]), True, path.name)
 
     @abstractmethod
     def path_of(self, item: int, random: np.random.Generator) -> Path:
-        """The file or folder of a patch."""
+        """Return the file or folder of an image."""
 
     @abstractmethod
     def load(self, path: Path) -> Float32Array:
-        """(h, w, C) physical values; NaN where the file declares that there are none.
+        """Read (h, w, C) physical values; NaN where the file declares missing values.
 
         Raises:
             CarlError: the file cannot be read.
         """
 
 
-def require_folder(path: Path, what: str) -> Path:
-    """The path if it is a folder.
+def require_folder(path: Path, data_set: str) -> Path:
+    """Return the path if it is a folder.
 
     Raises:
         CarlError: it is not.
     """
     if not path.is_dir():
-        raise CarlError(f"The folder {path} of {what} does not exist: correct 'path' in its set.")
+        raise CarlError(
+            f"The folder {path} of {data_set} does not exist: correct 'path' in its set."
+        )
     return path
 
 
-def nothing_found(path: Path, layout: str) -> CubeError:
-    """The error for a folder that is not laid out as it should be."""
+def no_images_error(path: Path, layout: str) -> CubeError:
+    """Return the error for a folder with another layout."""
     return CubeError(f"{path} holds no images laid out as {layout}: correct 'path' in its set.")

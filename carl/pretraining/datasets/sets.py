@@ -1,4 +1,4 @@
-"""The sets of a run, as its configuration names them."""
+"""Configure the data sets of a run and open them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from typing import Any, Literal, Protocol, cast
 
 from carl.errors import CarlError
 from carl.parsing import parse_dataclass
-from carl.pretraining.datasets.augment import BandChoice
-from carl.pretraining.datasets.bigearthnet import BigEarthNetOptions
-from carl.pretraining.datasets.crops import Source
-from carl.pretraining.datasets.enmap import HySpecNetOptions, SpectralEarthOptions
+from carl.pretraining.datasets.augment import BandSampling
+from carl.pretraining.datasets.crops import ImageSource
 from carl.pretraining.datasets.folder import FolderOptions
-from carl.pretraining.datasets.geobench import GeoBenchOptions
-from carl.pretraining.datasets.images import Images
+from carl.pretraining.datasets.images import ImageSet
+from carl.pretraining.datasets.satellite import (
+    BigEarthNetOptions,
+    GeoBenchOptions,
+    HySpecNetOptions,
+    SpectralEarthOptions,
+)
 from carl.pretraining.datasets.simulated import SimulatedOptions
 from carl.progress import Progress, no_progress
 
 
 class SetOptions(Protocol):
-    """Where the images of a set are, and all it takes to read them."""
+    """Location and format of the images of a data set."""
 
-    def open(self) -> list[Images]:
-        """The images, those of one camera together.
+    def open(self) -> list[ImageSet]:
+        """Open the images, one set per camera.
 
         Raises:
-            CarlError: they are not there, or cannot be used.
+            CarlError: they do not exist, or cannot be used.
         """
 
 
@@ -39,24 +42,24 @@ KINDS: Mapping[str, type[Any]] = {
     "geobench": GeoBenchOptions,
     "simulated": SimulatedOptions,
 }
-"""What a set can be, and the class of its own options."""
+"""Options class by kind of data set."""
 
 
 @dataclass(frozen=True)
 class SetConfig:
-    """A set of images, beside the options of its kind.
+    """Configuration of a data set.
 
     Attributes:
         kind: a key of `KINDS`.
-        name: what to call it in messages; the last part of its path by default.
-        weight: share of the batches, up to a factor.
-        bands: fewest and most bands that a batch shows; all by default.
-        contiguous: share of the batches that show neighbouring bands.
-        other_cameras: share of the batches seen through the filters of a random other camera.
-        zoom: least and greatest magnification of crops, for structures of all sizes.
-        missing: what to do with values that are missing although the file does not declare it:
-            stop, or fill them from neighbouring bands.
-        options: of its kind.
+        name: name in messages; the last part of its path by default.
+        weight: relative number of batches.
+        bands: smallest and largest number of bands of a batch; all by default.
+        contiguous: fraction of the batches with neighbouring bands.
+        other_cameras: fraction of the batches with the bands of a random simulated camera.
+        zoom: smallest and largest magnification of crops.
+        missing: what to do with missing values that the file does not declare: stop ("error"), or
+            fill them from neighbouring bands ("fill").
+        options: options of its kind.
     """
 
     kind: str
@@ -74,27 +77,27 @@ class SetConfig:
             raise CarlError(f"The weight of the set '{self.name}' is {self.weight}: it must be >0.")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise CarlError(
-                f"The zoom of the set '{self.name}' is {list(self.zoom)}: give the least and the "
-                "greatest magnification, above 0."
+                f"The zoom of the set '{self.name}' is {list(self.zoom)}: give the smallest "
+                "and the largest magnification, above 0."
             )
-        _ = self.band_choice  # which complains of what does not fit
+        _ = self.band_sampling  # validates its values
 
     @property
-    def band_choice(self) -> BandChoice:
-        """What batches of the set show of its bands."""
-        return BandChoice(self.bands, self.contiguous, self.other_cameras)
+    def band_sampling(self) -> BandSampling:
+        """Distribution of the bands of a batch."""
+        return BandSampling(self.bands, self.contiguous, self.other_cameras)
 
     @classmethod
     def parse(cls, values: Any, where: str, folder: Path) -> SetConfig:
-        """From the table of a set.
+        """Parse the table of a data set.
 
         Args:
-            values: its keys and those of its kind.
-            where: what the table is called, for messages.
-            folder: that relative paths start from.
+            values: common keys and those of its kind.
+            where: name of the table in messages.
+            folder: folder that relative paths start from.
 
         Raises:
-            CarlError: an unknown kind or key, or a value that does not fit.
+            CarlError: the kind or a key is unknown, or a value does not fit.
         """
         if not isinstance(values, Mapping) or values.get("kind") not in KINDS:
             kind = values.get("kind") if isinstance(values, Mapping) else values
@@ -108,11 +111,11 @@ class SetConfig:
         name = config.name or getattr(options, "path", Path(config.kind)).name
         return replace(config, name=name, options=cast(SetOptions, options))
 
-    def open(self) -> list[Source]:
-        """The cameras of the set, which share its weight by how much each has seen.
+    def open(self) -> list[ImageSource]:
+        """Open the cameras of the data set, each with a weight proportional to its items.
 
         Raises:
-            CarlError: the images are not there, or cannot be used; the message names the set.
+            CarlError: the images do not exist, or cannot be used; the message names the set.
         """
         assert self.options is not None
         try:
@@ -121,10 +124,10 @@ class SetConfig:
             raise type(error)(f"The set '{self.name}': {error}") from error
         n_items = sum(len(images) for images in cameras)
         return [
-            Source(
+            ImageSource(
                 self.name,
                 images,
-                self.band_choice,
+                self.band_sampling,
                 self.missing == "fill",
                 self.weight * len(images) / n_items,
                 self.zoom,
@@ -133,11 +136,11 @@ class SetConfig:
         ]
 
 
-def open_sources(sets: Sequence[SetConfig], progress: Progress = no_progress) -> list[Source]:
-    """All cameras of all sets.
+def open_sources(sets: Sequence[SetConfig], progress: Progress = no_progress) -> list[ImageSource]:
+    """Open all cameras of all data sets.
 
     Raises:
-        CarlError: a set is not there, or cannot be used.
+        CarlError: a data set does not exist, or cannot be used.
     """
     sources = []
     for number, each in enumerate(sets):

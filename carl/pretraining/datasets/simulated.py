@@ -1,4 +1,4 @@
-"""Simulated scenes: as many as are wanted, each batch as another random camera sees them."""
+"""Pre-train on simulated scenes, with a random camera in each batch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.errors import CarlError
-from carl.pretraining.datasets.images import Images, Window
-from carl.pretraining.truth import scene_truth
+from carl.pretraining.datasets.images import ImageSet, ImageWindow
+from carl.pretraining.statistics_targets import scene_truth
 from carl.simulation import KINDS, SimulatedCamera, random_camera, simulate_scene
 from carl.simulation.camera import RANGE_NM
 
 _ITEMS = 1 << 16
-"""Scenes are drawn anew each time: the number only says how much there is beside other sets."""
+"""Nominal number of scenes; every scene is new. Only its period of shuffling depends on this."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,12 @@ class SimulatedOptions:
     """Scenes of the simulator.
 
     Attributes:
-        kinds: which of them; one is drawn at random for each crop. None leaves it to the simulator.
-        band_count: fewest and most bands of a camera.
+        kinds: kinds of scenes, one of which is drawn for each crop; None for all, weighted by the
+            simulator.
+        band_count: smallest and largest number of bands of a camera.
         range_nm: shortest and longest wavelength of a band.
-        scene: side of a scene over that of a crop, 1 or more; values are normalised by the scene.
+        scene: side of a scene relative to that of a crop, 1 or more; values are normalised by the
+            scene.
     """
 
     kinds: tuple[str, ...] | None = None
@@ -47,18 +49,18 @@ class SimulatedOptions:
                 f"{RANGE_NM[1]:g} nm."
             )
         if self.scene < 1:
-            raise CarlError(f"scene is {self.scene}: a scene is as large as a crop at least.")
+            raise CarlError(f"scene is {self.scene}: it must be 1 or more.")
 
-    def open(self) -> list[Images]:
-        """The scenes."""
-        return [Scenes(self)]
+    def open(self) -> list[ImageSet]:
+        """Open the scenes."""
+        return [SceneImages(self)]
 
 
-class Scenes:
-    """Scenes that random cameras see.
+class SceneImages:
+    """Scenes seen by random cameras.
 
     Args:
-        options: of the scenes and the cameras.
+        options: options of scenes and cameras.
     """
 
     def __init__(self, options: SimulatedOptions) -> None:
@@ -66,25 +68,25 @@ class Scenes:
 
     @property
     def range_nm(self) -> tuple[float, float]:
-        """Shortest and longest wavelength there can be."""
+        """Shortest and longest possible wavelength."""
         return self._options.range_nm
 
     def __len__(self) -> int:
         return _ITEMS
 
-    def for_batch(self, random: np.random.Generator) -> SeenScenes:
-        """The scenes as a random camera sees them."""
+    def for_batch(self, random: np.random.Generator) -> SceneReader:
+        """Return a reader with a random camera."""
         options = self._options
-        return SeenScenes(options, random_camera(random, options.band_count, options.range_nm))
+        return SceneReader(options, random_camera(random, options.band_count, options.range_nm))
 
 
 @dataclass(frozen=True, eq=False)
-class SeenScenes:
-    """Scenes that one camera sees.
+class SceneReader:
+    """Reader of scenes seen by one camera.
 
     Attributes:
-        options: of the scenes.
-        camera: that sees them.
+        options: options of the scenes.
+        camera: the camera.
     """
 
     options: SimulatedOptions
@@ -95,8 +97,8 @@ class SeenScenes:
         """(C,) in nm."""
         return self.camera.wavelengths
 
-    def read(self, item: int, size: int, random: np.random.Generator) -> Window:
-        """A new scene, whatever the item; what bad bands show is missing."""
+    def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
+        """Simulate a new scene, whatever the item; values of bad bands are missing."""
         side = round(self.options.scene * size)
         kinds = [each for each in KINDS if each in (self.options.kinds or ())]
         kind = kinds[int(random.integers(len(kinds)))] if kinds else None
@@ -104,4 +106,4 @@ class SeenScenes:
         values = scene.cube.to_numpy()
         values[..., ~scene.cube.good_bands] = np.nan
         spectra = values.reshape(-1, values.shape[2])
-        return Window(values, spectra, True, scene.cube.name, scene_truth(scene))
+        return ImageWindow(values, spectra, True, scene.cube.name, scene_truth(scene))

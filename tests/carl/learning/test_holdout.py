@@ -18,9 +18,7 @@ LABELS = hnp.arrays(
 
 
 @given(labels=LABELS.filter(np.any), seed=st.integers(0, 5))
-def test_the_two_parts_are_the_whole_and_training_keeps_every_class(
-    labels: np.ndarray, seed: int
-) -> None:
+def test_parts_sum_to_labels_and_training_keeps_every_class(labels: np.ndarray, seed: int) -> None:
     train, held = split_strokes(labels, seed)
     assert train.dtype == held.dtype == labels.dtype
     assert not np.any((train > 0) & (held > 0))
@@ -32,18 +30,18 @@ def test_the_two_parts_are_the_whole_and_training_keeps_every_class(
     columns=st.lists(st.integers(1, 3), min_size=2, max_size=8),
     seed=st.integers(0, 5),
 )
-def test_strokes_stay_whole_where_several_are_alike(columns: list[int], seed: int) -> None:
+def test_strokes_of_similar_size_are_not_cut(columns: list[int], seed: int) -> None:
     labels = np.zeros((9, 6 * len(columns)), np.uint8)
     for i, width in enumerate(columns):
         labels[:, 6 * i : 6 * i + width + 2] = 4
     _, held = split_strokes(labels, seed)
     strokes, n = ndimage.label(labels, structure=np.ones((3, 3)))
-    shares = [(held[strokes == i] > 0).mean() for i in range(1, n + 1)]
-    assert set(shares) == {0.0, 1.0}
+    fractions = [(held[strokes == i] > 0).mean() for i in range(1, n + 1)]
+    assert set(fractions) == {0.0, 1.0}
     assert 0.1 < (held > 0).sum() / (labels > 0).sum() <= 0.6
 
 
-def test_a_stray_dot_does_not_stand_for_a_class() -> None:
+def test_large_stroke_is_cut_if_the_other_is_a_dot() -> None:
     labels = np.zeros((30, 60), np.uint8)
     labels[5:25, 5:40] = 1
     labels[2, 55] = 1
@@ -52,7 +50,7 @@ def test_a_stray_dot_does_not_stand_for_a_class() -> None:
     assert train.any()
 
 
-def test_an_only_stroke_is_cut_once_across_its_long_side() -> None:
+def test_single_stroke_is_cut_once_across_its_long_axis() -> None:
     labels = np.zeros((20, 60), np.uint8)
     labels[8:12, 5:55] = 1
     train, held = split_strokes(labels, seed=3)
@@ -62,7 +60,7 @@ def test_an_only_stroke_is_cut_once_across_its_long_side() -> None:
     assert 0.25 < (held > 0).sum() / (labels > 0).sum() < 0.35
 
 
-def test_the_same_seed_splits_the_same_way() -> None:
+def test_split_is_reproducible_by_seed() -> None:
     labels = np.zeros((40, 40), np.int32)
     labels[::4, ::4] = 1
     labels[2::4, ::4] = 2
@@ -71,7 +69,7 @@ def test_the_same_seed_splits_the_same_way() -> None:
     assert np.any(first != other)
 
 
-def test_no_labels() -> None:
+def test_missing_labels_are_reported() -> None:
     with pytest.raises(LabelError, match="draw some strokes"):
         split_strokes(np.zeros((4, 4), np.uint8))
     with pytest.raises(LabelError, match="label map"):

@@ -17,13 +17,13 @@ def network() -> nn.Module:
     ).eval()
 
 
-def move(parameters: list[nn.Parameter]) -> None:
+def perturb(parameters: list[nn.Parameter]) -> None:
     with torch.no_grad():
         for parameter in parameters:
             parameter += 0.1 * torch.randn_like(parameter)
 
 
-def test_an_adapted_network_starts_as_it_was() -> None:
+def test_adapted_network_initially_equals_the_original() -> None:
     model, tokens = network(), torch.randn(2, 5, 16)
     before = model(tokens)
     added = add_adapters(model, rank=4)
@@ -33,19 +33,19 @@ def test_an_adapted_network_starts_as_it_was() -> None:
     assert sum(p.numel() for p in added) == 2 * (4 * (16 + 48) + 4 * (16 + 16))
 
 
-def test_every_adapter_learns_and_nothing_outside_attention_is_adapted() -> None:
+def test_every_adapter_has_a_gradient_and_only_attentions_are_adapted() -> None:
     model = network()
     added = add_adapters(model, rank=2)
-    move(added)
+    perturb(added)
     model(torch.randn(2, 5, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in added)
     assert "weight" in dict(model[2].named_parameters())
 
 
-def test_merging_keeps_what_was_learned_and_the_names_of_the_weights() -> None:
+def test_merging_preserves_outputs_and_weight_names() -> None:
     model, tokens = network(), torch.randn(2, 5, 16)
     names, before = list(model.state_dict()), model(tokens)
-    move(add_adapters(model))
+    perturb(add_adapters(model))
     adapted = model(tokens)
     merge_adapters(model)
     torch.testing.assert_close(model(tokens), adapted)

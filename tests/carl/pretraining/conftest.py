@@ -1,4 +1,4 @@
-"""Small cubes of two cameras, and a recipe that learns a tiny network from them in a second."""
+"""Small cubes of two cameras, and a configuration that trains a tiny network within seconds."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ Recipe = Callable[..., PretrainConfig]
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Many tests run side by side, and forked processes must not wait for threads they lost."""
+    """Use one thread: forked processes have none of the threads of their parent."""
     torch.set_num_threads(1)
 
 
 def texture(shape: tuple[int, int], n_bands: int, seed: int) -> np.ndarray:
-    """An image with something to learn: materials with smooth spectra in smooth patches."""
+    """Simulate two materials with smooth spectra in smooth patches."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices(shape) / 8
-    share = 0.5 + 0.5 * np.sin(rows + rng.uniform(0, 6)) * np.cos(columns + rng.uniform(0, 6))
+    abundance = 0.5 + 0.5 * np.sin(rows + rng.uniform(0, 6)) * np.cos(columns + rng.uniform(0, 6))
     nm = np.linspace(0, 1, n_bands)
-    image = share[..., None] * np.sin(4 * nm) + (1 - share[..., None]) * nm**2
+    image = abundance[..., None] * np.sin(4 * nm) + (1 - abundance[..., None]) * nm**2
     return (image + rng.normal(0, 0.05, image.shape)).astype(np.float32)
 
 
 @pytest.fixture
 def cubes(tmp_path: Path) -> Path:
-    """A folder with three cubes of 24 bands and, deeper, two of 6."""
+    """A folder with three cubes of 24 bands and a subfolder with two of 6."""
     folder = tmp_path / "cubes"
     for number in range(3):
         cube = SpectralCube(texture((40, 32), 24, number), np.linspace(450, 900, 24))
@@ -60,7 +60,7 @@ def cubes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, cubes: Path) -> Recipe:
-    """Make a configuration; keys given replace those of the usual one."""
+    """Build a configuration; given keys replace the defaults."""
 
     def make(**keys: Any) -> PretrainConfig:
         values = {

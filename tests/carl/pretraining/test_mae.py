@@ -49,31 +49,31 @@ def seeded(seed: int = 0) -> torch.Generator:
     bands=st.floats(0.05, 0.95),
 )
 @settings(max_examples=60, deadline=None)
-def test_what_is_told_was_never_seen(
+def test_predicted_bands_are_hidden(
     seed: int, n_patches: int, n_bands: int, patches: float, bands: float
 ) -> None:
     masks = MAEMasking(patches, bands)(2, n_patches, n_bands, seeded(seed))
     assert masks.context.shape[1] == min(max(round((1 - patches) * n_patches), 1), n_patches)
-    assert masks.told.shape[:2] == (2, n_patches)
-    assert 1 <= masks.told.shape[2] <= 8
+    assert masks.predicted.shape[:2] == (2, n_patches)
+    assert 1 <= masks.predicted.shape[2] <= 8
     for image in range(2):
         assert (masks.context[image].diff() > 0).all()
-        for place, patch in enumerate(masks.context[image].tolist()):
-            seen = set(masks.bands[image, place].tolist())
-            assert len(seen) == masks.bands.shape[2] >= 1
-            assert not seen & set(masks.told[image, patch].tolist())
-    mine = masks.of_images(slice(1, 2))
-    assert torch.equal(mine.told[0], masks.told[1])
+        for index, patch in enumerate(masks.context[image].tolist()):
+            visible = set(masks.bands[image, index].tolist())
+            assert len(visible) == masks.bands.shape[2] >= 1
+            assert not visible & set(masks.predicted[image, patch].tolist())
+    part = masks.select_images(slice(1, 2))
+    assert torch.equal(part.predicted[0], masks.predicted[1])
 
 
-def test_hidden_pixels_do_not_reach_the_prediction(module: CARLMAE) -> None:
+def test_prediction_does_not_depend_on_hidden_pixels(module: CARLMAE) -> None:
     image = torch.randn(2, 12, 16, 16)
     masks = module.draw_masks(image, seeded())
     patches = module.student.patchify(image).flatten(1, 2)  # (B, 16, C, P²)
     visible = torch.zeros(patches.shape[:3], dtype=torch.bool)
     for number in range(2):
-        for place, patch in enumerate(masks.context[number]):
-            visible[number, patch, masks.bands[number, place]] = True
+        for index, patch in enumerate(masks.context[number]):
+            visible[number, patch, masks.bands[number, index]] = True
     changed = torch.where(visible[..., None], patches, torch.randn_like(patches))
     other = changed.view(2, 4, 4, 12, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape(image.shape)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_hidden_pixels_do_not_reach_the_prediction(module: CARLMAE) -> None:
     assert not torch.allclose(before.target, after.target)
 
 
-def test_targets_are_the_hidden_pixels_as_bright_as_any(module: CARLMAE) -> None:
+def test_targets_are_hidden_pixels_normalised_by_patch(module: CARLMAE) -> None:
     image = torch.rand(1, 12, 16, 16)
     masks = module.draw_masks(image, seeded())
     with torch.no_grad():
@@ -91,14 +91,14 @@ def test_targets_are_the_hidden_pixels_as_bright_as_any(module: CARLMAE) -> None
     torch.testing.assert_close(target, brighter, atol=1e-3, rtol=0)
     patch = image[0, :, 4:8, 8:12]  # row 1, column 2 of the grid
     expected = (patch - patch.mean()) / patch.std()
-    bands = masks.told[0, 1 * 4 + 2]
+    bands = masks.predicted[0, 1 * 4 + 2]
     torch.testing.assert_close(target[0, 6].view(-1, 4, 4), expected[bands], atol=1e-4, rtol=0)
 
 
-def test_it_learns_to_tell(module: CARLMAE) -> None:
+def test_loss_decreases(module: CARLMAE) -> None:
     spectra = torch.stack([WAVELENGTHS.sin(), (9 * WAVELENGTHS).cos(), WAVELENGTHS**2])
-    share = torch.rand(8, 3, 16, 16, generator=seeded())
-    image = torch.einsum("bkhw,kc->bchw", share, spectra)
+    abundance = torch.rand(8, 3, 16, 16, generator=seeded())
+    image = torch.einsum("bkhw,kc->bchw", abundance, spectra)
     image = (image - image.mean()) / image.std()
     optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
     losses = []
@@ -113,19 +113,19 @@ def test_it_learns_to_tell(module: CARLMAE) -> None:
     assert all(each.grad is not None for each in module.student.parameters())
 
 
-def test_any_grid_and_two_bands(module: CARLMAE) -> None:
+def test_any_grid_and_two_bands_are_accepted(module: CARLMAE) -> None:
     image = torch.randn(2, 2, 14, 9)
     output = module(image, WAVELENGTHS[:2], module.draw_masks(image, seeded()))
     assert output.prediction.shape == output.target.shape == (2, 4 * 3, 16)
     assert torch.isfinite(module.loss(output).total)
 
 
-def test_what_cannot_be_hidden() -> None:
+def test_invalid_masking_is_refused() -> None:
     with pytest.raises(ModelError, match="two bands"):
         MAEMasking()(1, 4, 1)
     with pytest.raises(CarlError, match=r"mae\.hidden_patches is 1"):
         MAEMasking(hidden_patches=1.0)
-    with pytest.raises(CarlError, match=r"mae\.told_bands is 0"):
-        MAEMasking(told_bands=0)
+    with pytest.raises(CarlError, match=r"mae\.predicted_bands is 0"):
+        MAEMasking(predicted_bands=0)
     with pytest.raises(ModelError, match="no predictors"):
         CARLMAE(build_model(replace(CONFIG, spec_predictor_kwargs=None)))

@@ -17,14 +17,14 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def extent(index: Tensor, width: int) -> tuple[int, int]:
-    """(height, width) of the box around patches."""
+    """Return (height, width) of the bounding box of patches."""
     rows, columns = index // width, index % width
     return int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
 
 
 @given(seed=st.integers(0, 10**6), height=st.integers(4, 20), width=st.integers(4, 20))
 @settings(max_examples=40, deadline=None)
-def test_targets_are_blocks_and_the_context_lies_beside_them(
+def test_targets_are_rectangles_and_context_is_not_empty(
     seed: int, height: int, width: int
 ) -> None:
     masking = SpatialMasking()
@@ -43,7 +43,7 @@ def test_targets_are_blocks_and_the_context_lies_beside_them(
 
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
-def test_on_a_usual_grid_context_and_targets_never_meet(seed: int) -> None:
+def test_context_and_targets_are_disjoint_on_16_by_16_patches(seed: int) -> None:
     masks = SpatialMasking()(4, (16, 16), seeded(seed))
     for image in range(4):
         context = set(masks.context[image].tolist())
@@ -51,18 +51,18 @@ def test_on_a_usual_grid_context_and_targets_never_meet(seed: int) -> None:
         assert not context & set(masks.targets[:, image].flatten().tolist())
 
 
-def test_shares_are_those_asked_for() -> None:
+def test_fractions_of_visible_and_hidden_patches() -> None:
     draws = [SpatialMasking()(1, (24, 24), seeded(seed)) for seed in range(200)]
-    shares = torch.tensor([mask.targets.shape[2] / 576 for mask in draws])
-    assert 0.27 < float(shares.min()) < 0.33
-    assert 0.45 < float(shares.max()) < 0.53  # whole sides: ±2 %
+    fractions = torch.tensor([mask.targets.shape[2] / 576 for mask in draws])
+    assert 0.27 < float(fractions.min()) < 0.33
+    assert 0.45 < float(fractions.max()) < 0.53  # whole sides: ±2 %
     free = [SpatialMasking(allow_overlap=True)(1, (24, 24), seeded(seed)) for seed in range(200)]
-    shares = torch.tensor([mask.context.shape[1] / 576 for mask in free])
-    assert 0.47 < float(shares.min()) < 0.55
-    assert 0.7 < float(shares.max()) < 0.78
+    fractions = torch.tensor([mask.context.shape[1] / 576 for mask in free])
+    assert 0.47 < float(fractions.min()) < 0.55
+    assert 0.7 < float(fractions.max()) < 0.78
 
 
-def test_targets_give_way_where_they_would_leave_nothing() -> None:
+def test_large_targets_may_be_visible_if_context_would_be_too_small() -> None:
     masking = SpatialMasking(pred_mask_scale=(0.9, 0.95), min_keep=20)
     masks = masking(2, (8, 8), seeded(0))
     assert masks.context.shape[1] > 20
@@ -70,7 +70,7 @@ def test_targets_give_way_where_they_would_leave_nothing() -> None:
 
 @given(seed=st.integers(0, 10**6), n_bands=st.integers(20, 224))
 @settings(max_examples=40, deadline=None)
-def test_two_ranges_of_bands_are_dropped(seed: int, n_bands: int) -> None:
+def test_two_contiguous_ranges_of_bands_are_hidden(seed: int, n_bands: int) -> None:
     masks = SpectralMasking()(6, n_bands, seeded(seed))
     n_dropped = masks.targets.shape[2]
     assert masks.targets.shape[:2] == (2, 6)
@@ -87,7 +87,7 @@ def test_two_ranges_of_bands_are_dropped(seed: int, n_bands: int) -> None:
 @pytest.mark.parametrize(
     ("n_bands", "sizes"), [(2, {1}), (3, {1}), (6, {2}), (9, {2, 3}), (12, {2, 3}), (19, {2, 3})]
 )
-def test_few_bands_lose_a_single_short_range(n_bands: int, sizes: set[int]) -> None:
+def test_one_short_range_is_hidden_from_few_bands(n_bands: int, sizes: set[int]) -> None:
     drawn = [SpectralMasking()(5, n_bands, seeded(seed)) for seed in range(20)]
     assert {mask.targets.shape[2] for mask in drawn} == sizes
     for mask in drawn:
@@ -95,12 +95,12 @@ def test_few_bands_lose_a_single_short_range(n_bands: int, sizes: set[int]) -> N
         assert mask.context.shape[1] == n_bands - mask.targets.shape[2]
 
 
-def test_a_single_band_cannot_be_hidden() -> None:
+def test_single_band_is_refused() -> None:
     with pytest.raises(ModelError, match="two bands"):
         SpectralMasking()(4, 1)
 
 
-def test_masks_differ_between_patches_and_repeat_with_the_seed() -> None:
+def test_masks_differ_between_patches_and_are_reproducible_by_seed() -> None:
     first, again, other = (SpectralMasking()(64, 60, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.targets, again.targets)
     assert torch.equal(first.context, again.context)
@@ -108,7 +108,7 @@ def test_masks_differ_between_patches_and_repeat_with_the_seed() -> None:
     assert len(first.targets[0, :, 0].unique()) > 10
 
 
-def test_blocks_reach_every_place() -> None:
+def test_blocks_are_drawn_at_every_position() -> None:
     blocks = random_blocks((2, 3), (4, 5), (500,), seeded(0))
     assert blocks.shape == (500, 4, 5)
     assert torch.equal(blocks.sum(dim=(1, 2)), torch.full((500,), 6))
@@ -116,7 +116,7 @@ def test_blocks_reach_every_place() -> None:
     assert len(blocks.flatten(1).unique(dim=0)) == 9
 
 
-def test_surplus_indices_are_left_out_evenly() -> None:
+def test_surplus_indices_are_dropped_uniformly() -> None:
     mask = torch.ones(2000, 4, dtype=torch.bool)
     mask[0, 2:] = False
     chosen = indices(mask, seeded(0))
@@ -126,7 +126,7 @@ def test_surplus_indices_are_left_out_evenly() -> None:
     assert bool(((counts > 900) & (counts < 1100)).all())
 
 
-def test_a_large_batch_is_drawn_quickly() -> None:
+def test_masks_of_large_batch_are_drawn_quickly() -> None:
     start = perf_counter()
     masks = SpatialMasking()(64, (16, 16), seeded(0))
     SpectralMasking()(masks.context.numel(), 224, seeded(0))

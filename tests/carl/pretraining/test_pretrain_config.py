@@ -1,4 +1,4 @@
-"""One sentence for everything that can be wrong in the file of a run."""
+"""Errors in the configuration of a run are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Recipe = Callable[..., PretrainConfig]
 MINIMAL = {"data": [{"kind": "folder", "path": "cubes"}], "output": "run", "steps": 10}
 
 
-def test_little_has_to_be_said(tmp_path: Path) -> None:
+def test_minimal_configuration(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(MINIMAL))
     config = PretrainConfig.from_file(path)
@@ -34,7 +34,7 @@ def test_little_has_to_be_said(tmp_path: Path) -> None:
     assert config.ema == (0.996, 0.99999)
 
 
-def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
+def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     config = PretrainConfig.from_dict(
         MINIMAL
         | {
@@ -50,7 +50,7 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert PretrainConfig.from_dict(MINIMAL | {"start": "public"}, tmp_path).start == "public"
 
 
-def test_the_recipes_of_the_documentation_are_sound(tmp_path: Path) -> None:
+def test_recipes_of_the_documentation_are_valid(tmp_path: Path) -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "pretraining.md"
     if not page.is_file():
         pytest.skip("needs the documentation, which is not part of the source package")
@@ -62,16 +62,16 @@ def test_the_recipes_of_the_documentation_are_sound(tmp_path: Path) -> None:
         assert f"| `{kind}` |" in page.read_text(encoding="utf-8")
 
 
-def test_every_network_gets_predictors_that_fit() -> None:
+def test_missing_predictors_are_added() -> None:
     for width, heads in ((12, 3), (10, 5), (384, 6)):
         values = {"spec_encoder_kwargs": {"embed_dim": width, "num_heads": heads}}
         config = with_predictors(CARLConfig.from_dict(values))
         assert config.spat_predictor_kwargs is not None
         assert config.spat_predictor_kwargs.predictor_embed_dim >= width
     given = CARLConfig.from_dict({"spec_predictor_kwargs": {"depth": 1}})
-    kept = with_predictors(given).spec_predictor_kwargs
-    assert kept is not None
-    assert kept.depth == 1
+    unchanged = with_predictors(given).spec_predictor_kwargs
+    assert unchanged is not None
+    assert unchanged.depth == 1
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_every_network_gets_predictors_that_fit() -> None:
         ),
         (
             {"data": [{"kind": "folder", "path": "x", "bands": [9, 3]}]},
-            r"bands is \[9, 3\]: give the fewest",
+            r"bands is \[9, 3\]: give the smallest",
         ),
         (
             {"data": [{"kind": "folder", "path": "x", "contiguous": 2}]},
-            "contiguous is 2.0: it is a share",
+            "contiguous is 2.0: give a fraction",
         ),
         (
             {"data": [{"kind": "simulated", "kinds": ["bone"]}]},
@@ -125,7 +125,7 @@ def test_every_network_gets_predictors_that_fit() -> None:
         ({"monitors": [{"geobench": "a", "every": 0}]}, "monitors.every is 0"),
     ],
 )
-def test_what_does_not_fit_is_told(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_reported(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(MINIMAL | keys))
     with pytest.raises(CarlError, match=message) as caught:
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, keys: dict[str, Any], message
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00", "just words", ""])
-def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
+def test_file_without_a_table_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     with pytest.raises(CarlError, match=r"recipe\.yaml") as caught:
@@ -145,15 +145,15 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
         PretrainConfig.from_file(tmp_path / "none.yaml")
 
 
-def test_a_set_that_is_not_there_is_named(recipe: Recipe) -> None:
+def test_missing_data_set_is_named(recipe: Recipe) -> None:
     config = recipe(data=[{"kind": "folder", "path": "/nowhere", "name": "clinic"}])
     with pytest.raises(CarlError, match=r"^The set 'clinic': The folder /nowhere of cubes does no"):
         open_sources(config.data)
 
 
-def test_runs_are_told_apart_by_what_they_learn_from(recipe: Recipe) -> None:
-    facts = recipe().facts()
-    assert facts == recipe(workers=3, log_every=7, devices=2, batch_size=2).facts()
-    assert facts == replace(recipe(), output=Path("elsewhere")).facts()
+def test_resume_settings_include_what_changes_the_result(recipe: Recipe) -> None:
+    settings = recipe().resume_settings()
+    assert settings == recipe(workers=3, log_every=7, devices=2, batch_size=2).resume_settings()
+    assert settings == replace(recipe(), output=Path("elsewhere")).resume_settings()
     for other in (recipe(seed=1), recipe(batch_size=8), recipe(checkpoint_every=3)):
-        assert facts != other.facts()
+        assert settings != other.resume_settings()

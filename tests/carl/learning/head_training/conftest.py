@@ -1,4 +1,4 @@
-"""A tiny network in a file, a part of the bladder with labels, and configurations on them."""
+"""A tiny network in a file, a labelled part of the bladder cube, and configurations for them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, quick_config: CARLConfig) -
 
 @pytest.fixture(scope="session")
 def recipe(folder: Path) -> Recipe:
-    """Makes configurations; keys given replace those of the usual one."""
+    """Build configurations; given keys replace the defaults."""
 
     def make(**keys: Any) -> TrainConfig:
         values: dict[str, Any] = {

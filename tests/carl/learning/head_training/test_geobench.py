@@ -18,7 +18,7 @@ LABELS = {"classification": 0, "multilabel": 1, "segmentation": 2}
 
 
 def write_set(folder: Path, task: str, n_samples: int = 6) -> Path:
-    """Pictures whose classes differ in the near infrared; every second one is to score on."""
+    """Write images whose classes differ in the near infrared; every second is for validation."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for number in range(2 * n_samples):
@@ -42,25 +42,25 @@ def write_set(folder: Path, task: str, n_samples: int = 6) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("task", "head", "judge"),
+    ("task", "head", "score"),
     [
         ("classification", "classification", "accuracy"),
         ("multilabel", "multilabel", "f1"),
         ("segmentation", "linear", "miou"),
     ],
 )
-def test_heads_learn_sets(recipe, tmp_path: Path, task: str, head: str, judge: str):
+def test_heads_are_trained_on_geobench(recipe, tmp_path: Path, task: str, head: str, score: str):
     geobench = write_set(tmp_path / "m-set", task)
     config = recipe(
         pairs=[], geobench=str(geobench), head=head, bands=None, classes=["dark"], steps=80
     )
     result = train(config, device="cpu")
-    assert result.scores[judge] > 0.9
+    assert result.scores[score] > 0.9
     assert [each.name for each in result.trained.classes] == ["dark", "class 2"]
     assert result.trained.size == 16
 
 
-def test_pictures_and_labels_are_turned_together(recipe, folder: Path, tmp_path: Path):
+def test_images_and_labels_are_augmented_together(recipe, folder: Path, tmp_path: Path):
     geobench = write_set(tmp_path / "m-set", "segmentation")
     config = recipe(pairs=[], geobench=str(geobench), bands=None, batch_size=32, crop=8)
     samples = GeoBenchSamples(
@@ -78,7 +78,7 @@ def test_pictures_and_labels_are_turned_together(recipe, folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("task", LABELS)
-def test_a_head_for_another_task_is_refused(recipe, tmp_path: Path, task: str):
+def test_head_for_another_task_is_refused(recipe, tmp_path: Path, task: str):
     head = "linear" if task != "segmentation" else "multilabel"
     config = recipe(pairs=[], geobench=str(write_set(tmp_path / "m-set", task)), head=head)
     with pytest.raises(LabelError, match=f"is a set for {task}, the head is for"):

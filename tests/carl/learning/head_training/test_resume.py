@@ -1,4 +1,4 @@
-"""A training that is killed goes on from its last checkpoint as if it had never been."""
+"""A resumed training gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWIN = {
 
 @pytest.fixture
 def short(recipe: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., TrainConfig]:
-    """Makes configurations of nine steps, with checkpoints after 4 and 8, scored at 3, 6 and 9."""
+    """Build configurations of 9 steps, with checkpoints after 4 and 8, validated at 3, 6 and 9."""
 
     def make(**keys: Any) -> TrainConfig:
         usual = {"output": str(tmp_path / "a.carl"), "steps": STEPS, "check_every": 3}
@@ -76,18 +76,18 @@ def assert_same(one: TrainResult, other: TrainResult, tolerance: float) -> None:
     [{}, {"frozen": True}, {"head": SWIN, "held_out": 0}, {"precision": "bf16", "seed": 3}],
     ids=["scored", "frozen", "random numbers, the last state", "bf16"],
 )
-def test_stopped_and_resumed_is_never_stopped(short, keys: dict[str, Any]):
+def test_cancelled_and_resumed_training_equals_uninterrupted_training(short, keys: dict[str, Any]):
     config = short(**keys)
     whole = train(config, device="cpu")
     with pytest.raises(Cancelled):
         run(config, progress=stop_at(7, cancel))
-    told = []
-    resumed = run(config, resume=True, on_step=told.append)
-    assert [report.step for report in told] == [5, 6, 7, 8, 9]
+    reports = []
+    resumed = run(config, resume=True, on_step=reports.append)
+    assert [report.step for report in reports] == [5, 6, 7, 8, 9]
     assert_same(whole, resumed, 1e-6)
 
 
-def test_killed_and_resumed_is_never_killed(short):
+def test_killed_and_resumed_training_equals_uninterrupted_training(short):
     config = short()
     whole = train(config, device="cpu")
     process = FORK.Process(target=run, args=(config,), kwargs={"progress": stop_at(6, die)})
@@ -97,7 +97,7 @@ def test_killed_and_resumed_is_never_killed(short):
     assert_same(whole, run(config, resume=True), 1e-6)
 
 
-def test_killed_while_a_checkpoint_is_written_leaves_the_one_before(short, monkeypatch):
+def test_kill_during_write_leaves_the_previous_checkpoint(short, monkeypatch):
     config = short()
     replace, written = os.replace, []
 
@@ -115,18 +115,18 @@ def test_killed_while_a_checkpoint_is_written_leaves_the_one_before(short, monke
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    told = []
-    assert_same(train(config, device="cpu"), run(config, resume=True, on_step=told.append), 1e-6)
-    assert told[0].step == 5
+    reports = []
+    assert_same(train(config, device="cpu"), run(config, resume=True, on_step=reports.append), 1e-6)
+    assert reports[0].step == 5
 
 
-def test_a_training_that_is_done_is_done(short):
+def test_finished_training_is_not_continued(short):
     config = short(steps=8)
     first, again = run(config), run(config, resume=True, on_step=lambda _: pytest.fail("a step"))
     assert_same(first, again, 0)
 
 
-def test_only_the_same_training_is_resumed(short, tmp_path: Path):
+def test_other_training_is_not_resumed(short, tmp_path: Path):
     with pytest.raises(CarlError, match=r"no training to resume in .*a\.ckpt: start one without"):
         run(short(), resume=True)
     run(short())
@@ -139,16 +139,16 @@ def test_only_the_same_training_is_resumed(short, tmp_path: Path):
     ]:
         with pytest.raises(CarlError, match=words):
             run(short(**keys), resume=True)
-    run(short(checkpoint_every=3), resume=True)  # it changes nothing of what is learned
+    run(short(checkpoint_every=3), resume=True)  # does not change the result
     torch.save({"weights": torch.zeros(3)}, tmp_path / "a.ckpt")
     with pytest.raises(ModelError, match=r"a\.ckpt is not a checkpoint of 'carl train'"):
         run(short(), resume=True)
     (tmp_path / "a.ckpt").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match=r"a\.ckpt cannot be read as a checkpoint"):
+    with pytest.raises(ModelError, match=r"a\.ckpt cannot be read as a training checkpoint"):
         run(short(), resume=True)
 
 
-def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_path: Path):
+def test_changed_pixels_or_labels_are_refused(short, folder: Path, tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     pairs = [{"cube": str(copy / "tissue.hdr"), "labels": str(copy / "tissue_labels.png")}]
@@ -156,7 +156,7 @@ def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_pa
     run(config)
     for path in copy.iterdir():
         path.touch()
-    run(config, resume=True)  # what is in the files counts
+    run(config, resume=True)  # content matters, not modification times
 
     labels = read_labels(copy / "tissue_labels.png")
     write_labels(copy / "tissue_labels.png", labels.labels[::-1].copy(), labels.classes)
@@ -166,7 +166,7 @@ def test_other_pixels_or_labels_are_another_training(short, folder: Path, tmp_pa
         run(config, resume=True)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told(short, tmp_path: Path):
+def test_unwritable_checkpoint_is_reported(short, tmp_path: Path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OutputError, match=r"a\.ckpt cannot be written"):
         run(short(output=str(tmp_path / "file" / "a.carl")))

@@ -28,19 +28,19 @@ MASK2FORMER = {
 }  # fmt: skip
 
 
-def test_a_head_learns_and_is_scored_on_labels_put_aside(recipe):
-    told = []
-    result = train(recipe(), device="cpu", on_step=told.append)
+def test_head_is_trained_and_validated_on_held_out_labels(recipe):
+    reports = []
+    result = train(recipe(), device="cpu", on_step=reports.append)
     assert [each.step for each in result.history] == list(range(1, 41))
-    assert told == list(result.history)
-    checked = [each.scores for each in result.history if each.scores]
-    assert len(checked) == 4
-    assert result.scores == max(checked, key=lambda scores: scores["miou"])
+    assert reports == list(result.history)
+    validated = [each.scores for each in result.history if each.scores]
+    assert len(validated) == 4
+    assert result.scores == max(validated, key=lambda scores: scores["miou"])
     assert result.scores["miou"] > 0.9
     assert [each.name for each in result.trained.classes] == ["lumen", "urothelium"]
 
 
-def test_the_same_seed_gives_the_same_head(recipe):
+def test_same_seed_gives_the_same_head(recipe):
     config = recipe(steps=3)
     first, second = (train(config, device="cpu").trained.head.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -48,13 +48,13 @@ def test_the_same_seed_gives_the_same_head(recipe):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_the_state_of_the_callers_random_numbers_is_left_alone(recipe):
+def test_global_random_state_is_unchanged(recipe):
     before = torch.random.get_rng_state()
     train(recipe(steps=1), device="cpu")
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_frozen_network_is_the_one_that_was_given(recipe, folder: Path):
+def test_frozen_network_is_unchanged(recipe, folder: Path):
     given = load_model(folder / "network.safetensors", "cpu")
     frozen = train(recipe(frozen=True, steps=3), device="cpu").trained.head
     tuned = train(recipe(steps=3), device="cpu").trained.head
@@ -64,20 +64,22 @@ def test_a_frozen_network_is_the_one_that_was_given(recipe, folder: Path):
 
 @pytest.mark.parametrize("head", [UPERNET, MASK2FORMER], ids=lambda head: head["name"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_large_heads_learn_in_either_precision(recipe, head: dict[str, object], precision: str):
+def test_large_heads_are_trained_in_both_precisions(
+    recipe, head: dict[str, object], precision: str
+):
     result = train(recipe(head=head, precision=precision, steps=12, held_out=0), device="cpu")
     losses = [each.loss for each in result.history]
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert result.scores == {}
 
 
-@pytest.mark.parametrize(("head", "judge"), [("classification", "accuracy"), ("multilabel", "f1")])
-def test_crops_are_classified_by_what_is_labelled_in_them(recipe, head: str, judge: str):
+@pytest.mark.parametrize(("head", "score"), [("classification", "accuracy"), ("multilabel", "f1")])
+def test_classification_heads_are_trained_on_crops(recipe, head: str, score: str):
     result = train(recipe(head=head, crop=32, steps=50), device="cpu")
-    assert result.scores[judge] > 0.9
+    assert result.scores[score] > 0.9
 
 
-def test_labels_of_crops_follow_from_those_of_their_pixels(recipe, folder: Path):
+def test_image_labels_are_derived_from_pixel_labels(recipe, folder: Path):
     model, random = load_model(folder / "network.safetensors", "cpu"), np.random.default_rng(0)
     batches = {}
     for task in ("segmentation", "classification", "multilabel"):
@@ -92,28 +94,28 @@ def test_labels_of_crops_follow_from_those_of_their_pixels(recipe, folder: Path)
     assert samples.draw(random).image.shape[1] <= 6
 
 
-def test_other_cubes_can_be_scored_on(recipe, folder: Path, tmp_path: Path):
-    here = {"cube": str(folder / "tissue.hdr"), "labels": str(folder / "tissue_labels.png")}
-    result = train(recipe(validation=[here]), device="cpu")
+def test_validation_on_other_cubes(recipe, folder: Path, tmp_path: Path):
+    pair = {"cube": str(folder / "tissue.hdr"), "labels": str(folder / "tissue_labels.png")}
+    result = train(recipe(validation=[pair]), device="cpu")
     assert result.scores["miou"] > 0.9
     odd = np.zeros((80, 120), np.uint8)
     odd[3, 4] = 7
     write_labels(tmp_path / "odd.png", odd)
     with pytest.raises(LabelError, match="have the class 7, which no pair has"):
-        train(recipe(validation=[{**here, "labels": str(tmp_path / "odd.png")}]), device="cpu")
+        train(recipe(validation=[{**pair, "labels": str(tmp_path / "odd.png")}]), device="cpu")
 
 
-def test_one_class_is_not_enough(recipe, tmp_path: Path):
+def test_single_class_is_refused(recipe, tmp_path: Path):
     labels = np.zeros((80, 120), np.uint8)
     labels[:10] = 2
     write_labels(tmp_path / "one.png", labels)
     config = recipe()
-    one = PairConfig(config.pairs[0].cube, tmp_path / "one.png")
+    single = PairConfig(config.pairs[0].cube, tmp_path / "one.png")
     with pytest.raises(LabelError, match="At least two classes"):
-        train(recipe(pairs=[one]), device="cpu")
+        train(recipe(pairs=[single]), device="cpu")
 
 
-def test_training_can_be_called_off(recipe):
+def test_training_can_be_cancelled(recipe):
     def stop(fraction: float, message: str) -> None:
         if message == "Training: step 2 of 40":
             raise Cancelled
@@ -122,12 +124,12 @@ def test_training_can_be_called_off(recipe):
         train(recipe(), device="cpu", progress=stop)
 
 
-def test_a_loss_that_is_no_number_is_told(recipe):
+def test_infinite_loss_is_reported(recipe):
     with pytest.raises(CarlError, match=r"no longer finite at step [23]"):
         train(recipe(learning_rate=1e30, network_rate=1e30), device="cpu")
 
 
-def test_heads_that_need_transformers_say_so(monkeypatch, recipe):
+def test_missing_transformers_is_reported(monkeypatch, recipe):
     real = importlib.util.find_spec
     monkeypatch.setattr(
         "carl.model.heads.factory.find_spec",

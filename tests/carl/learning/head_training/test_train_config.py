@@ -12,7 +12,7 @@ from carl.learning.head_training import TrainConfig
 PAIR = {"cube": "a.hdr", "labels": "a.png", "wavelengths": "380:770:10"}
 
 
-def test_paths_start_from_the_folder_of_the_file(tmp_path: Path):
+def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path):
     (tmp_path / "own.safetensors").touch()
     (tmp_path / "recipe.yaml").write_text(
         """
@@ -52,13 +52,13 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path):
         ({"stepz": 3}, "There is no key 'stepz': did you mean 'steps'?"),
     ],
 )
-def test_what_does_not_fit_is_told(keys: dict[str, object], words: str):
+def test_invalid_values_are_reported(keys: dict[str, object], words: str):
     with pytest.raises(CarlError) as caught:
         TrainConfig.from_dict({"output": "a.carl", "pairs": [PAIR], **keys})
     assert words in str(caught.value)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path):
+def test_unreadable_file_is_named(tmp_path: Path):
     with pytest.raises(CarlError, match=r"nowhere\.yaml cannot be read as a YAML file"):
         TrainConfig.from_file(tmp_path / "nowhere.yaml")
     (tmp_path / "odd.yaml").write_text("- a\n- b\n")
@@ -66,7 +66,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path):
         TrainConfig.from_file(tmp_path / "odd.yaml")
 
 
-def test_the_recipes_of_the_documentation_are_valid():
+def test_recipes_of_the_documentation_are_valid():
     page = Path(__file__).resolve().parents[4] / "docs" / "heads.md"
     recipes = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert len(recipes) == 3

@@ -13,7 +13,7 @@ from carl.pretraining.datasets import SetConfig
 from carl.pretraining.datasets.folder import FolderOptions
 
 
-def test_cubes_of_one_camera_come_together(cubes: Path) -> None:
+def test_cubes_are_grouped_by_camera(cubes: Path) -> None:
     few, many = sorted(FolderOptions(cubes).open(), key=len)
     assert (len(few), len(many)) == (2, 3)
     assert many.for_batch(np.random.default_rng(0)).wavelengths.size == 24
@@ -25,7 +25,7 @@ def test_cubes_of_one_camera_come_together(cubes: Path) -> None:
     assert set(whole.spectra[:, 0]) == set(whole.values[..., 0].ravel())
 
 
-def test_large_cubes_are_drawn_from_more_often(tmp_path: Path) -> None:
+def test_large_cubes_are_drawn_more_often(tmp_path: Path) -> None:
     nm = np.linspace(400, 700, 4)
     for name, side in (("small", 64), ("large", 512)):
         write_cube(tmp_path / f"{name}.hdr", SpectralCube(np.ones((side, side, 4), "u1"), nm))
@@ -36,7 +36,7 @@ def test_large_cubes_are_drawn_from_more_often(tmp_path: Path) -> None:
     assert names == ["large"] * 16 + ["small"]
 
 
-def test_wavelengths_are_asked_for_or_given(tmp_path: Path) -> None:
+def test_missing_wavelengths_are_reported_or_given(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((7, 20, 20), "u2"), photometric="minisblack")
     options = {"kind": "folder", "path": "."}
     with pytest.raises(WavelengthError, match=r"^The set '.+': a has no wavelengths"):
@@ -46,12 +46,12 @@ def test_wavelengths_are_asked_for_or_given(tmp_path: Path) -> None:
         assert source.images.for_batch(np.random.default_rng(0)).wavelengths.size == 7
 
 
-def test_the_weight_of_a_set_is_shared_by_its_cameras(cubes: Path) -> None:
+def test_weight_of_a_set_is_divided_among_its_cameras(cubes: Path) -> None:
     config = SetConfig.parse({"kind": "folder", "path": ".", "weight": 10}, "data[0]", cubes)
     assert sorted(source.weight for source in config.open()) == [4, 6]
 
 
-def test_folders_without_cubes(tmp_path: Path) -> None:
+def test_folder_without_cubes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(CubeError, match=r"holds no cube .* named like \*\*/\*: correct 'path'"):
         FolderOptions(tmp_path).open()
@@ -59,7 +59,7 @@ def test_folders_without_cubes(tmp_path: Path) -> None:
         FolderOptions(tmp_path / "none").open()
 
 
-def test_damaged_cubes_and_bad_bands(tmp_path: Path, cubes: Path) -> None:
+def test_bad_bands_are_dropped_and_damaged_cubes_refused(tmp_path: Path, cubes: Path) -> None:
     cube = SpectralCube(
         np.ones((20, 20, 4), "f4"), np.linspace(400, 700, 4), good_bands=[True, False, True, True]
     )
@@ -72,12 +72,12 @@ def test_damaged_cubes_and_bad_bands(tmp_path: Path, cubes: Path) -> None:
         FolderOptions(cubes).open()
 
 
-def test_only_files_of_the_given_names(cubes: Path) -> None:
+def test_files_are_selected_by_pattern(cubes: Path) -> None:
     (images,) = FolderOptions(cubes, files=("many1*", "many2.hdr")).open()
     assert len(images) == 2
 
 
-def test_real_cubes(real_cubes: Path) -> None:
+def test_airborne_cubes(real_cubes: Path) -> None:
     config = {"kind": "folder", "path": str(real_cubes / "spechomo_airborne")}
     sources = SetConfig.parse(config, "data[0]", Path()).open()
     assert len(sources) >= 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,14 @@ from carl.model.config import (
     SpectralEncoderConfig,
     SpectralPredictorConfig,
 )
-from carl.pretraining.checkpoint import read_ssl_checkpoint
+from carl.pretraining.carl_ssl import (
+    CARLSSL,
+    SSLMasks,
+    momentum_at,
+    read_ssl_checkpoint,
+    update_teacher,
+)
 from carl.pretraining.masking import SpatialMasks, SpectralMasks
-from carl.pretraining.module import CARLSSL, Masks
 
 CONFIG = CARLConfig(
     patch_size=4,
@@ -44,19 +50,19 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("case", ["vit_small_case", "eva_small_case"])
-def test_a_step_equals_the_originals(carl_reference: Path, case: str) -> None:
+def test_step_equals_original_implementation(carl_reference: Path, case: str) -> None:
     folder = carl_reference / case
     module = read_ssl_checkpoint(folder / "checkpoint.ckpt", folder / "config.json")
     with np.load(folder / "ssl_step_60ch.npz", allow_pickle=False) as file:
         reference = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
     context = reference["spatial_context"][0]
     batch, n_patches = len(context), 16
-    # The original draws band masks for all patches, of which only those of visible ones count.
-    seen = (context + n_patches * torch.arange(batch)[:, None]).flatten()
-    masks = Masks(
+    # The original draws band masks for all patches but uses only those of visible ones.
+    visible = (context + n_patches * torch.arange(batch)[:, None]).flatten()
+    masks = SSLMasks(
         SpatialMasks(context, reference["spatial_targets"]),
         SpectralMasks(
-            reference["spectral_context"][0, seen], reference["spectral_targets"][:, seen]
+            reference["spectral_context"][0, visible], reference["spectral_targets"][:, visible]
         ),
         reference["selected_sequences"],
     )
@@ -71,7 +77,7 @@ def test_a_step_equals_the_originals(carl_reference: Path, case: str) -> None:
     assert abs(float(loss.total) - float(reference["total_loss"])) <= 1e-4
 
 
-def test_any_grid_and_few_bands(module: CARLSSL) -> None:
+def test_any_grid_and_few_bands_are_accepted(module: CARLSSL) -> None:
     for shape in ((2, 5, 24, 32), (3, 24, 22, 18)):
         image = torch.randn(shape)
         masks = module.draw_masks(image, seeded())
@@ -86,7 +92,7 @@ def test_any_grid_and_few_bands(module: CARLSSL) -> None:
             )
 
 
-def test_hidden_patches_and_bands_do_not_reach_the_predictions(module: CARLSSL) -> None:
+def test_predictions_do_not_depend_on_hidden_patches_and_bands(module: CARLSSL) -> None:
     image = torch.randn(2, 24, 32, 32)
     masks = module.draw_masks(image, seeded())
     patches = module.student.patchify(image).flatten(1, 2)  # (B, 64, C, P²)
@@ -104,7 +110,7 @@ def test_hidden_patches_and_bands_do_not_reach_the_predictions(module: CARLSSL) 
     assert not torch.allclose(before.spectral_target, after.spectral_target)
 
 
-def test_student_and_predictors_learn_and_the_teacher_follows(module: CARLSSL) -> None:
+def test_student_is_trained_and_teacher_only_updated_by_ema(module: CARLSSL) -> None:
     image, before = torch.randn(4, 24, 32, 32), module.teacher.fingerprint
     trained = [each for each in module.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=3e-3)
@@ -124,13 +130,13 @@ def test_student_and_predictors_learn_and_the_teacher_follows(module: CARLSSL) -
     assert module.teacher.fingerprint not in (before, module.student.fingerprint)
 
 
-def test_the_teacher_never_drops_anything(module: CARLSSL) -> None:
+def test_teacher_stays_in_eval_mode(module: CARLSSL) -> None:
     module.teacher.spatial_encoder.pos_drop = nn.Dropout(0.5)
     assert not any(part.training for part in module.train().teacher.modules())
     assert module.student.training
 
 
-def test_masks_repeat_with_the_seed(module: CARLSSL) -> None:
+def test_masks_are_reproducible_by_seed(module: CARLSSL) -> None:
     image = torch.zeros(2, 24, 32, 32)
     first, again = (module.draw_masks(image, seeded(3)) for _ in range(2))
     assert torch.equal(first.spatial.context, again.spatial.context)
@@ -139,7 +145,7 @@ def test_masks_repeat_with_the_seed(module: CARLSSL) -> None:
     assert len(first.selected.unique()) == 2
 
 
-def test_bf16_gives_a_finite_loss_close_to_that_of_float32(module: CARLSSL) -> None:
+def test_bf16_loss_is_close_to_float32_loss(module: CARLSSL) -> None:
     image = torch.randn(2, 24, 32, 32)
     masks = module.draw_masks(image, seeded())
     exact = module.loss(module(image, WAVELENGTHS, masks)).total
@@ -149,9 +155,27 @@ def test_bf16_gives_a_finite_loss_close_to_that_of_float32(module: CARLSSL) -> N
     assert float(mixed) == pytest.approx(float(exact), rel=0.05)
 
 
-def test_wrong_input_is_refused(module: CARLSSL) -> None:
+def test_invalid_input_is_refused(module: CARLSSL) -> None:
     image = torch.randn(2, 24, 32, 32)
     with pytest.raises(WavelengthError, match="nm"):
         module(image, 1000 * WAVELENGTHS, module.draw_masks(image))
     with pytest.raises(ModelError, match="spec_predictor_kwargs"):
         CARLSSL(build_model("carl-nano"))
+
+
+def test_momentum_rises_linearly_to_its_end_value() -> None:
+    values = [momentum_at(step, 100) for step in (0, 50, 100, 150)]
+    assert values == pytest.approx([0.996, (0.996 + 0.99999) / 2, 0.99999, 0.99999])
+
+
+def test_teacher_is_exponential_moving_average_of_students() -> None:
+    student = nn.Linear(3, 2)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    expected = student.weight.detach().clone()
+    for _ in range(4):
+        with torch.no_grad():
+            student.weight.add_(torch.randn(2, 3))
+        expected = 0.9 * expected + 0.1 * student.weight.detach()
+        update_teacher(teacher, student, 0.9)
+    torch.testing.assert_close(teacher.weight, expected)
+    assert teacher.weight.grad_fn is None

@@ -21,7 +21,7 @@ from carl.errors import Cancelled, CarlError, CubeError, ModelError, OutputError
 from carl.io import write_cube, write_labels
 from carl.model import read_model
 from carl.pretraining.pretrain_config import PretrainConfig
-from carl.pretraining.runner import pretrain, require_lightning
+from carl.pretraining.pretraining_run import pretrain, require_lightning
 from carl.progress import Progress, no_progress
 
 Recipe = Callable[..., PretrainConfig]
@@ -39,19 +39,23 @@ def history(config: PretrainConfig) -> list[dict[str, float]]:
 
 
 def assert_same_state(
-    first: PretrainConfig, second: PretrainConfig, tolerance: float, of_weights: float = 0.0
+    first: PretrainConfig, second: PretrainConfig, tolerance: float, weight_tolerance: float = 0.0
 ) -> None:
-    """Weights of student, teacher and predictors, optimiser, schedule and place in the run.
+    """Compare weights, optimiser, schedule and step of the last checkpoints of two runs.
 
-    Adam divides a gradient that is nothing but rounding by its own size, so that weights may differ
-    by more than the moments of their gradients do.
+    Adam divides gradients that consist of rounding errors by their own size, so that weights may
+    differ by more than the moments of their gradients.
     """
     one, other = checkpoint(first), checkpoint(second)
     assert one["global_step"] == other["global_step"] == first.steps
     assert one["lr_schedulers"] == other["lr_schedulers"]
     for name, weights in one["state_dict"].items():
         torch.testing.assert_close(
-            other["state_dict"][name], weights, atol=max(tolerance, of_weights), rtol=0, msg=name
+            other["state_dict"][name],
+            weights,
+            atol=max(tolerance, weight_tolerance),
+            rtol=0,
+            msg=name,
         )
     moments = [each["optimizer_states"][0]["state"] for each in (one, other)]
     assert moments[0].keys() == moments[1].keys()
@@ -72,9 +76,9 @@ def cancel() -> None:
     raise Cancelled("enough")
 
 
-def test_a_run_ends_in_a_network_a_history_and_pictures(recipe: Recipe) -> None:
-    config, told = recipe(), []
-    result = pretrain(config, progress=lambda *report: told.append(report))
+def test_run_writes_network_history_and_logs(recipe: Recipe) -> None:
+    config, reports = recipe(), []
+    result = pretrain(config, progress=lambda *report: reports.append(report))
     assert result is not None
     assert result.model == config.output / "tiny.safetensors"
     network = read_model(result.model)
@@ -83,21 +87,23 @@ def test_a_run_ends_in_a_network_a_history_and_pictures(recipe: Recipe) -> None:
     lines = history(config)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"total", "learning_rate", "spatial/variance", "spectral/invariance"} <= set(lines[0])
-    assert told[-1][0] == 1
+    assert reports[-1][0] == 1
     assert list((config.output / "tensorboard").glob("events*"))
 
 
-def test_the_teacher_or_the_student_is_kept(recipe: Recipe) -> None:
-    kept = {}
+def test_teacher_or_student_is_exported(recipe: Recipe) -> None:
+    exported = {}
     for part in ("teacher", "student"):
         config = recipe(output=part, export=part)
         pretrain(config)
         prefix = f"objective.{part}."
         weights = checkpoint(config)["state_dict"]
-        kept[part] = read_model(config.output / "tiny.safetensors").state_dict()
-        for name, tensor in kept[part].items():
+        exported[part] = read_model(config.output / "tiny.safetensors").state_dict()
+        for name, tensor in exported[part].items():
             assert torch.equal(tensor, weights[prefix + name])
-    assert any(not torch.equal(kept["teacher"][n], kept["student"][n]) for n in kept["teacher"])
+    assert any(
+        not torch.equal(exported["teacher"][n], exported["student"][n]) for n in exported["teacher"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,9 @@ def test_the_teacher_or_the_student_is_kept(recipe: Recipe) -> None:
     ],
     ids=["vicreg", "accumulation", "mae with a worker", "intl in bf16", "statistics"],
 )
-def test_resumed_is_never_stopped(recipe: Recipe, keys: dict[str, Any]) -> None:
+def test_cancelled_and_resumed_run_equals_uninterrupted_run(
+    recipe: Recipe, keys: dict[str, Any]
+) -> None:
     whole, stopped = recipe(output="whole", **keys), recipe(output="stopped", **keys)
     pretrain(whole)
     with pytest.raises(Cancelled):
@@ -122,9 +130,9 @@ def test_resumed_is_never_stopped(recipe: Recipe, keys: dict[str, Any]) -> None:
     assert history(whole)[-1] == history(stopped)[-1]
 
 
-def test_killed_and_resumed_is_never_killed(recipe: Recipe) -> None:
+def test_killed_and_resumed_run_equals_uninterrupted_run(recipe: Recipe) -> None:
     values = recipe().network.to_dict()
-    values["spec_encoder_kwargs"]["drop_path_rate"] = 0.2  # random numbers in the network, too
+    values["spec_encoder_kwargs"]["drop_path_rate"] = 0.2  # random numbers in the network as well
     whole, killed = (recipe(output=name, model=values) for name in ("whole", "killed"))
     pretrain(whole)
 
@@ -143,7 +151,7 @@ def test_killed_and_resumed_is_never_killed(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     "keys", [{}, {"loss": "intl"}, {"objective": "mae"}, {"objective": "statistics"}]
 )
-def test_two_processes_learn_what_one_learns(recipe: Recipe, keys: dict[str, Any]) -> None:
+def test_two_processes_give_the_same_result_as_one(recipe: Recipe, keys: dict[str, Any]) -> None:
     alone = recipe(output="alone", batch_size=4, accumulate=2, steps=4, **keys)
     together = recipe(output="together", batch_size=2, accumulate=2, steps=4, devices=2, **keys)
     pretrain(alone)
@@ -167,10 +175,12 @@ def test_two_processes_learn_what_one_learns(recipe: Recipe, keys: dict[str, Any
     assert [process.exitcode for process in processes] == [0, 0]
     for one, two in zip(history(alone), history(together), strict=True):
         assert two == pytest.approx(one, abs=1e-5)
-    assert_same_state(alone, together, 1e-5, of_weights=2e-4 if "loss" in keys else 0)
+    assert_same_state(alone, together, 1e-5, weight_tolerance=2e-4 if "loss" in keys else 0)
 
 
-def test_a_run_in_progress_is_neither_overwritten_nor_taken_for_another(recipe: Recipe) -> None:
+def test_existing_run_is_neither_overwritten_nor_resumed_with_other_settings(
+    recipe: Recipe,
+) -> None:
     config = recipe()
     with pytest.raises(CarlError, match="no run to resume"):
         pretrain(config, resume=True)
@@ -178,7 +188,7 @@ def test_a_run_in_progress_is_neither_overwritten_nor_taken_for_another(recipe: 
     with pytest.raises(CarlError, match=r"a run in .* already"):
         pretrain(config)
     for other in (recipe(seed=1), recipe(steps=8), recipe(optimiser={"weight_decay": 0.1})):
-        with pytest.raises(CarlError, match=r"began with another '(seed|steps|optimiser)'"):
+        with pytest.raises(CarlError, match=r"was started with another '(seed|steps|optimiser)'"):
             pretrain(other, resume=True)
     before = checkpoint(config)["state_dict"]
     pretrain(recipe(log_every=3), resume=True)  # finished already
@@ -187,7 +197,7 @@ def test_a_run_in_progress_is_neither_overwritten_nor_taken_for_another(recipe: 
     )
 
 
-def test_a_damaged_checkpoint_is_refused(recipe: Recipe) -> None:
+def test_damaged_checkpoint_is_refused(recipe: Recipe) -> None:
     config = recipe()
     pretrain(config)
     path = config.output / "last.ckpt"
@@ -196,20 +206,18 @@ def test_a_damaged_checkpoint_is_refused(recipe: Recipe) -> None:
         pretrain(config, resume=True)
 
 
-def spoil(folder: Path) -> None:
-    """Write a NaN into every cube of a folder that does not declare any as missing."""
+def write_nan(folder: Path) -> None:
+    """Write NaN into every cube of a folder; the files do not declare missing values."""
     for path in folder.rglob("*.dat"):
         values = np.fromfile(path, "<f4")
         values[::97] = np.nan
         values.tofile(path)
 
 
-def test_values_that_are_no_numbers_stop_the_run_and_leave_the_checkpoint(
-    recipe: Recipe, cubes: Path
-) -> None:
+def test_nan_stops_the_run_and_leaves_the_last_checkpoint(recipe: Recipe, cubes: Path) -> None:
     config = recipe(data=[{"kind": "folder", "path": str(cubes), "name": "clinic"}])
     with pytest.raises(CubeError) as caught:
-        pretrain(config, progress=stop_at(3, lambda: spoil(cubes)))
+        pretrain(config, progress=stop_at(3, lambda: write_nan(cubes)))
     message = str(caught.value)
     assert "'clinic' holds values that are not numbers (in " in message
     assert "missing: fill" in message
@@ -220,7 +228,7 @@ def test_values_that_are_no_numbers_stop_the_run_and_leave_the_checkpoint(
     assert pretrain(filled) is not None
 
 
-def test_what_fails_in_a_worker_is_still_one_sentence(recipe: Recipe, tmp_path: Path) -> None:
+def test_error_in_worker_process_is_one_sentence(recipe: Recipe, tmp_path: Path) -> None:
     patch = tmp_path / "land" / "S2A_MSIL2A_1"
     patch.mkdir(parents=True)
     (patch / "S2A_MSIL2A_1_B02.tif").write_bytes(b"II*")
@@ -229,12 +237,12 @@ def test_what_fails_in_a_worker_is_still_one_sentence(recipe: Recipe, tmp_path: 
         pretrain(recipe(data=data, workers=1))
 
 
-def test_a_loss_that_is_no_number_is_told(recipe: Recipe) -> None:
-    with pytest.raises(CarlError, match=r"not a number any more at step \d .*learning_rate"):
+def test_infinite_loss_is_reported(recipe: Recipe) -> None:
+    with pytest.raises(CarlError, match=r"no longer finite at step \d .*learning_rate"):
         pretrain(recipe(optimiser={"learning_rate": 1e30}))
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
+def test_full_disk_leaves_the_last_checkpoint(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = recipe()
@@ -254,7 +262,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert checkpoint(config)["global_step"] == 6
 
 
-def test_it_can_start_from_a_network(recipe: Recipe) -> None:
+def test_run_can_start_from_a_network(recipe: Recipe) -> None:
     first = pretrain(recipe(output="first"))
     assert first is not None
     config = recipe(output="second", start=str(first.model), optimiser={"learning_rate": 1e-12})
@@ -265,11 +273,11 @@ def test_it_can_start_from_a_network(recipe: Recipe) -> None:
         torch.testing.assert_close(other.state_dict()[name], weights, atol=1e-6, rtol=0)
     wider = recipe().network.to_dict()
     wider["spec_encoder_kwargs"]["n_queries"] = 4
-    with pytest.raises(ModelError, match="made of other parts than 'model'"):
+    with pytest.raises(ModelError, match="another architecture than 'model'"):
         pretrain(recipe(output="third", start=str(first.model), model=wider))
 
 
-def test_probes_and_pictures_are_logged(recipe: Recipe, tmp_path: Path, cubes: Path) -> None:
+def test_probe_scores_and_pictures_are_logged(recipe: Recipe, tmp_path: Path, cubes: Path) -> None:
     labels = np.ones((40, 32), np.uint8)
     labels[:, 16:] = 2
     write_labels(tmp_path / "labels.png", labels)
@@ -293,11 +301,11 @@ def test_probes_and_pictures_are_logged(recipe: Recipe, tmp_path: Path, cubes: P
     events = EventAccumulator(str(config.output / "tensorboard")).Reload()
     assert events.Tags()["images"] == ["probe/features"]
     assert {"total", "probe/spatial_knn"} <= set(events.Tags()["scalars"])
-    assert_same_state(config, plain, 0)  # looking does not change what is learned
+    assert_same_state(config, plain, 0)  # probing does not change the training
 
 
-def test_lightning_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carl.pretraining.runner.find_spec", lambda name: None)
+def test_missing_lightning_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carl.pretraining.pretraining_run.find_spec", lambda name: None)
     with pytest.raises(CarlError, match=r"needs lightning and tensorboard: pip install '.*\["):
         require_lightning()
 

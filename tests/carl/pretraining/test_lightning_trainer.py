@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from carl.errors import ModelError, OutputError
-from carl.pretraining.checkpoint_io import AtomicCheckpointIO
+from carl.pretraining.lightning_trainer import AtomicCheckpointIO
 
 
 @contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """What the system lets a file grow to; writing on fails as on a full disk."""
+def limit_file_size(size: int) -> Iterator[None]:
+    """Limit the size of files; writing more fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -23,11 +23,11 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_fits_no_more_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_leaves_previous_checkpoint(tmp_path: Path) -> None:
     files, path = AtomicCheckpointIO(), tmp_path / "run" / "last.ckpt"
     good = {"weights": torch.arange(1000), "step": 3}
     files.save_checkpoint(good, path)
-    with files_of_at_most(50_000), pytest.raises(OutputError, match=r"last\.ckpt cannot be writ"):
+    with limit_file_size(50_000), pytest.raises(OutputError, match=r"last\.ckpt cannot be writ"):
         files.save_checkpoint({"weights": torch.zeros(100_000)}, path)
     assert [each.name for each in path.parent.iterdir()] == ["last.ckpt"]
     content = files.load_checkpoint(path)
@@ -40,7 +40,7 @@ class Trap:
         return (RuntimeError, ("executed",))
 
 
-def test_only_plain_data_is_read(tmp_path: Path) -> None:
+def test_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
     files, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     for content in ({"x": Trap()}, [1, 2]):
         torch.save(content, path)

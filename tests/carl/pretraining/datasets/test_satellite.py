@@ -11,25 +11,30 @@ import pytest
 import tifffile
 
 from carl.errors import CarlError, CubeError
-from carl.pretraining.datasets.bigearthnet import BANDS, BigEarthNetOptions
-from carl.pretraining.datasets.enmap import DRY_BANDS, HySpecNetOptions, SpectralEarthOptions
-from carl.pretraining.datasets.geobench import GeoBenchOptions
-from carl.pretraining.datasets.images import Window
+from carl.pretraining.datasets.images import ImageWindow
+from carl.pretraining.datasets.satellite import (
+    BIGEARTHNET_BANDS,
+    DRY_BANDS,
+    BigEarthNetOptions,
+    GeoBenchOptions,
+    HySpecNetOptions,
+    SpectralEarthOptions,
+)
 from carl.wavelengths import camera
 
 RANDOM = np.random.default_rng(0)
 SIZES = {"B01": 20, "B09": 20} | dict.fromkeys(("B02", "B03", "B04", "B08"), 120)
 
 
-def read(images: object, item: int = 0) -> Window:
-    window: Window = images.read(item, 16, np.random.default_rng(0))  # type: ignore[attr-defined]
+def read(images: object, item: int = 0) -> ImageWindow:
+    window: ImageWindow = images.read(item, 16, np.random.default_rng(0))  # type: ignore[attr-defined]
     return window
 
 
 def write_bigearthnet_patch(folder: Path) -> None:
-    """Each band a constant, its number, so that bands cannot be mistaken."""
+    """Write a patch in which each band is constant and equal to 100 times its number."""
     folder.mkdir(parents=True)
-    for number, band in enumerate(BANDS, start=1):
+    for number, band in enumerate(BIGEARTHNET_BANDS, start=1):
         size = SIZES.get(band, 60)
         values = np.full((size, size), 100 * number, np.uint16)
         tifffile.imwrite(folder / f"{folder.name}_{band}.tif", values)
@@ -50,9 +55,9 @@ def test_bigearthnet(tmp_path: Path, layout: str, root: str) -> None:
         "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP": ("01_02", "26_57"),
         "S2B_MSIL2A_20170818T112109_N9999_R037_T29SNB": ("70_10",),
     }
-    for tile, places in names.items():
-        for place in places:
-            path = layout.format(tile=tile, patch=f"{tile}_{place}")
+    for tile, patches in names.items():
+        for patch in patches:
+            path = layout.format(tile=tile, patch=f"{tile}_{patch}")
             write_bigearthnet_patch(tmp_path / path)
     first, second = BigEarthNetOptions(tmp_path / root).open()
     assert (len(first), len(second)) == (2, 1)
@@ -65,7 +70,7 @@ def test_bigearthnet(tmp_path: Path, layout: str, root: str) -> None:
     assert window.spectra.mean() == pytest.approx(0.065, rel=1e-4)
 
 
-def test_bigearthnet_has_no_data_where_it_says_0(tmp_path: Path) -> None:
+def test_zeros_of_bigearthnet_are_missing_values(tmp_path: Path) -> None:
     folder = tmp_path / "S2A_MSIL2A_1_1"
     write_bigearthnet_patch(folder)
     coarse = np.full((60, 60), 500, np.uint16)
@@ -124,17 +129,17 @@ def test_hyspecnet(tmp_path: Path) -> None:
 
 
 def test_spectralearth(tmp_path: Path) -> None:
-    for place, times in {"patch_1": ("a", "b"), "patch_2": ("c",)}.items():
-        for time in times:
-            write_enmap(tmp_path / "enmap" / place / f"{time}.tif", 202, ord(time))
+    for location, dates in {"patch_1": ("a", "b"), "patch_2": ("c",)}.items():
+        for date in dates:
+            write_enmap(tmp_path / "enmap" / location / f"{date}.tif", 202, ord(date))
     (images,) = SpectralEarthOptions(tmp_path).open()
     assert len(images) == 2
-    seen = {images.read(0, 16, np.random.default_rng(seed)).values[5, 5, 0] for seed in range(20)}
-    assert seen == {97, 98}  # a place was seen twice, and either time may be drawn
+    values = {images.read(0, 16, np.random.default_rng(seed)).values[5, 5, 0] for seed in range(20)}
+    assert values == {97, 98}  # two dates of one location
     assert read(images, 1).values.shape == (32, 32, 202)
 
 
-def test_enmap_files_with_other_bands_are_refused(tmp_path: Path) -> None:
+def test_enmap_file_with_other_bands_is_refused(tmp_path: Path) -> None:
     write_enmap(tmp_path / "patch" / "a.tif", 100)
     with pytest.raises(CubeError, match="neither the 224 bands of EnMAP nor the 202"):
         SpectralEarthOptions(tmp_path).open()
@@ -158,7 +163,7 @@ def test_geobench(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [BigEarthNetOptions, HySpecNetOptions, SpectralEarthOptions, GeoBenchOptions]
 )
-def test_folders_that_are_not_there_or_laid_out_otherwise(
+def test_missing_folder_and_other_layout_are_refused(
     tmp_path: Path, options: type[BigEarthNetOptions]
 ) -> None:
     with pytest.raises(CarlError, match=r"The folder .*nowhere of \S+ does not exist"):
