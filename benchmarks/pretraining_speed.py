@@ -1,8 +1,8 @@
-"""How many crops a second pre-training learns from: its data alone, its steps alone, and both.
+"""Measure pre-training in crops per second: data alone, steps alone, and both.
 
-A run whose process reads its own crops tells how long each batch is waited for, and how long it is
-learned from; a run with processes for reading tells what comes of both side by side. Rates are
-medians over batches with the quartiles behind them.
+A run that reads its crops in the training process gives the waiting time and the computation time
+of each batch; a run with reader processes gives the time of both in parallel. Rates are medians
+over batches, with quartiles.
 
     python benchmarks/pretraining_speed.py
     python benchmarks/pretraining_speed.py --model carl-small --bands 64 --batches 5
@@ -33,37 +33,38 @@ from carl.pretraining.lightning_trainer import PretrainingData
 
 OBJECTIVES = ("statistics", "ssl", "mae")
 _WARM_UP = 2
+"""Number of batches that are not measured."""
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
 class Clock(Callback):
-    """Notes when batches arrive, and when they have been learned from."""
+    """Record when each batch arrives and when its step is finished."""
 
     def __init__(self) -> None:
         self._arrived: list[float] = []
-        self._learned: list[float] = []
+        self._finished: list[float] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A batch is there."""
+        """Record the arrival of a batch."""
         self._arrived.append(_now())
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """It has been learned from."""
-        self._learned.append(_now())
+        """Record the end of its step."""
+        self._finished.append(_now())
 
     def seconds(self) -> dict[str, np.ndarray]:
-        """Of each batch but the first ones: waited for it, learned from it, and both."""
-        arrived, learned = np.array(self._arrived), np.array(self._learned)
+        """Return waiting time, computation time and their sum for each batch after the warm-up."""
+        arrived, finished = np.array(self._arrived), np.array(self._finished)
         measured = {
-            "data": arrived[1:] - learned[:-1],
-            "step": learned[1:] - arrived[1:],
-            "both": np.diff(learned),
+            "data": arrived[1:] - finished[:-1],
+            "step": finished[1:] - arrived[1:],
+            "both": np.diff(finished),
         }
         return {name: each[_WARM_UP:] for name, each in measured.items()}
 
 
 def sets(bands: int) -> dict[str, dict[str, Any]]:
-    """What to learn from, by name: a real cube as other cameras see it, and simulated scenes."""
+    """Return data sets by name: a real cube as other cameras record it, and simulated scenes."""
     if SHARED.is_dir():
         path, file, wavelengths = SHARED / "hims_bladder", "hims_bladder_uint16.tif", "380:770:10"
     else:
@@ -76,7 +77,7 @@ def sets(bands: int) -> dict[str, dict[str, Any]]:
 
 
 def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> dict[str, np.ndarray]:
-    """Seconds per batch of a run of pre-training with so many processes that read crops."""
+    """Measure seconds per batch of a pre-training with a number of processes that read crops."""
     steps = batches + _WARM_UP + 1
     run = {"output": folder, "steps": steps, "checkpoint_every": steps, "workers": workers}
     config = PretrainConfig.from_dict({**values, **run})
@@ -100,7 +101,7 @@ def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> di
 
 
 def cell(seconds: np.ndarray, crops: int) -> str:
-    """Crops a second: the median and the quartiles."""
+    """Format crops per second: median and quartiles."""
     low, middle, high = crops / np.percentile(seconds, (75, 50, 25))
     return f"{middle:.1f} ({low:.1f}-{high:.1f})"
 
@@ -119,8 +120,10 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=96, help="side in pixels")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--bands", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=10, help="measured, of each run")
-    parser.add_argument("--workers", type=int, default=1, help="that read crops beside the steps")
+    parser.add_argument("--batches", type=int, default=10, help="measured batches per run")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that read crops in parallel"
+    )
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
@@ -128,9 +131,9 @@ def main() -> None:
     print(
         f"{machine_line()}\n{options.model}, {options.precision}, {torch.get_num_threads()} threads"
     )
-    print(f"{options.batch_size} crops of {crop}; crops a second: median (quartiles)\n")
-    beside = f"both, {options.workers} reading"
-    print(f"| objective | data | data alone | step alone | both in turn | {beside} |")
+    print(f"{options.batch_size} crops of {crop}; crops per second: median (quartiles)\n")
+    parallel = f"both, {options.workers} readers"
+    print(f"| objective | data | data alone | step alone | both in sequence | {parallel} |")
     print("|---" * 6 + "|")
     common = {"model": options.model, "precision": options.precision, "crop": options.crop}
     with tempfile.TemporaryDirectory() as folder:

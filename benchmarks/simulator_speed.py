@@ -1,8 +1,8 @@
-"""How many simulated crops one core draws in a second, noise and truth maps included.
+"""Measure the simulator in crops per second on one core, including noise and truth maps.
 
-Each crop is another scene; cameras are made beforehand, except in the row of random ones. "Wall"
-is what a busy machine gives, "processor" what the core itself needs; both are medians over batches
-with the quartiles behind them.
+Each crop is a new scene; cameras are built in advance, except in the row of random ones. "Wall" is
+elapsed time, which depends on the load of the machine, "processor" is the time of the core itself;
+both are medians over batches, with quartiles.
 
     python benchmarks/simulator_speed.py
 """
@@ -27,7 +27,7 @@ Draw = Callable[[np.random.Generator], object]
 
 
 def cameras() -> Iterator[tuple[str, SimulatedCamera]]:
-    """Cameras from few to many bands."""
+    """Yield names and cameras, from few to many bands."""
     yield "3 bands, 460-620 nm", gaussian_camera([460, 550, 620], 80)
     yield "32 bands, 450-900 nm", gaussian_camera(np.linspace(450, 900, 32), 15)
     yield "32 bands, 400-2500 nm", gaussian_camera(np.linspace(400, 2500, 32), 60)
@@ -36,8 +36,8 @@ def cameras() -> Iterator[tuple[str, SimulatedCamera]]:
 
 
 def rates(draw: Draw, batches: int, crops: int) -> np.ndarray:
-    """Crops a second by the wall clock and by processor time, (batches, 2)."""
-    draw(np.random.default_rng(0))  # tables are read once
+    """Measure crops per second by wall clock and processor time, (batches, 2)."""
+    draw(np.random.default_rng(0))  # loads the tables
     measured = []
     for batch in range(batches):
         wall, processor = time.perf_counter(), time.process_time()
@@ -49,7 +49,7 @@ def rates(draw: Draw, batches: int, crops: int) -> np.ndarray:
 
 
 def row(name: str, kind: str, measured: np.ndarray) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     low, middle, high = np.percentile(measured, (25, 50, 75), axis=0)
     cells = (f"{middle[i]:5.0f} ({low[i]:.0f}-{high[i]:.0f})".ljust(18) for i in range(2))
     return f"{name:<24}  {kind:<8}  {'  '.join(cells)}".rstrip()
@@ -58,13 +58,15 @@ def row(name: str, kind: str, measured: np.ndarray) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=64, help="of a crop, in pixels")
+    parser.add_argument("--side", type=int, default=64, help="side of a crop, pixels")
     parser.add_argument("--batches", type=int, default=11)
-    parser.add_argument("--crops", type=int, default=20, help="per batch")
+    parser.add_argument("--crops", type=int, default=20, help="crops per batch")
     options = parser.parse_args()
     shape = (options.side, options.side)
     print(f"{machine_line()} · scipy {version('scipy')}")
-    print(f"One core, crops of {shape[0]} × {shape[1]} pixels; crops a second: median (quartiles)")
+    print(
+        f"One core, crops of {shape[0]} × {shape[1]} pixels; crops per second: median (quartiles)"
+    )
     print(f"{'camera':<24}  {'scene':<8}  {'wall':<18}  processor")
 
     def measure(draw: Draw) -> np.ndarray:

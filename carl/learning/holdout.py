@@ -16,16 +16,16 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 _MAX_HELD = 0.6
 """Largest fraction of the pixels of a class that whole strokes may take from training."""
 _MIN_HELD = 1 / 3
-"""If whole strokes hold out less than this fraction of `share`, the largest stroke is cut."""
+"""If whole strokes hold out less than this part of `fraction`, the largest stroke is cut."""
 
 
 def split_strokes(
-    labels: ArrayLike, seed: int = 0, *, share: float = 0.3
+    labels: ArrayLike, seed: int = 0, *, fraction: float = 0.3
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Split the strokes of a label map into training strokes and held-out strokes.
 
     A stroke is a connected component of one class. In every class, randomly chosen whole strokes
-    are held out until they contain `share` of its pixels. If that would remove most of the class,
+    are held out until they contain `fraction` of its pixels. If that would remove most of the class,
     because it has a single stroke or one much larger than the others, the largest stroke is cut
     once, across its long axis. Every class keeps at least one pixel in training; a class of one
     pixel has nothing held out.
@@ -33,7 +33,7 @@ def split_strokes(
     Args:
         labels: (H, W) integers, 0 = unlabelled.
         seed: seed of the random choice.
-        share: approximate fraction of the pixels of each class to hold out.
+        fraction: approximate fraction of the pixels of each class to hold out.
 
     Returns:
         training labels and held-out labels, both (H, W) with the type of `labels`. They are
@@ -66,22 +66,22 @@ def split_strokes(
         strokes, _ = ndimage.label(array == value, structure=_EIGHT_NEIGHBOURS)
         sizes = np.bincount(strokes.ravel())
         sizes[0] = 0
-        chosen = _choose_strokes(sizes, share, random)
+        chosen = _choose_strokes(sizes, fraction, random)
         held |= np.isin(strokes, chosen)
-        if sizes[chosen].sum() < _MIN_HELD * share * sizes.sum():
-            held[_cut_stroke(np.nonzero(strokes == sizes.argmax()), share, random)] = True
+        if sizes[chosen].sum() < _MIN_HELD * fraction * sizes.sum():
+            held[_cut_stroke(np.nonzero(strokes == sizes.argmax()), fraction, random)] = True
     return np.where(held, 0, array), np.where(held, array, 0)
 
 
 def _choose_strokes(
-    sizes: NDArray[np.intp], share: float, random: np.random.Generator
+    sizes: NDArray[np.intp], fraction: float, random: np.random.Generator
 ) -> list[np.intp]:
     """Choose the numbers of the strokes to hold out; sizes[0] belongs to the background."""
     total = sizes.sum()
     chosen: list[np.intp] = []
     count = 0
     for stroke in 1 + random.permutation(sizes.size - 1):
-        if count >= share * total:
+        if count >= fraction * total:
             break
         if count + sizes[stroke] <= _MAX_HELD * total:
             chosen.append(stroke)
@@ -90,14 +90,14 @@ def _choose_strokes(
 
 
 def _cut_stroke(
-    pixels: tuple[NDArray[np.intp], ...], share: float, random: np.random.Generator
+    pixels: tuple[NDArray[np.intp], ...], fraction: float, random: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return rows and columns of about `share` of the pixels, at one end of their long axis."""
+    """Return rows and columns of about `fraction` of the pixels, at one end of their long axis."""
     rows, columns = pixels
     points = np.stack(pixels, axis=1).astype(np.float64)
     points -= points.mean(axis=0)
     _, axes = np.linalg.eigh(points.T @ points)
     along = points @ axes[:, -1] * random.choice([-1.0, 1.0])
-    n_held = min(max(1, round(share * rows.size)), rows.size - 1)
+    n_held = min(max(1, round(fraction * rows.size)), rows.size - 1)
     chosen = np.argsort(along, kind="stable")[rows.size - n_held :]
     return rows[chosen], columns[chosen]

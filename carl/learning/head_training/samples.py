@@ -108,7 +108,7 @@ class CubeSamples:
                 continue
             trained_on: NDArray[np.integer] = labels.labels
             if not validation and config.held_out and trained_on.any():
-                trained_on, held = split_strokes(trained_on, config.seed, share=config.held_out)
+                trained_on, held = split_strokes(trained_on, config.seed, fraction=config.held_out)
                 if held.any():
                     self._validation.append(crops(cube, held))
             if trained_on.any():
