@@ -25,9 +25,9 @@ def split_strokes(
     """Split the strokes of a label map into training strokes and held-out strokes.
 
     A stroke is a connected component of one class. In every class, randomly chosen whole strokes
-    are held out until they contain `fraction` of its pixels. If that would remove most of the class,
-    because it has a single stroke or one much larger than the others, the largest stroke is cut
-    once, across its long axis. Every class keeps at least one pixel in training; a class of one
+    are held out until they contain `fraction` of its pixels. If that would remove most of the
+    class, because it has a single stroke or one much larger than the others, the largest stroke is
+    cut once, across its long axis. Every class keeps at least one pixel in training; a class of one
     pixel has nothing held out.
 
     Args:
