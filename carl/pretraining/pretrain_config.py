@@ -198,7 +198,7 @@ class PretrainConfig:
         if self.batch_size * self.devices * self.nodes < 2 and self.objective == "ssl":
             raise CarlError("batch_size is 1: the variance of the features needs 2 crops or more.")
         if not 0 <= self.ema[0] <= self.ema[1] <= 1:
-            raise CarlError(f"ema is {list(self.ema)}: give two momenta from 0 to 1, rising.")
+            raise CarlError(f"ema is {list(self.ema)}: give two values from 0 to 1, ascending.")
         if self.crop % self.network.patch_size:
             raise CarlError(
                 f"crop is {self.crop}: it must be a multiple of the patch size, "

@@ -14,7 +14,7 @@ from carl.simulation import KINDS, SimulatedCamera, random_camera, simulate_scen
 from carl.simulation.camera import RANGE_NM
 
 _ITEMS = 1 << 16
-"""Nominal number of scenes; every scene is new. Only its period of shuffling depends on this."""
+"""Nominal number of scenes: every read simulates a new one."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class SimulatedOptions:
                 f"There are no scenes '{unknown.pop()}': choose from {', '.join(KINDS)}."
             )
         if not 2 <= self.band_count[0] <= self.band_count[1]:
-            raise CarlError(f"band_count is {list(self.band_count)}: give the fewest and the most.")
+            raise CarlError(
+                f"band_count is {list(self.band_count)}: give the smallest and the largest number."
+            )
         if not RANGE_NM[0] <= self.range_nm[0] < self.range_nm[1] <= RANGE_NM[1]:
             raise CarlError(
-                f"range_nm is {list(self.range_nm)}: the simulator knows {RANGE_NM[0]:g} to "
+                f"range_nm is {list(self.range_nm)}: the simulator covers {RANGE_NM[0]:g} to "
                 f"{RANGE_NM[1]:g} nm."
             )
         if self.scene < 1:

@@ -44,7 +44,9 @@ def test_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
     files, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     for content in ({"x": Trap()}, [1, 2]):
         torch.save(content, path)
-        with pytest.raises(ModelError, match=r"last\.ckpt (cannot be read as|is not) a checkpoint"):
+        with pytest.raises(
+            ModelError, match=r"last\.ckpt (cannot be read as|is not) a training checkpoint"
+        ):
             files.load_checkpoint(path, weights_only=False)
     path.write_bytes(b"no checkpoint")
     with pytest.raises(ModelError, match="cannot be read"):

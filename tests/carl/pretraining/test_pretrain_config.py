@@ -14,7 +14,11 @@ import yaml
 from carl.errors import CarlError
 from carl.model import CARLConfig
 from carl.pretraining.datasets import KINDS, open_sources
-from carl.pretraining.pretrain_config import PretrainConfig, with_predictors
+from carl.pretraining.pretrain_config import (
+    PretrainConfig,
+    current_setting_names,
+    with_predictors,
+)
 
 Recipe = Callable[..., PretrainConfig]
 
@@ -103,7 +107,7 @@ def test_missing_predictors_are_added() -> None:
         ),
         (
             {"data": [{"kind": "simulated", "range_nm": [100, 900]}]},
-            r"range_nm is \[100.0, 900.0\]: the simulator knows 380 to 2500",
+            r"range_nm is \[100.0, 900.0\]: the simulator covers 380 to 2500",
         ),
         ({"steps": 0}, "steps is 0: it must be positive"),
         ({"step": 3}, "no key 'step': did you mean 'steps'"),
@@ -157,3 +161,11 @@ def test_resume_settings_include_what_changes_the_result(recipe: Recipe) -> None
     assert settings == replace(recipe(), output=Path("elsewhere")).resume_settings()
     for other in (recipe(seed=1), recipe(batch_size=8), recipe(checkpoint_every=3)):
         assert settings != other.resume_settings()
+
+
+def test_keys_of_earlier_versions_are_accepted() -> None:
+    config = PretrainConfig.from_dict(MINIMAL | {"mae": {"told_bands": 3}})
+    assert config.mae.predicted_bands == 3
+    former = config.resume_settings()
+    former["mae"] = former["mae"].replace("predicted_bands=", "told_bands=")
+    assert current_setting_names(former) == config.resume_settings()

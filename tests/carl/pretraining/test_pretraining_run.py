@@ -202,7 +202,7 @@ def test_damaged_checkpoint_is_refused(recipe: Recipe) -> None:
     pretrain(config)
     path = config.output / "last.ckpt"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ModelError, match=r"last\.ckpt cannot be read as a checkpoint"):
+    with pytest.raises(ModelError, match=r"last\.ckpt cannot be read as a training checkpoint"):
         pretrain(config, resume=True)
 
 
@@ -251,7 +251,7 @@ def test_full_disk_leaves_the_last_checkpoint(
         def full(_: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("carl.pretraining.checkpoint_io.os.fsync", full)
+        monkeypatch.setattr("os.fsync", full)
 
     with pytest.raises(OutputError, match=r"last\.ckpt cannot be written \(No space left"):
         pretrain(config, progress=stop_at(3, fill_up))

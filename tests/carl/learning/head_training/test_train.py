@@ -38,6 +38,9 @@ def test_head_is_trained_and_validated_on_held_out_labels(recipe):
     assert result.scores == max(validated, key=lambda scores: scores["miou"])
     assert result.scores["miou"] > 0.9
     assert [each.name for each in result.trained.classes] == ["lumen", "urothelium"]
+    assert repr(result).startswith(
+        "TrainResult(head='linear', classes=['lumen', 'urothelium'], steps=40, loss=0."
+    )
 
 
 def test_same_seed_gives_the_same_head(recipe):
