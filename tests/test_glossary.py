@@ -37,7 +37,7 @@ def test_finds_names_comments_and_strings(source: str) -> None:
     assert lines(source) == [1]
 
 
-@pytest.mark.parametrize("source", ["unquux = 1", "look = 1", "Looking = 1", "# we are quux"])
+@pytest.mark.parametrize("source", ["unquux = 1", "look = 1", "# we are quux"])
 def test_leaves_other_words_and_allowed_meanings(source: str) -> None:
     assert lines(source) == []
 
