@@ -1,13 +1,13 @@
-"""What somebody at the window waits for: opening, spectra, the first map, and hiccups meanwhile.
+"""Waiting times in the dock: opening, spectra, segmentation, and the longest stalls of the window.
 
-Each run is a program of its own in a virtual display: the CARL dock opens a cube from a file and
-looks at it, and strokes are painted with the mouse, the first of them as soon as the cube is seen.
-Times are counted from the end of the last stroke, the pause of the dock included. Heartbeat is the
-longest time that a timer of 10 ms in the window had to wait for its turn; beside it, the same of a
-program that only sleeps, which tells what the machine adds.
+Each run is a process in a virtual display. The CARL dock opens a cube from a file, and strokes are
+drawn with the mouse, the first of them as soon as the cube is displayed. Times are measured from
+the end of the last stroke, including the pause after which the dock starts to segment. "Heartbeat"
+is the longest interval of a 10 ms timer in the window; beside it stands the longest sleep of 10 ms
+in another process, which shows the share of the machine in it.
 
     python benchmarks/interaction.py                    # the sample, and 2000² pixels × 150 bands
-    python benchmarks/interaction.py --cube scan.hdr    # a cube of one's own
+    python benchmarks/interaction.py --cube scan.hdr    # another cube
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ import robot
 
 from carl.files import resource_path
 
-_LONG = 600.0
+_TIMEOUT = 600.0
+"""Seconds until a wait fails."""
 _TUNED_PIXELS = 1 << 20
-"""Larger cubes are not fine-tuned here: their features take minutes."""
+"""Largest cube that is fine-tuned here, in pixels: the features of larger ones take minutes."""
 
 
 _SLEEPER = """
@@ -50,15 +51,15 @@ while True:
 
 
 @dataclass
-class Heart:
-    """A timer of 10 ms in the window, and how long it had to wait for its turn."""
+class Heartbeat:
+    """A timer of 10 ms in the window, and its longest intervals."""
 
     beats: list[float] = field(default_factory=list)
     gaps: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
-        """Note the longest gaps, in ms, of the window and of a sleeper until the block ends."""
+        """Record the longest intervals, in ms, of the timer and of a sleeper inside the block."""
         with sleeper() as longest_sleep, self._beating(what):
             yield
         beside = f"{what} (sleeper)"
@@ -82,45 +83,45 @@ class Heart:
 
 @contextmanager
 def sleeper() -> Iterator[list[float]]:
-    """A program that sleeps 10 ms at a time; at the end the list holds its longest, in s."""
+    """Run a process that sleeps 10 ms at a time; the list then holds its longest sleep, in s."""
     longest: list[float] = []
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
-        process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=told)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=output)
         try:
             yield longest
         finally:
             process.terminate()
             process.wait()
-            told.seek(0)
-            longest.append(float((told.read().split() or ["0"])[-1]))
+            output.seek(0)
+            longest.append(float((output.read().split() or ["0"])[-1]))
 
 
-_NETWORKS = ("network in turbo", "exact network")
+_NETWORK_STATES = ("network in turbo", "exact network")
 
 
-class Networks:
-    """When the first map came whose network was turbo's, and when one whose network was exact."""
+class NetworkTimes:
+    """Times of the first segmentation with the approximate and with the exact embedding."""
 
     def __init__(self, session) -> None:
         self._session = session
-        self._came: dict[str, float] = {}
-        session.segmentation_changed.connect(self._on_map)
+        self._times: dict[str, float] = {}
+        session.segmentation_changed.connect(self._on_segmentation)
 
-    def _on_map(self) -> None:
-        learned = self._session.segmentation
-        if learned.has_network:
-            self._came.setdefault(_NETWORKS[learned.fidelity is None], perf_counter())
+    def _on_segmentation(self) -> None:
+        result = self._session.segmentation
+        if result.predictor.uses_network:
+            self._times.setdefault(_NETWORK_STATES[result.fidelity is None], perf_counter())
 
     def wait(self) -> dict[str, float]:
-        """Both times; the second follows the first."""
-        robot.wait_until(lambda: "exact network" in self._came, _LONG, "the exact network")
-        self._session.segmentation_changed.disconnect(self._on_map)
-        came = self._came
-        return {name: came.get(name, came["exact network"]) for name in _NETWORKS}
+        """Wait for both and return them; without an approximate embedding they are equal."""
+        robot.wait_until(lambda: "exact network" in self._times, _TIMEOUT, "the exact network")
+        self._session.segmentation_changed.disconnect(self._on_segmentation)
+        times = self._times
+        return {name: times.get(name, times["exact network"]) for name in _NETWORK_STATES}
 
 
 def run_once(path: Path) -> dict[str, float]:
-    """One run, in ms by the name of what was waited for."""
+    """Run once and return the waiting times in ms by name."""
     with robot.virtual_display(1920, 1080):
         import napari
 
@@ -136,30 +137,30 @@ def run_once(path: Path) -> dict[str, float]:
 def _measure(viewer, dock, path: Path) -> dict[str, float]:
     from napari_carl.jobs import JobKind
 
-    session, heart, taken = dock.session, Heart(), {}
+    session, heartbeat, taken = dock.session, Heartbeat(), {}
     hand = robot.Hand(viewer, dock.window())
 
     def wait(condition: Callable[[], bool], what: str) -> float:
         start = perf_counter()
-        robot.wait_until(condition, _LONG, what)
+        robot.wait_until(condition, _TIMEOUT, what)
         return 1000 * (perf_counter() - start)
 
-    def first_map_of_strokes() -> float:
-        painted = viewer.layers[f"{session.cube.name} strokes"].data
+    def first_labels_of_strokes() -> float:
+        drawn = viewer.layers[f"{session.cube.name} strokes"].data
         start, before = perf_counter(), session.segmentation
-        wait(lambda: np.array_equal(session.strokes, painted), "noticing the strokes")
-        wait(lambda: session.segmentation is not before, "a map")
+        wait(lambda: np.array_equal(session.strokes, drawn), "reporting the strokes")
+        wait(lambda: session.segmentation is not before, "a segmentation")
         return 1000 * (perf_counter() - start)
 
-    def has_whole_map() -> bool:
-        learned, state = session.segmentation, session.jobs.state(JobKind.SEGMENTING)
-        return learned is not None and not learned.is_preview and state is None
+    def is_segmented() -> bool:
+        result, state = session.segmentation, session.jobs.state(JobKind.SEGMENTING)
+        return result is not None and not result.is_preview and state is None
 
-    with heart.during("start"):  # libraries are loaded while somebody looks for a file
+    with heartbeat.during("start"):  # libraries are imported while the user chooses a file
         wait(lambda: session.jobs.state(JobKind.PRELOADING) is None, "loading libraries")
         robot.rest(1)
 
-    with heart.during("open"):
+    with heartbeat.during("open"):
         start = perf_counter()
         session.open_cube(path)
         wait(lambda: session.cube is not None, "opening")
@@ -168,14 +169,14 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
 
     viewer.reset_view()
     height, width = session.cube.shape[:2]
-    with heart.during("first map"):
+    with heartbeat.during("first map"):
         for value, row in ((1, 0.3), (2, 0.6)):
             hand.press(str(value))
             hand.paint((row * height, 0.4 * width), (row * height, 0.45 * width))
-        painted, networks = perf_counter(), Networks(session)
-        taken["stroke to coarse map"] = first_map_of_strokes()
+        drawn_at, networks = perf_counter(), NetworkTimes(session)
+        taken["stroke to coarse map"] = first_labels_of_strokes()
         taken["stroke to full map, first"] = taken["stroke to coarse map"] + wait(
-            has_whole_map, "the whole map"
+            is_segmented, "the full label map"
         )
 
     seen: list[float] = []
@@ -188,27 +189,27 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
         waited.append(1000 * (seen[-1] - start))
     taken["cursor to spectrum"] = median(waited)
 
-    with heart.during("learn"):
+    with heartbeat.during("segment"):
         hand.paint((0.65 * height, 0.4 * width), (0.65 * height, 0.45 * width))
-        taken["next stroke to map in sight"] = first_map_of_strokes()
-        taken["next stroke to full map"] = taken["next stroke to map in sight"] + wait(
-            has_whole_map, "the whole next map"
+        taken["next stroke to visible map"] = first_labels_of_strokes()
+        taken["next stroke to full map"] = taken["next stroke to visible map"] + wait(
+            is_segmented, "the next full label map"
         )
 
-    for name, when in networks.wait().items():
-        taken[f"stroke to map with {name}"] = 1000 * (when - painted)
+    for name, time in networks.wait().items():
+        taken[f"stroke to map with {name}"] = 1000 * (time - drawn_at)
 
     if height * width <= _TUNED_PIXELS:
-        wait(has_whole_map, "the map with the network")
-        with heart.during("fine-tune"):
-            session.fine_tune("head")
+        wait(is_segmented, "the segmentation with the network")
+        with heartbeat.during("fine-tune"):
+            session.fine_tune("last_blocks")
             wait(lambda: len(session.fine_tuning.steps) > 10, "fine-tuning")
         session.jobs.cancel(JobKind.FINE_TUNING)
-    return taken | {f"heartbeat, {name}": gap for name, gap in heart.gaps.items()}
+    return taken | {f"heartbeat, {name}": gap for name, gap in heartbeat.gaps.items()}
 
 
 def write_large_cube(folder: Path, side: int, bands: int) -> Path:
-    """An ENVI file of the sample's tissue, laid side by side, in as many bands as wanted."""
+    """Write an ENVI file of the sample, repeated side by side, with a number of bands."""
     from carl.cube import SpectralCube
     from carl.io import read_cube, write_cube
 
@@ -224,19 +225,19 @@ def write_large_cube(folder: Path, side: int, bands: int) -> Path:
 
 
 def table(runs: list[dict[str, float]]) -> Iterator[str]:
-    """Lines of what was waited for: median, and from the shortest to the longest."""
+    """Yield one line per waiting time: median, shortest and longest."""
     for name in runs[0]:
         values = [run[name] for run in runs]
         yield f"  {name:<30} {median(values):8.0f} ms  ({min(values):.0f}-{max(values):.0f})"
 
 
 def main() -> None:
-    """Print the tables."""
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cube", type=Path, action="append", help="instead of sample and large")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--side", type=int, default=2000, help="of the large cube, in pixels")
-    parser.add_argument("--bands", type=int, default=150, help="of the large cube")
+    parser.add_argument("--side", type=int, default=2000, help="side of the large cube, in pixels")
+    parser.add_argument("--bands", type=int, default=150, help="bands of the large cube")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -257,7 +258,7 @@ def main() -> None:
                     command, stdout=subprocess.PIPE, text=True, check=True, env=without_cache
                 )
                 runs.append(json.loads(finished.stdout.splitlines()[-1]))
-            print(f"{cube.stem}, {len(runs)} runs: median (least-most)")
+            print(f"{cube.stem}, {len(runs)} runs: median (shortest-longest)")
             print("\n".join(table(runs)))
 
 

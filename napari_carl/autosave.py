@@ -1,4 +1,4 @@
-"""Strokes that survive: kept in the user's data folder, and brought back with their cube."""
+"""Save strokes in the user's data folder when they change, and restore them with their cube."""
 
 from __future__ import annotations
 
@@ -24,53 +24,54 @@ from napari_carl.torch_loading import load_torch
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Strokes on a cube as they were kept, and when."""
+class SavedStrokes:
+    """Strokes read from the data folder, and when they were saved."""
 
     strokes: LabelMap
     time: datetime
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
-    """Strokes that are to be kept."""
+class _Unsaved:
+    """Strokes that are not saved yet."""
 
     cube: SpectralCube
     strokes: NDArray[np.unsignedinteger]
     classes: tuple[LabelClass, ...]
 
-    def keep(self) -> None:
-        keep_strokes(self.cube, self.strokes, self.classes)
+    def save(self) -> None:
+        save_strokes(self.cube, self.strokes, self.classes)
 
 
 class Autosave:
-    """Keeps the strokes of a session whenever they change.
+    """Saves the strokes of a session whenever they change, and restores them for a new cube.
 
-    A cube is known by its pixels: it may be moved or renamed, and its wavelengths may be edited.
+    Strokes are stored under a hash of the cube's pixels, so they are found again after the file
+    was moved or renamed or its wavelengths were edited.
 
     Attributes:
-        restored: what was brought back for the current cube, or None.
+        restored: strokes restored for the current cube, or None.
     """
 
-    changed = Signal()  # strokes have been brought back, or the cube is another
-    found = Signal(object)  # (H, W) strokes to put on the current cube
+    changed = Signal()  # `restored` has changed
+    found = Signal(object)  # (H, W) strokes to show on the current cube
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: WeakSet[SpectralCube] = WeakSet()
-        self._unsaved: _State | None = None
+        self._unsaved: _Unsaved | None = None
         self._has_failed = False
-        self.restored: Stored | None = None
+        self.restored: SavedStrokes | None = None
         session.cube_replaced.connect(self._on_replaced)
         session.cube_changed.connect(self._on_cube)
         session.strokes_changed.connect(self._on_strokes)
         session.classes.changed.connect(self._on_strokes)
 
     def close(self) -> None:
-        """Keep what has not been kept yet; to be called when no task runs any more."""
+        """Save what is not saved yet; call this when no job runs any more."""
         if self._unsaved is not None:
-            with suppress(CarlError):  # there is nobody left to tell
-                self._unsaved.keep()
+            with suppress(CarlError):  # the window is closed: there is no place to show an error
+                self._unsaved.save()
 
     def _on_replaced(self, before: SpectralCube, after: SpectralCube) -> None:
         if before in self._known:
@@ -83,53 +84,53 @@ class Autosave:
             self._session.jobs.start(
                 JobKind.RESTORING,
                 lambda progress: find_strokes(cube, progress),
-                lambda stored: self._set_found(cube, stored),
+                lambda saved: self._set_found(cube, saved),
             )
 
-    def _set_found(self, cube: SpectralCube, stored: Stored | None) -> None:
+    def _set_found(self, cube: SpectralCube, saved: SavedStrokes | None) -> None:
         self._known.add(cube)
-        if stored is not None:
-            self._session.classes.replace(stored.strokes.classes)
-            self.restored = stored
-            self.found.emit(stored.strokes.labels)
+        if saved is not None:
+            self._session.classes.replace(saved.strokes.classes)
+            self.restored = saved
+            self.found.emit(saved.strokes.labels)
             self.changed.emit()
 
     def _on_strokes(self) -> None:
         cube, strokes = self._session.cube, self._session.strokes
         if cube is None or strokes is None:
             return
-        state = self._unsaved = _State(cube, strokes, tuple(self._session.classes))
+        unsaved = self._unsaved = _Unsaved(cube, strokes, tuple(self._session.classes))
 
-        def keep(_: object) -> CarlError | None:
+        def save(_: object) -> CarlError | None:
             try:
-                state.keep()
+                unsaved.save()
             except CarlError as error:
                 return error
             return None
 
         self._session.jobs.start(
-            JobKind.AUTOSAVING, keep, lambda failure: self._set_kept(state, failure)
+            JobKind.AUTOSAVING, save, lambda failure: self._set_saved(unsaved, failure)
         )
 
-    def _set_kept(self, state: _State, failure: CarlError | None) -> None:
-        if failure is None and self._unsaved is state:
+    def _set_saved(self, unsaved: _Unsaved, failure: CarlError | None) -> None:
+        if failure is None and self._unsaved is unsaved:
             self._unsaved = None
-        if failure is not None and not self._has_failed:  # once is enough
+        if failure is not None and not self._has_failed:  # reported once, not with every stroke
             self._has_failed = True
             self._session.failed.emit(failure)
 
 
 def strokes_file(cube: SpectralCube) -> Path:
-    """Where the strokes on a cube are kept; its pixels are its name."""
+    """Return the file for the strokes on a cube, named by a hash of its pixels."""
     from carl.inference import cube_key
 
     return strokes_folder() / f"{cube_key(SpectralCube(cube.data))}.tif"
 
 
-def keep_strokes(
+def save_strokes(
     cube: SpectralCube, strokes: NDArray[np.unsignedinteger], classes: Sequence[LabelClass]
 ) -> None:
-    """Write the strokes on a cube; none at all remove what was kept.
+    """Save the strokes on a cube; empty strokes delete the file.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -138,17 +139,17 @@ def keep_strokes(
     if strokes.any():
         write_labels(path, strokes, classes)
     else:
-        for kept in (path, path.with_suffix(".json")):
+        for saved in (path, path.with_suffix(".json")):
             with suppress(OSError):
-                kept.unlink()
+                saved.unlink()
 
 
-def find_strokes(cube: SpectralCube, progress: Progress) -> Stored | None:
-    """The strokes that were kept for a cube; None if there are none, or they cannot be read."""
-    load_torch(progress)  # comes with the key of a cube
+def find_strokes(cube: SpectralCube, progress: Progress) -> SavedStrokes | None:
+    """Return the saved strokes of a cube, or None if there are none or they cannot be read."""
+    load_torch(progress)  # `cube_key` is in a package that imports it
     path = strokes_file(cube)
     try:
         time = datetime.fromtimestamp(path.stat().st_mtime)
-        return Stored(read_labels(path, cube.shape), time)
+        return SavedStrokes(read_labels(path, cube.shape), time)
     except (OSError, CarlError):
         return None

@@ -1,6 +1,6 @@
-"""What a user says of a cube's bands: their wavelengths, and which of them are bad.
+"""Edit the bands of a cube: set wavelengths and mark bad bands.
 
-Each function gives the cube as it is meant, and raises a `WavelengthError` where that cannot be.
+Each function returns an edited copy, and raises `WavelengthError` if the input does not fit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.wavelengths import Camera, camera, cameras, parse_range, read_wavelength_table
@@ -20,33 +21,34 @@ _SPAN = re.compile(rf"({_NUMBER})(?:\s*(?:-|–|to|:)\s*({_NUMBER}))?$")
 
 
 def fitting_cameras(cube: SpectralCube | None) -> tuple[Camera, ...]:
-    """The known cameras with as many bands as a cube."""
+    """Return the known cameras with as many bands as a cube."""
     return tuple(each for each in cameras() if cube and each.n_bands == cube.n_bands)
 
 
 def with_camera(cube: SpectralCube, name: str) -> SpectralCube:
-    """The cube with the wavelengths of a known camera."""
+    """Return the cube with the wavelengths of a known camera."""
     known = camera(name)
     return cube.with_wavelengths(known.wavelengths, known.fwhm)
 
 
 def with_range(cube: SpectralCube, text: str) -> SpectralCube:
-    """The cube with wavelengths from ``start:last:step`` in nm."""
+    """Return the cube with wavelengths from ``start:last:step`` in nm."""
     return cube.with_wavelengths(parse_range(text))
 
 
 def with_table(cube: SpectralCube, path: Path) -> SpectralCube:
-    """The cube with the wavelengths in a CSV file."""
+    """Return the cube with the wavelengths in a CSV file."""
     return cube.with_wavelengths(*read_wavelength_table(path))
 
 
 def with_bad_bands(cube: SpectralCube, text: str) -> SpectralCube:
-    """The cube without the bands a user names; an empty text makes all of them good.
+    """Return the cube with exactly the given bands marked as bad.
 
     Args:
         cube: with or without wavelengths.
-        text: ranges and single bands, as ``720-760, 775``: in nm, and each single number names the
-            band nearest to it; where wavelengths are unknown, numbers of bands from 1.
+        text: ranges and single bands, as ``720-760, 775``; empty for no bad bands. Numbers are in
+            nm, and a single number selects the nearest band. Without wavelengths, numbers count
+            the bands from 1.
     """
     positions = _positions(cube)
     bad = np.zeros(cube.n_bands, bool)
@@ -58,26 +60,26 @@ def with_bad_bands(cube: SpectralCube, text: str) -> SpectralCube:
                 chosen = np.abs(positions - low) == np.abs(positions - low).min()
             if low > positions.max() or high < positions.min() or not chosen.any():
                 raise WavelengthError(
-                    f"No band of {cube.name} lies in '{word.strip()}': its bands go from "
+                    f"No band of {cube.name} lies in '{word.strip()}': enter bands from "
                     f"{positions.min():g} to {positions.max():g}{_unit(cube)}."
                 )
             bad |= chosen
     if bad.all():
-        raise WavelengthError(f"All bands of {cube.name} would be bad: leave some to work with.")
+        raise WavelengthError(f"All bands of {cube.name} would be bad: leave at least one good.")
     return replace(cube, good_bands=~bad)
 
 
 def with_band_toggled(cube: SpectralCube, band: int) -> SpectralCube:
-    """The cube with a good band made bad, or a bad one good again."""
+    """Return the cube with a good band marked as bad, or a bad one as good."""
     good = cube.good_bands.copy()
     good[band] = not good[band]
     if not good.any():
-        raise WavelengthError(f"All bands of {cube.name} would be bad: leave some to work with.")
+        raise WavelengthError(f"All bands of {cube.name} would be bad: leave at least one good.")
     return replace(cube, good_bands=good)
 
 
 def describe_bad_bands(cube: SpectralCube) -> str:
-    """The bad bands in the words `with_bad_bands` understands."""
+    """Return the bad bands as text in the format of `with_bad_bands`."""
     order = np.argsort(_positions(cube), kind="stable")
     bad = ~cube.good_bands[order]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(int)))
@@ -88,7 +90,8 @@ def describe_bad_bands(cube: SpectralCube) -> str:
     )
 
 
-def _positions(cube: SpectralCube) -> np.ndarray:
+def _positions(cube: SpectralCube) -> Float64Array:
+    """Return wavelengths in nm, or band numbers from 1 where they are unknown."""
     known = cube.wavelengths
     return np.arange(1.0, cube.n_bands + 1) if known is None else known
 
@@ -101,7 +104,7 @@ def _span(word: str) -> tuple[float, float]:
     found = _SPAN.match(word.replace("nm", "").strip())
     if found is None:
         raise WavelengthError(
-            f"'{word.strip()}' names no bands: write ranges and single ones, as 720-760, 775."
+            f"'{word.strip()}' is not a band or a range of bands: use the form 720-760, 775."
         )
     low, high = float(found[1]), float(found[2] or found[1])
     return min(low, high), max(low, high)

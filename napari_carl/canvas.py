@@ -11,7 +11,7 @@ from napari_carl.connections import Connections
 from napari_carl.layers import ViewerLayers
 from napari_carl.segmentation import Viewport
 from napari_carl.session import Session
-from napari_carl.steps import describe_shown
+from napari_carl.steps import describe_display
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FONT_SIZE = 11
 """Size of the text on the canvas, in points."""
 _CHARACTERS = "truecolfasbndimg0123456789/·"
-"""Characters that `describe_shown` uses."""
+"""Characters that `describe_display` uses."""
 _CHARACTER_INTERVAL_MS = 50
 """Time between two characters that are rendered in advance."""
 _CURSOR_INTERVAL_MS = 40
@@ -99,7 +99,7 @@ class CanvasText:
         overlay = self._overlay
         overlay.color = None  # contrasts with the background
         overlay.visible = self._session.cube is not None
-        overlay.text = describe_shown(self._session, self._layers.shown)
+        overlay.text = describe_display(self._session, self._layers.shown)
         overlay.position = "top_left"
         overlay.font_size = _FONT_SIZE
 
@@ -133,7 +133,7 @@ class CursorSpectrum:
         layers = self._layers.current
         if layers is not None:
             row, column = layers.image.world_to_data(self._position)[-2:]
-            self._session.point_at(round(row), round(column))
+            self._session.read_spectrum(round(row), round(column))
 
 
 class ViewportTracker:

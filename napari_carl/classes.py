@@ -1,4 +1,4 @@
-"""The classes one paints: values, names, colours, and which is in hand."""
+"""The editable table of classes: values, names, colours, and the current class."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from psygnal import Signal
 from carl.io import LabelClass, default_colour
 
 Colour = tuple[int, int, int]
+"""Red, green and blue, 0..255."""
 
 
 class ClassTable:
-    """An editable table of classes; their values are those in the label maps, from 1.
+    """An editable table of classes by their value in label maps, from 1.
 
     Attributes:
-        current: value of the class that is painted with.
+        current: value of the class that the brush draws.
     """
 
-    changed = Signal()  # a class has come, gone, or has another name or colour
-    current_changed = Signal(int)  # the value now in hand
+    changed = Signal()  # a class was added, removed, renamed or recoloured
+    current_changed = Signal(int)  # value of the class that is current now
 
     def __init__(self, n_classes: int = 2) -> None:
-        self._classes = {value: _new(value) for value in range(1, n_classes + 1)}
+        self._classes = {value: _new_class(value) for value in range(1, n_classes + 1)}
         self.current = 1
 
     def __iter__(self) -> Iterator[LabelClass]:
@@ -39,22 +40,22 @@ class ClassTable:
         return self._classes[value]
 
     def add(self) -> None:
-        """Add a class under the next free value, and take it in hand."""
+        """Add a class with the next free value and make it current."""
         value = max(self._classes, default=0) + 1
-        self._classes[value] = _new(value)
+        self._classes[value] = _new_class(value)
         self.changed.emit()
         self.choose(value)
 
     def include(self, values: Iterable[int]) -> None:
-        """Add classes for the values that have none yet."""
-        missing = {value: _new(value) for value in values if value not in self._classes}
+        """Add default classes for the values that are not in the table."""
+        missing = {value: _new_class(value) for value in values if value not in self._classes}
         if missing:
             self._classes = dict(sorted((self._classes | missing).items()))
             self.changed.emit()
 
     def replace(self, classes: Iterable[LabelClass]) -> None:
-        """Put these classes in the place of all others."""
-        replaced = {known.value: known for known in classes}
+        """Replace all classes."""
+        replaced = {each.value: each for each in classes}
         if replaced == self._classes:
             return
         self._classes = replaced
@@ -63,22 +64,22 @@ class ClassTable:
             self.choose(next(iter(self._classes)))
 
     def remove(self, value: int) -> None:
-        """Remove a class; one of the others is taken in hand instead."""
+        """Remove a class; if it was current, the one with the highest value becomes current."""
         del self._classes[value]
         self.changed.emit()
         if self._classes and self.current == value:
             self.choose(max(self._classes))
 
     def rename(self, value: int, name: str) -> None:
-        """Give a class another name; a blank one is not taken."""
+        """Rename a class; a blank name is ignored."""
         self._edit(replace(self._classes[value], name=name.strip() or self._classes[value].name))
 
     def recolour(self, value: int, colour: Colour) -> None:
-        """Give a class another colour, red, green and blue in 0..255."""
+        """Change the colour of a class."""
         self._edit(replace(self._classes[value], colour=colour))
 
     def choose(self, value: int) -> None:
-        """Take a class in hand, if there is one of that value."""
+        """Make a class current; a value that is not in the table is ignored."""
         if value in self._classes:
             self.current = value
             self.current_changed.emit(value)
@@ -89,5 +90,5 @@ class ClassTable:
             self.changed.emit()
 
 
-def _new(value: int) -> LabelClass:
+def _new_class(value: int) -> LabelClass:
     return LabelClass(value, f"Class {value}", default_colour(value))

@@ -106,9 +106,9 @@ class CarlDock(QWidget):
         for signal in (
             session.cube_changed,
             session.strokes_changed,
-            session.network.changed,
+            session.features_changed,
             session.segmentation_changed,
-            session.exports.changed,
+            session.exported,
             session.jobs.changed,
         ):
             connections.connect(signal, self._refresh)

@@ -1,4 +1,4 @@
-"""What leaves a session as files: maps of one cube or of many, and the segmenter itself."""
+"""Write label maps to files, of one cube or of all cubes in a folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from psygnal import Signal
+import numpy as np
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError
 from carl.io import (
-    DEFAULT_CONTENTS,
     ExportContent,
     LabelClass,
     export_results,
@@ -20,174 +19,124 @@ from carl.io import (
     read_cube,
 )
 from carl.progress import Progress, subprogress
-from napari_carl.jobs import JobKind
+from napari_carl.segmentation import Labels, SegmentationResult
 
 if TYPE_CHECKING:
-    from napari_carl.segmentation import Labels, Trained
-    from napari_carl.session import Session
+    from carl.learning import BoundPredictor, Predictor
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files an export has written, and what kept it from writing more."""
+    """Files written by an export, and the errors that kept it from writing more."""
 
     files: tuple[Path, ...]
     failures: tuple[CarlError, ...] = ()
 
 
-class Exports:
-    """Writes the results of a session.
-
-    Attributes:
-        files: those last written.
-    """
-
-    changed = Signal()
-    saved = Signal(object)  # Path of a segmenter or a trained head
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop what belongs to one cube."""
-        self.files: tuple[Path, ...] = ()
-
-    @property
-    def segmenter(self) -> Trained | None:
-        """What makes the map; None as long as there is none or a preview only."""
-        learned = self._session.segmentation
-        return None if learned is None or learned.is_preview else learned.segmenter
-
-    def write(self, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS) -> None:
-        """Write the map of the current cube.
-
-        Args:
-            folder: where to.
-            contents: what to write of it.
-        """
-        cube, segmenter, learned = self._session.cube, self.segmenter, self._session.segmentation
-        if cube is not None and segmenter is not None and learned is not None:
-            classes = tuple(self._session.classes)
-            drawn = learned.labels if learned.drawn.is_set() else None
-            self._session.jobs.start(
-                JobKind.EXPORTING,
-                lambda progress: export_cube(
-                    folder, cube, segmenter, classes, contents, progress, drawn=drawn
-                ),
-                self._set_exported,
-            )
-
-    def write_folder(
-        self, cubes: Path, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS
-    ) -> None:
-        """Map every cube in a folder and write the maps into another, which may be the same."""
-        segmenter = self.segmenter
-        if segmenter is not None:
-            classes = tuple(self._session.classes)
-            self._session.jobs.start(
-                JobKind.EXPORTING,
-                lambda progress: export_folder(
-                    folder, cubes, segmenter, classes, contents, progress
-                ),
-                self._set_exported,
-            )
-
-    def _set_exported(self, exported: Exported) -> None:
-        self.files = exported.files
-        self.changed.emit()
-        for failure in exported.failures:
-            self._session.failed.emit(failure)
-
-    def save_segmenter(self, path: Path) -> None:
-        """Save what makes the map, network included, for other cubes and for the shell."""
-        segmenter = self.segmenter
-        if segmenter is not None:
-            self._session.jobs.start(
-                JobKind.SAVING, lambda _: segmenter.save(path), lambda _: self.saved.emit(path)
-            )
-
-
-def export_cube(
+def export_segmentation(
     folder: Path,
     cube: SpectralCube,
-    segmenter: Trained,
+    result: SegmentationResult,
     classes: Sequence[LabelClass],
     contents: Collection[ExportContent],
     progress: Progress,
-    *,
-    drawn: Labels | None = None,
 ) -> Exported:
-    """Write what is wanted of the map of a cube; all files or none.
+    """Write the label map of a segmentation; missing windows of it are predicted first.
 
     Args:
-        folder: where to.
-        cube: of the map.
-        segmenter: to make the map with.
+        folder: output folder.
+        cube: the segmented cube.
+        result: segmentation of the whole cube, not a preview.
         classes: names and colours.
         contents: what to write.
-        progress: told often; cancels by raising.
-        drawn: (H, W) the map, where it has been made already.
+        progress: called often; cancels by raising.
     """
-    labels = drawn
-    if labels is None:
-        labels = segmenter.predict(cube, progress=subprogress(progress, 0.0, 0.5)).labels
-    stem = cube.name.replace("/", "_")
-    files = export_results(
-        folder,
-        stem,
-        labels,
-        classes,
-        cube,
-        contents=contents,
-        progress=subprogress(progress, 0.5, 1.0),
-    )
+    labels = result.labels
+    if not result.complete.is_set():
+        labels = predict_labels(result.bound, cube, subprogress(progress, 0.0, 0.5))
+    files = write_labels(folder, cube, labels, classes, contents, subprogress(progress, 0.5, 1.0))
     return Exported(tuple(files))
+
+
+def predict_labels(bound: BoundPredictor, cube: SpectralCube, progress: Progress) -> Labels:
+    """Predict the (H, W) label map of a cube window by window."""
+    labels: Labels | None = None
+    n = len(bound.windows)
+    for done, region in enumerate(bound.windows):
+        of_window = subprogress(progress, done / n, (done + 1) / n)
+        predicted = bound.predict_window(region, of_window).labels
+        if labels is None:
+            labels = np.zeros(cube.shape[:2], predicted.dtype)
+        labels[region] = predicted
+    assert labels is not None  # windows cover the cube
+    return labels
+
+
+def write_labels(
+    folder: Path,
+    cube: SpectralCube,
+    labels: Labels,
+    classes: Sequence[LabelClass],
+    contents: Collection[ExportContent],
+    progress: Progress,
+) -> list[Path]:
+    """Write a label map; all files or none.
+
+    Args:
+        folder: output folder.
+        cube: the segmented cube.
+        labels: (H, W), 0 = unlabelled.
+        classes: names and colours.
+        contents: what to write.
+        progress: called often; cancels by raising.
+    """
+    stem = cube.name.replace("/", "_")
+    return export_results(folder, stem, labels, classes, cube, contents=contents, progress=progress)
 
 
 def export_folder(
     folder: Path,
     cubes: Path,
-    segmenter: Trained,
+    predictor: Predictor,
     classes: Sequence[LabelClass],
     contents: Collection[ExportContent],
     progress: Progress,
 ) -> Exported:
-    """Map the cubes of a folder one after the other; one that cannot be mapped is passed over.
+    """Segment the cubes of a folder and write their label maps; cubes that fail are skipped.
 
     Raises:
         CubeError: there is no cube in the folder.
     """
-    paths = cubes_in(cubes)
+    paths = find_cubes(cubes)
     files: list[Path] = []
     failures: list[CarlError] = []
     for i, path in enumerate(paths):
         here = subprogress(progress, i / len(paths), (i + 1) / len(paths))
         here(0.0, f"{path.name}, {i + 1} of {len(paths)}")
         try:
-            done = export_cube(folder, read_cube(path), segmenter, classes, contents, here)
+            cube = read_cube(path)
+            bound = predictor.bind(cube, progress=subprogress(here, 0.0, 0.3))
+            labels = predict_labels(bound, cube, subprogress(here, 0.3, 0.5))
+            writing = subprogress(here, 0.5, 1.0)
+            files += write_labels(folder, cube, labels, classes, contents, writing)
         except Cancelled:
             raise
         except CarlError as error:
             failures.append(error)
-        else:
-            files += done.files
     return Exported(tuple(files), tuple(failures))
 
 
-def cubes_in(folder: Path) -> list[Path]:
-    """The cubes that lie in a folder, each by one of its files, in order of their names.
-
-    Label maps that were exported into it are left out.
+def find_cubes(folder: Path) -> list[Path]:
+    """Return one file of each cube in a folder, sorted by name; exported label maps are left out.
 
     Raises:
-        CubeError: there is none.
+        CubeError: there is no cube in the folder.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        is_ours = path.name.startswith(".") or path.stem.endswith("_labels")
-        if path.is_file() and not is_ours and is_readable(path):
+        is_excluded = path.name.startswith(".") or path.stem.endswith("_labels")
+        if path.is_file() and not is_excluded and is_readable(path):
             found.setdefault(path.stem, path)
     if not found:
-        raise CubeError(f"{folder} holds no cubes that can be read: choose another folder.")
+        raise CubeError(f"{folder} contains no cubes that can be read: choose another folder.")
     return list(found.values())

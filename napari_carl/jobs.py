@@ -1,4 +1,4 @@
-"""Long work of a session: at most one of a kind, and a late result never overwrites a newer one."""
+"""Background jobs of a session: at most one of each kind; results of replaced jobs are dropped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from carl.progress import Progress
 
 T = TypeVar("T")
 
-Give = Callable[[Any], None]
-"""How a job hands out something before its end."""
+Emit = Callable[[Any], None]
+"""Delivers an intermediate result of a job."""
 
 
 class JobKind(StrEnum):
-    """Kinds of long work."""
+    """Kinds of background jobs."""
 
     PRELOADING = "preloading"
     OPENING = "opening"
     PICTURE = "picture"
     CURSOR = "cursor"
     SPECTRA = "spectra"
-    PRECOMPUTING = "looking"
+    PRECOMPUTING = "precomputing"
     EMBEDDING = "embedding"
-    SEGMENTING = "learning"
+    SEGMENTING = "segmenting"
     FINE_TUNING = "fine-tuning"
     SAVING = "saving"
     EXPORTING = "exporting"
@@ -38,118 +38,126 @@ class JobKind(StrEnum):
 
 @dataclass(frozen=True)
 class JobState:
-    """Where a running task stands: share done, 0..1, and what it is doing."""
+    """Progress of a running job: fraction done, 0..1, and a message for the user."""
 
     fraction: float = 0.0
     message: str = ""
 
 
 class Runner(Protocol):
-    """Runs jobs. The dock's runs them in threads, the one of the tests when it is told to."""
+    """Runs jobs: in threads in the dock, on request in tests."""
 
     def start(
         self,
-        task: JobKind,
-        job: Callable[[Progress, Give], Any],
+        kind: JobKind,
+        run: Callable[[Progress, Emit], Any],
         *,
         arrived: Callable[[Any], None],
         finished: Callable[[Any], None],
         failed: Callable[[BaseException], None],
         progressed: Callable[[float, str], None],
     ) -> None:
-        """Run `job` in place of any older one of the same kind.
+        """Run a job in place of any earlier one of the same kind.
 
-        What the job gives before its end goes to `arrived`. All callables are called where the
-        session lives.
+        All callbacks are called in the thread of the session.
+
+        Args:
+            kind: kind of the job.
+            run: the job; takes a progress callback and a function that delivers intermediate
+                results, and returns the final result.
+            arrived: called with every intermediate result.
+            finished: called with the final result.
+            failed: called with the exception that ended the job.
+            progressed: called with the fraction done and a message.
         """
 
-    def cancel(self, task: JobKind) -> None:
-        """Make the `progress` of that job raise `Cancelled` when next called."""
+    def cancel(self, kind: JobKind) -> None:
+        """Make the progress callback of the running job raise `Cancelled` when next called."""
 
 
 class Jobs:
-    """What is running, and whose results are still wanted.
+    """The running jobs of a session.
 
-    Each start and each cancel makes a new generation of its kind; what comes back from an older
-    generation is dropped, be it a result, an error or a word of progress.
+    Each start and each cancellation begins a new generation of its kind. Results, errors and
+    progress of earlier generations are dropped, so a late result never replaces a newer one.
     """
 
-    changed = Signal(str)  # a JobKind has begun, moved on or ended
-    failed = Signal(object)  # the exception that ended one
+    changed = Signal(str)  # JobKind of a job that has started, advanced or ended
+    failed = Signal(object)  # exception that ended a job
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._generations: dict[JobKind, int] = dict.fromkeys(JobKind, 0)
         self._states: dict[JobKind, JobState] = {}
 
-    def state(self, task: JobKind) -> JobState | None:
-        """Where the task stands, or None if none of its kind runs."""
-        return self._states.get(task)
+    def state(self, kind: JobKind) -> JobState | None:
+        """Return the progress of the running job of a kind, or None if there is none."""
+        return self._states.get(kind)
 
-    def start(self, task: JobKind, job: Callable[[Progress], T], then: Callable[[T], None]) -> None:
-        """Run `job`; hand its result to `then` unless something newer was started meanwhile."""
-        self._start(task, lambda progress, _: job(progress), lambda _: None, then)
+    def start(self, kind: JobKind, run: Callable[[Progress], T], then: Callable[[T], None]) -> None:
+        """Run a job and pass its result to `then`, unless it is replaced or cancelled before."""
+        self._start(kind, lambda progress, _: run(progress), lambda _: None, then)
 
     def stream(
-        self, task: JobKind, job: Callable[[Progress], Iterator[T]], each: Callable[[T], None]
+        self, kind: JobKind, run: Callable[[Progress], Iterator[T]], each: Callable[[T], None]
     ) -> None:
-        """Run `job`; hand to `each` what it yields, as long as nothing newer has been started."""
+        """Run a job and pass all it yields to `each`, until it is replaced or cancelled."""
 
-        def run(progress: Progress, give: Give) -> None:
-            for piece in job(progress):
-                give(piece)
+        def run_all(progress: Progress, emit: Emit) -> None:
+            for result in run(progress):
+                emit(result)
 
-        self._start(task, run, each, lambda _: None)
+        self._start(kind, run_all, each, lambda _: None)
 
     def _start(
         self,
-        task: JobKind,
-        job: Callable[[Progress, Give], Any],
+        kind: JobKind,
+        run: Callable[[Progress, Emit], Any],
         each: Callable[[Any], None],
         then: Callable[[Any], None],
     ) -> None:
-        generation = self._renew(task)
+        generation = self._next_generation(kind)
 
-        def is_wanted() -> bool:
-            return self._generations[task] == generation
+        def is_current() -> bool:
+            return self._generations[kind] == generation
 
-        def arrived(piece: Any) -> None:
-            if is_wanted():
-                each(piece)
+        def arrived(result: Any) -> None:
+            if is_current():
+                each(result)
 
         def finished(result: Any) -> None:
-            if is_wanted():
-                del self._states[task]
+            if is_current():
+                del self._states[kind]
                 then(result)
-                self.changed.emit(task)
+                self.changed.emit(kind)
 
         def failed(error: BaseException) -> None:
-            if is_wanted():
-                del self._states[task]
-                self.changed.emit(task)
+            if is_current():
+                del self._states[kind]
+                self.changed.emit(kind)
                 if not isinstance(error, Cancelled):
                     self.failed.emit(error)
 
         def progressed(fraction: float, message: str) -> None:
-            if is_wanted():
-                self._states[task] = JobState(fraction, message)
-                self.changed.emit(task)
+            if is_current():
+                self._states[kind] = JobState(fraction, message)
+                self.changed.emit(kind)
 
-        self._states[task] = JobState()
-        self.changed.emit(task)
+        self._states[kind] = JobState()
+        self.changed.emit(kind)
         self._runner.start(
-            task, job, arrived=arrived, finished=finished, failed=failed, progressed=progressed
+            kind, run, arrived=arrived, finished=finished, failed=failed, progressed=progressed
         )
 
-    def cancel(self, *tasks: JobKind) -> None:
-        """Call off the running jobs of these kinds; of all kinds if none is named."""
-        for task in tasks or tuple(JobKind):
-            if task in self._states:
-                self._renew(task)
-                self._runner.cancel(task)
-                del self._states[task]
-                self.changed.emit(task)
+    def cancel(self, *kinds: JobKind) -> None:
+        """Cancel the running jobs of these kinds."""
+        for kind in kinds:
+            if kind in self._states:
+                self._next_generation(kind)
+                self._runner.cancel(kind)
+                del self._states[kind]
+                self.changed.emit(kind)
 
-    def _renew(self, task: JobKind) -> int:
-        self._generations[task] += 1
-        return self._generations[task]
+    def _next_generation(self, kind: JobKind) -> int:
+        self._generations[kind] += 1
+        return self._generations[kind]

@@ -14,9 +14,7 @@ from psygnal import Signal
 
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
-from napari_carl.computations import Picture
 from napari_carl.connections import Connections
-from napari_carl.display import DisplayMode
 from napari_carl.layer_data import (
     METADATA_KEY,
     LayerData,
@@ -25,6 +23,7 @@ from napari_carl.layer_data import (
     is_large,
     pyramid,
 )
+from napari_carl.pictures import DisplayMode, Picture
 from napari_carl.session import Session
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The five steps of the dock: what each needs, and the one line that says what is missing."""
+"""Text of the dock: the state of each of its five steps, and descriptions of what it shows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.model import ModelInfo, list_models
 from carl.spectra.colour import covers_visible
-from napari_carl.display import DisplayMode
 from napari_carl.jobs import JobKind
+from napari_carl.pictures import DisplayMode
 from napari_carl.segmentation import SegmentationResult
 from napari_carl.session import Session
 
 
 class Step(IntEnum):
-    """The steps from a file to files, in order."""
+    """The steps of the dock, in order."""
 
     CUBE = 1
     EXPLORE = 2
@@ -30,18 +28,18 @@ class Step(IntEnum):
 
 @dataclass(frozen=True)
 class StepState:
-    """Whether a step has what it needs, and one line about it: what is missing, or how it is."""
+    """State of a step: whether it can be used, and one line on what is missing or what it did."""
 
     ready: bool
     line: str
 
 
 def step_state(session: Session, step: Step) -> StepState:
-    """The state of one step of a session."""
+    """Return the state of a step."""
     if step is Step.CUBE:
         return StepState(True, _cube_line(session))
     if session.cube is None:
-        return StepState(False, "Needs a cube.")
+        return StepState(False, "Open a cube first.")
     if step is Step.EXPLORE:
         return StepState(True, "")
     if step is Step.ANNOTATE:
@@ -49,10 +47,11 @@ def step_state(session: Session, step: Step) -> StepState:
     if step is Step.LEARN:
         return StepState(session.has_wavelengths, _learn_line(session))
     if session.segmentation is None:
-        return StepState(False, "Needs a map.")
+        return StepState(False, "Segment the cube first.")
     if session.segmentation.is_preview:
-        return StepState(False, "Needs the whole map, which is on its way.")
-    return StepState(True, _export_line(session))
+        return StepState(False, "Only a coarse label map so far; the full one is being computed.")
+    n_files = len(session.exported_files)
+    return StepState(True, f"{n_files} files written." if n_files else "")
 
 
 def _cube_line(session: Session) -> str:
@@ -61,62 +60,74 @@ def _cube_line(session: Session) -> str:
     if session.cube is None:
         return "Open a file, or drop one on the window."
     if session.cube.wavelengths is None:
-        return "Wavelengths are missing: say where they are."
+        return "The wavelengths are missing: enter them below."
     path = session.cube.metadata.get("path")
     return session.cube.name if path is None else Path(path).name
 
 
 def _strokes_line(session: Session) -> str:
     if not session.counts:
-        return "Paint a few strokes of each class."
+        return "Draw a few strokes for each class."
     pixels = f"{sum(session.counts.values()):,} pixels"
     if len(session.counts) == 1:
-        return f"{pixels} painted; a second class is missing."
-    return f"{pixels} in {len(session.counts)} classes."
+        return f"{pixels} labelled; draw strokes for a second class."
+    return f"{pixels} labelled in {len(session.counts)} classes."
 
 
 def _learn_line(session: Session) -> str:
     if not session.has_wavelengths:
         return "Needs the wavelengths of the cube."
-    if session.segmentation is None and not session.can_learn:
+    if session.segmentation is not None:
+        return _describe_segmentation(session.segmentation)
+    if not session.can_segment:
         return "Needs strokes of two classes."
-    if session.segmentation is None and session.jobs.state(JobKind.PRECOMPUTING) is not None:
-        return "Having a first look at the cube …"
-    if session.segmentation is None:
-        return "No map yet."
-    return _describe_learned(session.segmentation)
+    if session.jobs.state(JobKind.PRECOMPUTING) is not None:
+        return "Computing features of the cube …"
+    return "No segmentation yet."
 
 
-def _export_line(session: Session) -> str:
-    if session.exports.files:
-        return f"{len(session.exports.files)} files written."
-    return ""
+def _describe_segmentation(result: SegmentationResult) -> str:
+    """Describe the accuracy of a segmentation and what is still being computed."""
+    if result.is_preview:
+        return "Coarse label map; the full one follows."
+    parts = [result.origin] if result.origin else []
+    if result.accuracy is not None:
+        parts.append(f"accuracy on held-out strokes {100 * result.accuracy:.0f} %")
+    parts.append(f"{result.seconds:.1f} s")
+    if not result.origin and not result.predictor.uses_network:
+        parts.append("network features follow")
+    elif result.fidelity is not None:
+        parts.append(
+            f"approximate network features (fidelity {result.fidelity:.3f}), exact ones follow"
+        )
+    line = " · ".join(parts)
+    return line[0].upper() + line[1:]
 
 
 def describe_size(cube: SpectralCube) -> str:
-    """Width, height and bands of a cube, and how many of these are good."""
+    """Describe width, height and number of bands of a cube, and how many bands are good."""
     height, width, bands = cube.shape
     good = int(cube.good_bands.sum())
     return f"{width} × {height} px · {'' if good == bands else f'{good} of '}{bands} bands"
 
 
 def describe_range(cube: SpectralCube) -> str:
-    """First and last wavelength of a cube, "unknown" where they are."""
+    """Describe the wavelength range of a cube."""
     if cube.wavelengths is None:
         return "unknown"
     return f"{cube.wavelengths.min():.0f}–{cube.wavelengths.max():.0f} nm"
 
 
-def describe_shown(session: Session, shown: DisplayMode) -> str:
-    """What is seen of the current cube: its colours, three bands, one band, or the embedding."""
+def describe_display(session: Session, mode: DisplayMode) -> str:
+    """Describe how the current cube is displayed in a mode."""
     cube = session.cube
     if cube is None:
         return ""
-    if shown is DisplayMode.TRUE_COLOUR:
+    if mode is DisplayMode.TRUE_COLOUR:
         return "true colour" if covers_visible(cube) else "false colour"
-    if shown is DisplayMode.THREE_BANDS:
+    if mode is DisplayMode.THREE_BANDS:
         return " / ".join(band_name(cube.wavelengths, band) for band in session.composition)
-    if shown is DisplayMode.EMBEDDING:
+    if mode is DisplayMode.EMBEDDING:
         return "embedding"
     number = f"band {session.band + 1}/{cube.n_bands}"
     if cube.wavelengths is None:
@@ -124,71 +135,64 @@ def describe_shown(session: Session, shown: DisplayMode) -> str:
     return f"{band_name(cube.wavelengths, session.band)} · {number}"
 
 
-def band_name(wavelengths: NDArray[np.float64] | None, band: int) -> str:
-    """A band by its wavelength, or by its number where that is unknown."""
+def band_name(wavelengths: Float64Array | None, band: int) -> str:
+    """Return the wavelength of a band with its unit, or its number if that is unknown."""
     return f"band {band + 1}" if wavelengths is None else f"{wavelengths[band]:.0f} nm"
 
 
 @dataclass(frozen=True)
-class NetworkOffer:
-    """A network one can choose: in a few words, more to know about it, and whether it is here."""
+class NetworkOption:
+    """A network that can be chosen.
+
+    Attributes:
+        name: as `carl.load_model` takes it.
+        text: name, size and state.
+        tip: description, and how to download it if it is not on this computer.
+        is_available: whether it is on this computer.
+    """
 
     name: str
     text: str
     tip: str
-    is_here: bool
+    is_available: bool
 
 
-def offered_networks() -> list[NetworkOffer]:
-    """All networks that have a name, as they are on this computer."""
-    return [_offer(info) for info in list_models()]
+def network_options() -> list[NetworkOption]:
+    """Return all named networks, with whether they are on this computer now."""
+    return [_network_option(info) for info in list_models()]
 
 
-def _offer(info: ModelInfo) -> NetworkOffer:
-    is_here = info.trained or not info.downloadable
-    how = "trained" if info.trained else "untrained"
-    if not is_here:
-        how = "to be downloaded"
-    text = f"{info.name} · {info.parameters / 1e6:.1f} M · {how}"
+def _network_option(info: ModelInfo) -> NetworkOption:
+    is_available = info.trained or not info.downloadable
+    state = "trained" if info.trained else "untrained"
+    if not is_available:
+        state = "not downloaded"
+    text = f"{info.name} · {info.parameters / 1e6:.1f} M · {state}"
     tip = info.description[0].upper() + info.description[1:] + "."
-    if not is_here:
-        tip += f"\nNot on this computer yet: 'carl download {info.name}' in a shell fetches it."
-    return NetworkOffer(info.name, text, tip, is_here)
+    if not is_available:
+        tip += f"\nTo download it, run 'carl download {info.name}' in a terminal."
+    return NetworkOption(info.name, text, tip, is_available)
 
 
 def describe_network(session: Session) -> tuple[str, str]:
-    """The network in a few words, and what one should know before trusting it, if anything."""
+    """Describe the network of a session, and return a warning if it is untrained."""
     info = next(info for info in list_models() if info.name == session.network.name)
     if session.network.is_tuned:
         return f"{info.name}, fine-tuned", ""
-    notice = "" if info.trained else "Untrained: spectra and texture make the map."
-    return _offer(info).text, notice
-
-
-def _describe_learned(learned: SegmentationResult) -> str:
-    """How good the map is and how long it took."""
-    facts = [learned.origin] if learned.origin else []
-    if learned.accuracy is not None:
-        facts.append(f"left-out pixels {learned.accuracy:.0%} right")
-    facts.append(f"{learned.seconds:.1f} s")
-    if learned.is_preview:
-        return "Coarse map; the whole one follows."
-    if not learned.has_network:
-        facts.append("network to follow")
-    elif learned.fidelity is not None:
-        facts.append(f"network in turbo ({learned.fidelity:.3f}), exact to follow")
-    line = " · ".join(facts)
-    return line[0].upper() + line[1:]
+    warning = (
+        "" if info.trained else "Untrained network: the segmentation relies on spectra and texture."
+    )
+    return _network_option(info).text, warning
 
 
 def describe_fine_tuning(session: Session) -> str:
-    """What fine-tuning does, or what came of it."""
+    """Describe the result of fine-tuning; empty while it runs."""
     run = session.fine_tuning
     if run is None:
         return ""
     if run.result is None:
         running = session.jobs.state(JobKind.FINE_TUNING) is not None
-        return "" if running else "Stopped; the network is as it was."
+        return "" if running else "Stopped; the network is unchanged."
     before, after = run.result.score_before, run.result.score_after
-    verdict = "Kept" if run.result.kept else "Not kept"
-    return f"{verdict}: {before:.2f} → {after:.2f} on held-out strokes."
+    verdict = "Fine-tuned network kept" if run.result.kept else "Fine-tuned network discarded"
+    return f"{verdict}: mIoU on held-out strokes {before:.2f} → {after:.2f}."

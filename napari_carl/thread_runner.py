@@ -1,4 +1,4 @@
-"""Work off the GUI thread: one worker per kind of task, results delivered on the GUI thread."""
+"""Run jobs in threads, one per kind, and deliver their results on the GUI thread."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from qtpy.QtCore import QObject, Signal
 
 from carl.errors import Cancelled, CarlError
 from carl.progress import Progress
-from napari_carl.jobs import Give, JobKind
+from napari_carl.jobs import Emit, JobKind
 
 _log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 0.1
-_LONGEST_STANDSTILL = 3.0
-"""Seconds the embedding stands still for a map to be learned: bounded, so that nothing can lock."""
+_REPORT_INTERVAL = 0.1
+"""Shortest time between two progress reports of a job, seconds: the window redraws for each."""
+_MAX_PAUSE = 3.0
+"""Longest time the embedding pauses for a segmentation, seconds: a limit, so that a segmentation
+that waits for something else cannot block the embedding for good."""
 _NICENESS = 5
-"""Of work, so that the window comes first where cores are few: it waited half as long for one."""
+"""Added to the niceness of job threads, so that the GUI thread runs first where cores are few: it
+halved the longest wait of the window on one core."""
 
 
 @dataclass(eq=False)
 class _Job:
-    task: JobKind
-    run: Callable[[Progress, Give], Any]
+    kind: JobKind
+    run: Callable[[Progress, Emit], Any]
     arrived: Callable[[Any], None]
     finished: Callable[[Any], None]
     failed: Callable[[BaseException], None]
@@ -41,84 +44,83 @@ class _Job:
 
 
 class ThreadRunner(QObject):
-    """Runs each kind of task in a thread of its own, one job after the other.
+    """Runs each job in a thread, and jobs of one kind one after the other.
 
-    A job that is started while an older one of its kind still runs cancels that one and waits for
-    its thread to come back, so two never touch the same things at once. Whatever is still waiting
-    then is dropped in favour of the newest. The embedding, which takes longest, stands still while
-    a map is being learned, which somebody waits for.
+    A new job cancels a running one of its kind and starts when that thread has ended, so two jobs
+    of a kind never run at the same time. Of several waiting jobs only the newest is run. The
+    embedding, the longest job, pauses while a segmentation runs, because the user waits for that.
     """
 
-    # Queued by Qt to the thread this object lives in, the GUI thread.
+    # Qt queues these to the thread this object lives in, the GUI thread.
     _ended = Signal(object, object, object)  # _Job, result, exception or None
-    _given = Signal(object, object)  # _Job, what it has ready
-    _reported = Signal(object, float, str)  # _Job, share done, what is being done
+    _emitted = Signal(object, object)  # _Job, intermediate result
+    _reported = Signal(object, float, str)  # _Job, fraction done, message
 
     def __init__(self) -> None:
         super().__init__()
         self._running: dict[JobKind, tuple[_Job, Thread]] = {}
         self._waiting: dict[JobKind, _Job] = {}
         self._is_closed = False
-        self._nobody_learns = Event()
-        self._nobody_learns.set()
+        self._no_segmentation = Event()
+        self._no_segmentation.set()
         self._ended.connect(self._on_ended)
-        self._given.connect(self._on_given)
+        self._emitted.connect(self._on_emitted)
         self._reported.connect(self._on_reported)
 
     def start(
         self,
-        task: JobKind,
-        job: Callable[[Progress, Give], Any],
+        kind: JobKind,
+        run: Callable[[Progress, Emit], Any],
         *,
         arrived: Callable[[Any], None],
         finished: Callable[[Any], None],
         failed: Callable[[BaseException], None],
         progressed: Callable[[float, str], None],
     ) -> None:
-        """Run `job` in a thread; the callables are called on the GUI thread."""
+        """Run a job in a thread; callbacks are called on the GUI thread. See `Runner.start`."""
         if self._is_closed:
             return
-        new = _Job(task, job, arrived, finished, failed, progressed)
-        if task in self._running:
-            self._running[task][0].cancelled.set()
-            self._waiting[task] = new
+        new = _Job(kind, run, arrived, finished, failed, progressed)
+        if kind in self._running:
+            self._running[kind][0].cancelled.set()
+            self._waiting[kind] = new
         else:
             self._launch(new)
 
-    def cancel(self, task: JobKind) -> None:
-        """Call off what runs and what waits of this kind."""
-        self._waiting.pop(task, None)
-        if task in self._running:
-            self._running[task][0].cancelled.set()
+    def cancel(self, kind: JobKind) -> None:
+        """Cancel the running and the waiting job of a kind."""
+        self._waiting.pop(kind, None)
+        if kind in self._running:
+            self._running[kind][0].cancelled.set()
 
     def close(self) -> None:
-        """Call everything off and wait until no thread is left; nothing can be started after."""
+        """Cancel all jobs and join their threads; later starts are ignored."""
         self._is_closed = True
         self._waiting.clear()
         for job, _ in self._running.values():
             job.cancelled.set()
-        self._nobody_learns.set()
+        self._no_segmentation.set()
         for _, thread in self._running.values():
             thread.join()
         self._running.clear()
 
     def _launch(self, job: _Job) -> None:
-        thread = Thread(target=self._work, args=(job,), name=f"carl {job.task}")
-        self._running[job.task] = (job, thread)
-        self._mark_learning()
+        thread = Thread(target=self._work, args=(job,), name=f"carl {job.kind}")
+        self._running[job.kind] = (job, thread)
+        self._update_pause()
         thread.start()
 
-    def _mark_learning(self) -> None:
+    def _update_pause(self) -> None:
         if JobKind.SEGMENTING in self._running:
-            self._nobody_learns.clear()
+            self._no_segmentation.clear()
         else:
-            self._nobody_learns.set()
+            self._no_segmentation.set()
 
     def _work(self, job: _Job) -> None:
-        """In the worker's thread."""
-        _step_back()
+        """Run a job; called in its thread."""
+        _lower_priority()
         try:
-            result = job.run(self._progress_of(job), partial(self._given.emit, job))
+            result = job.run(self._progress_of(job), partial(self._emitted.emit, job))
         except BaseException as error:
             self._ended.emit(job, None, error)
         else:
@@ -129,12 +131,12 @@ class ThreadRunner(QObject):
 
         def progress(fraction: float, message: str) -> None:
             nonlocal last
-            if job.task is JobKind.EMBEDDING:
-                self._nobody_learns.wait(_LONGEST_STANDSTILL)
+            if job.kind is JobKind.EMBEDDING:
+                self._no_segmentation.wait(_MAX_PAUSE)
             if job.cancelled.is_set():
-                raise Cancelled("Called off.")
+                raise Cancelled("Cancelled.")
             now = monotonic()
-            if now - last >= _SECONDS_BETWEEN_REPORTS:
+            if now - last >= _REPORT_INTERVAL:
                 last = now
                 self._reported.emit(job, float(fraction), message)
 
@@ -144,17 +146,17 @@ class ThreadRunner(QObject):
         if not job.cancelled.is_set() and not self._is_closed:
             job.progressed(fraction, message)
 
-    def _on_given(self, job: _Job, piece: Any) -> None:
+    def _on_emitted(self, job: _Job, result: Any) -> None:
         if not job.cancelled.is_set() and not self._is_closed:
-            job.arrived(piece)
+            job.arrived(result)
 
     def _on_ended(self, job: _Job, result: Any, error: BaseException | None) -> None:
         if self._is_closed:
             return
-        self._running.pop(job.task)[1].join()
-        self._mark_learning()
-        if job.task in self._waiting:
-            self._launch(self._waiting.pop(job.task))
+        self._running.pop(job.kind)[1].join()
+        self._update_pause()
+        if job.kind in self._waiting:
+            self._launch(self._waiting.pop(job.kind))
         if job.cancelled.is_set():
             return
         if error is not None:
@@ -163,33 +165,30 @@ class ThreadRunner(QObject):
             job.finished(result)
 
 
-def _step_back() -> None:
-    """Let the window be served before this thread and those that it starts.
-
-    Linux alone gives threads priorities of their own in this way.
-    """
+def _lower_priority() -> None:
+    """Lower the priority of this thread and of those it starts; possible on Linux only."""
     if sys.platform == "linux":
-        with suppress(OSError):  # work is done all the same
+        with suppress(OSError):  # the job runs at normal priority
             thread = get_native_id()
             niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
             os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
-def explain(error: BaseException) -> str:
-    """One sentence for the person at the screen."""
+def describe_error(error: BaseException) -> str:
+    """Return one sentence about an error for the user."""
     if isinstance(error, CarlError):
         return str(error)
-    # torch's own out-of-memory error is known by name, so that torch need not be imported for it.
+    # torch's own out-of-memory error is compared by name, so that torch need not be imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "The memory does not suffice for this cube: crop it, or close other programs."
+        return "Not enough memory for this cube: crop it, or close other programs."
     return (
-        f"Something went wrong inside CARL ({type(error).__name__}); your layers are as they were, "
-        "and the log has the details."
+        f"An internal error occurred in CARL ({type(error).__name__}). Your layers are unchanged; "
+        "the log has the details."
     )
 
 
 def notify(error: BaseException) -> None:
-    """Show an error as a notification; a defect of ours goes to the log with its traceback."""
+    """Show an error as a notification; log a defect of this program with its traceback."""
     if not isinstance(error, CarlError):
-        _log.error("A task failed", exc_info=error)
-    show_error(explain(error))
+        _log.error("A job failed", exc_info=error)
+    show_error(describe_error(error))

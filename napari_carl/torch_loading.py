@@ -1,4 +1,4 @@
-"""Loading PyTorch, and what else takes long to load, into a process that draws a window."""
+"""Import PyTorch and other slow libraries in the background of a running GUI."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _lock = Lock()
 
 
 def load_torch(progress: Progress) -> None:
-    """Import torch step by step, so that it can be called off, and safely beside OpenGL.
+    """Import torch and timm; cancellable between libraries, and safe beside OpenGL.
 
-    Triton, which torch imports where it is installed, carries an LLVM of its own. Where Mesa draws
-    without a graphics card, another LLVM is in the process already, and Triton crashes as soon as
-    its symbols are bound to that one. Bound to its own first, it works.
+    Triton, which torch imports where it is installed, contains its own LLVM. Where Mesa draws
+    without a graphics card, another LLVM is already loaded, and Triton crashes if its symbols are
+    resolved to that one. Importing Triton with RTLD_DEEPBIND resolves them to its own.
 
     Args:
-        progress: called before every step.
+        progress: called before every import; cancels by raising.
     """
     with _lock:
         if "triton" not in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
             progress(0.0, _MESSAGE)
-            # torch for the CPU alone comes without it
-            with _own_symbols_first(), suppress(ImportError):
+            # builds of torch for the CPU do not include Triton
+            with _deep_binding(), suppress(ImportError):
                 import_module("triton")
         if "torch" not in sys.modules:
             progress(0.0, _MESSAGE)
-            _bind_torch()
+            _link_torch()
         for name in ("torch", "timm"):
             if name not in sys.modules:
                 progress(0.0, _MESSAGE)
@@ -46,16 +46,16 @@ def load_torch(progress: Progress) -> None:
 
 
 def preload(progress: Progress) -> None:
-    """Import ahead of time what is needed later, and would keep the window waiting then.
+    """Import libraries when the dock opens that would block the GUI thread if imported later.
 
-    Libraries hold the interpreter while they are bound. When the dock opens, nobody is painting.
+    Dynamic linking holds the interpreter lock; when the dock opens, no stroke is being drawn.
 
     Args:
-        progress: called before every step.
+        progress: called before every import; cancels by raising.
     """
     progress(0.0, "Loading")
     with _no_garbage_collection():
-        for name in ("scipy.ndimage", "pandas"):  # napari wants them with its first layers
+        for name in ("scipy.ndimage", "pandas"):  # imported by napari with its first layers
             with suppress(ImportError):
                 import_module(name)
         load_torch(progress)
@@ -65,9 +65,10 @@ def preload(progress: Progress) -> None:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Loading makes hundreds of thousands of objects, none of them garbage.
+    """Disable garbage collection inside the block.
 
-    To look through all of them takes up to 0.3 s each time, in which no thread can run.
+    Importing creates hundreds of thousands of objects that stay in use. Each full collection over
+    them takes up to 0.3 s, during which no thread runs.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -78,26 +79,26 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _bind_torch() -> None:
-    """Have the system bind torch's libraries while other threads run, as far as it can.
+def _link_torch() -> None:
+    """Link torch's shared libraries without holding the interpreter lock, on Linux.
 
-    Importing them binds them, too, but Python stands still meanwhile: 0.3 s. A call by ctypes lets
-    it go on, and the import finds them bound.
+    An import links them with the lock held for 0.3 s. A ctypes call releases the lock, and the
+    import then finds the libraries linked.
     """
     found = find_spec("torch")
     if sys.platform != "linux" or found is None or found.origin is None:
         return
-    bind = ctypes.CDLL(None).dlopen
-    bind.argtypes, bind.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+    link = ctypes.CDLL(None).dlopen
+    link.argtypes, link.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
     folder = Path(found.origin).parent / "lib"
-    # In torch's own order and with its own flags; what cannot be bound is left to the import.
-    bind(os.fsencode(folder / "libtorch_global_deps.so"), os.RTLD_NOW | os.RTLD_GLOBAL)
-    bind(os.fsencode(folder / "libtorch_python.so"), os.RTLD_NOW)
+    # Same order and flags as in torch/__init__.py; the import links what fails here.
+    link(os.fsencode(folder / "libtorch_global_deps.so"), os.RTLD_NOW | os.RTLD_GLOBAL)
+    link(os.fsencode(folder / "libtorch_python.so"), os.RTLD_NOW)
 
 
 @contextmanager
-def _own_symbols_first() -> Iterator[None]:
-    """Libraries that are loaded meanwhile look for symbols in themselves before elsewhere."""
+def _deep_binding() -> Iterator[None]:
+    """Resolve symbols of libraries loaded inside the block within the library itself first."""
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:

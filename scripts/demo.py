@@ -86,9 +86,9 @@ def do_the_job() -> None:
         viewer.screenshot(OUTPUT / "window_2_map.png", canvas_only=False)
         report_scores(dock, truth)
 
-        dock.session.exports.write(OUTPUT)
-        wait(dock, lambda: bool(dock.session.exports.files), 60, "exporting")
-        print(f"exported {len(dock.session.exports.files)} files")
+        dock.session.export(OUTPUT)
+        wait(dock, lambda: bool(dock.session.exported_files), 60, "exporting")
+        print(f"exported {len(dock.session.exported_files)} files")
         robot.scroll_to_end(dock)
         robot.rest(1)
         viewer.screenshot(OUTPUT / "window_3_exported.png", canvas_only=False)
@@ -105,8 +105,8 @@ def wait_for_features(dock: CarlDock) -> None:
     wait(dock, lambda: session.picture is not None, 60, "showing the cube")
 
     def has_exact_features() -> bool:
-        features = session.network.features
-        return features is not None and not features.is_approximate
+        embedded = session.embedding
+        return embedded is not None and embedded.embedding.speed == "exact"
 
     wait(dock, has_exact_features, 300, "embedding the cube")
 

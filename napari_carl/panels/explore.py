@@ -9,11 +9,11 @@ from qtpy.QtWidgets import QSlider, QWidget
 from carl.arrays import Float64Array
 from napari_carl import bands
 from napari_carl.connections import Connections
-from napari_carl.display import DisplayMode
 from napari_carl.jobs import JobKind
 from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.panels.theme import Colours
 from napari_carl.panels.widgets import JobBar, Segments, column, label, row
+from napari_carl.pictures import DisplayMode
 from napari_carl.session import Session
 from napari_carl.steps import band_name
 
@@ -61,7 +61,7 @@ class ExplorePanel(QWidget):
         connections.connect(session.cube_changed, self._on_cube)
         connections.connect(session.display_mode_changed, self._on_display_mode)
         connections.connect(session.band_changed, self._single.set_band)
-        connections.connect(session.network.changed, self._on_display_mode)
+        connections.connect(session.features_changed, self._on_display_mode)
         connections.connect(session.cursor_changed, self._plot.show_cursor)
         connections.connect(session.spectra_changed, self._show_classes)
         connections.connect(session.classes.changed, self._show_classes)
@@ -100,7 +100,7 @@ class ExplorePanel(QWidget):
     def _on_display_mode(self) -> None:
         mode = self._session.display_mode
         self._modes.set_current(_MODES[mode][0])
-        has_features = self._session.network.preview_features is not None
+        has_features = self._session.embedding is not None
         self._modes.set_enabled(_MODES[DisplayMode.EMBEDDING][0], has_features)
         for slider in self._composition:
             slider.setVisible(mode is DisplayMode.THREE_BANDS)

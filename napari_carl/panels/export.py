@@ -61,7 +61,7 @@ class ExportPanel(QWidget):
             box.changed.connect(self._refresh)
         connections.connect(session.jobs.changed, self._refresh)
         connections.connect(session.cube_changed, self._show_files)
-        connections.connect(session.exports.changed, self._show_files)
+        connections.connect(session.exported, self._show_files)
         self._show_files()
         self._refresh()
 
@@ -76,12 +76,12 @@ class ExportPanel(QWidget):
         return tuple(content for content, box in self._boxes.items() if box.value)
 
     def _on_export(self) -> None:
-        self._session.exports.write(self.target, self.contents)
+        self._session.export(self.target, self.contents)
 
     def _on_many(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder with cubes")
         if folder:
-            self._session.exports.write_folder(Path(folder), self.target, self.contents)
+            self._session.export_folder(Path(folder), self.target, self.contents)
 
     def _on_open(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.target)))
@@ -92,7 +92,7 @@ class ExportPanel(QWidget):
         self._many.setEnabled(can_begin)
 
     def _show_files(self) -> None:
-        files = self._session.exports.files
+        files = self._session.exported_files
         self._files.setText("\n".join(path.name for path in files))
         self._files.setVisible(bool(files))
         self._open.setVisible(bool(files))

@@ -25,9 +25,9 @@ from napari_carl.panels.widgets import (
     separator,
 )
 from napari_carl.session import Session
-from napari_carl.steps import describe_fine_tuning, describe_network, offered_networks
+from napari_carl.steps import describe_fine_tuning, describe_network, network_options
 
-_TUNE = [("Last blocks", "head"), ("LoRA adapters", "lora"), ("Whole network", "full")]
+_TUNE = [("Last blocks", "last_blocks"), ("LoRA adapters", "lora"), ("Whole network", "full")]
 _FILTER = "CARL models (*.carl)"
 
 
@@ -40,7 +40,7 @@ class LearnPanel(QWidget):
         self._segment = button(
             "Segment", "primary", "Compute a map of the whole cube from the strokes"
         )
-        self._segment.clicked.connect(session.learn)
+        self._segment.clicked.connect(session.segment)
         self._automatic = QCheckBox("Automatic")
         self._automatic.setToolTip("Update the map after every stroke")
         self._automatic.setChecked(session.automatic)
@@ -82,7 +82,7 @@ class LearnPanel(QWidget):
         for signal in (
             session.cube_changed,
             session.strokes_changed,
-            session.network.changed,
+            session.features_changed,
             session.segmentation_changed,
             session.jobs.changed,
         ):
@@ -103,12 +103,10 @@ class LearnPanel(QWidget):
     def _refresh(self) -> None:
         session = self._session
         tuning = session.jobs.state(JobKind.FINE_TUNING) is not None
-        self._segment.setEnabled(session.can_learn)
-        self._start.setEnabled(
-            session.can_learn and session.network.features is not None and not tuning
-        )
+        self._segment.setEnabled(session.can_segment)
+        self._start.setEnabled(session.can_fine_tune and not tuning)
         self._form.enabled = not tuning
-        self._save.setEnabled(session.exports.segmenter is not None)
+        self._save.setEnabled(session.predictor is not None)
         self._load.setEnabled(session.has_wavelengths)
         self._device.setText(session.network.device)
 
@@ -130,7 +128,7 @@ class LearnPanel(QWidget):
     def _on_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the model", "model.carl", _FILTER)
         if path:
-            self._session.exports.save_segmenter(Path(path).with_suffix(".carl"))
+            self._session.save_predictor(Path(path).with_suffix(".carl"))
 
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
@@ -152,7 +150,7 @@ class NetworkChoice(QWidget):
         layout = column(self, spacing=4)
         layout.addLayout(row(caption("Network"), self._choice, stretch=1))
         layout.addWidget(self._notice)
-        connections.connect(session.network.changed, self._show)
+        connections.connect(session.features_changed, self._show)
         self._show()
 
     def _show(self) -> None:
@@ -167,12 +165,12 @@ class NetworkChoice(QWidget):
         self._choice.clear()
         items = self._choice.model()
         assert isinstance(items, QStandardItemModel)
-        for index, offer in enumerate(offered_networks()):
+        for index, offer in enumerate(network_options()):
             self._choice.addItem(offer.text, offer.name)
             self._choice.setItemData(index, offer.tip, Qt.ItemDataRole.ToolTipRole)
             item = items.item(index)
             assert item is not None
-            item.setEnabled(offer.is_here)
+            item.setEnabled(offer.is_available)
             if offer.name == self._session.network.name:
                 self._choice.setCurrentIndex(index)
 

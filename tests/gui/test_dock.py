@@ -16,14 +16,14 @@ from carl.cube import SpectralCube
 from carl.io import write_cube
 from napari_carl import bands
 from napari_carl.autosave import strokes_file
-from napari_carl.display import DisplayMode
 from napari_carl.jobs import JobKind
 from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import BadBands, WavelengthForm
 from napari_carl.panels.learn import NetworkChoice
 from napari_carl.panels.plots import SpectrumPlot
-from napari_carl.steps import NetworkOffer, Step
+from napari_carl.pictures import DisplayMode
+from napari_carl.steps import NetworkOption, Step
 
 LONG_MS = 120_000
 
@@ -32,13 +32,13 @@ LONG_MS = 120_000
 def no_network(monkeypatch):
     """Embedding takes too long for tests of other things: here it goes on until it is cancelled."""
 
-    def compute_features(cube, model, name, device, progress):
+    def embed_cube(features, network, device, progress):
         while True:
             progress(0.5, "Spectral features")
             sleep(0.01)
         yield
 
-    monkeypatch.setattr("napari_carl.computations.compute_features", compute_features)
+    monkeypatch.setattr("napari_carl.feature_jobs.embed_cube", embed_cube)
 
 
 @pytest.fixture
@@ -344,12 +344,12 @@ def test_networks_are_listed_when_they_are_asked_for(dock, session, small_cube, 
     def offered():
         asked.append(True)
         return [
-            NetworkOffer("carl-nano", "carl-nano", "The small one.", True),
-            NetworkOffer("carl-base", "carl-base", "The large one.", True),
-            NetworkOffer("far-away", "far-away", "carl download far-away", False),
+            NetworkOption("carl-nano", "carl-nano", "The small one.", True),
+            NetworkOption("carl-base", "carl-base", "The large one.", True),
+            NetworkOption("far-away", "far-away", "carl download far-away", False),
         ]
 
-    monkeypatch.setattr("napari_carl.panels.learn.offered_networks", offered)
+    monkeypatch.setattr("napari_carl.panels.learn.network_options", offered)
     choice = dock.findChild(NetworkChoice).findChild(QComboBox)
     assert asked == []
     assert choice.currentText().startswith("carl-nano")

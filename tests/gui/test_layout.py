@@ -69,10 +69,10 @@ def test_nothing_is_cut_off(viewer, dock, small_cube, qtbot, size, monkeypatch, 
     for _ in range(7):
         session.classes.add()
     session.show_bands(7, 4, 0)
-    session.exports.files = tuple(
+    session.exported_files = tuple(
         Path(f"/results/two tissues_mask_Class_{i}.png") for i in range(9)
     )
-    session.exports.changed.emit()
+    session.exported.emit()
     assert_nothing_is_clipped(dock, qtbot)
 
 

@@ -71,8 +71,8 @@ def test_from_a_cube_to_exported_labels(viewer, dock, hand, qtbot, tmp_path):
     agreement = viewer.layers["bladder map"].data == before.labels
     assert agreement.mean() > 0.99
 
-    session.exports.write(tmp_path)
-    qtbot.waitUntil(lambda: bool(session.exports.files), timeout=LEARNING_MS)
+    session.export(tmp_path)
+    qtbot.waitUntil(lambda: bool(session.exported_files), timeout=LEARNING_MS)
     assert {path.name for path in tmp_path.iterdir()} >= {
         "bladder_labels.tif",
         "bladder_labels.png",
@@ -90,13 +90,13 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
 ):
     session, (cube, truth) = dock.session, small_cube
     show(cube)
-    qtbot.waitUntil(lambda: session.network.features is not None, timeout=LEARNING_MS)
+    qtbot.waitUntil(lambda: session.embedding is not None, timeout=LEARNING_MS)
     strokes = viewer.layers["two tissues strokes"]
     strokes.data[::6, 4:28] = 1
     strokes.data[::6, 36:60] = 2
     strokes.refresh()
     qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LEARNING_MS)
-    assert session.segmentation.has_network
+    assert session.segmentation.predictor.uses_network
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
 
     session.show_embedding()
@@ -105,17 +105,17 @@ def test_the_network_joins_in_and_is_tuned_only_for_the_better(
 
     module = import_module("carl.learning.finetune")
     monkeypatch.setattr(module, "finetune", partial(module.finetune, steps=6))  # 120 take long
-    model = session.network.features.model
+    model = session.network.model
     session.fine_tune("head")
     qtbot.waitUntil(lambda: session.fine_tuning.result is not None, timeout=LEARNING_MS)
     result = session.fine_tuning.result
     assert result.kept == (result.score_after > result.score_before)
     assert len(session.fine_tuning.steps) > 1
     if not result.kept:
-        assert session.network.features.model is model
+        assert session.network.model is model
 
     path = tmp_path / "two.carl"
-    session.exports.save_segmenter(path)
+    session.save_predictor(path)
     qtbot.waitUntil(path.is_file, timeout=LEARNING_MS)
     qtbot.waitUntil(lambda: session.jobs.state(JobKind.SEGMENTING) is None, timeout=LEARNING_MS)
     before = session.segmentation

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from carl.io import LabelClass, read_labels, write_cube, write_labels
 from carl.learning import head_training
+from carl.learning.head_training import trained_head
 from carl.model import build_model, save_model
 from napari_carl.jobs import JobKind
 from napari_carl.panels.learn import LearnPanel
@@ -52,13 +53,13 @@ def train_head(network, small_cube, tmp_path):
 def session(dock, monkeypatch):
     """A session whose network is at work for as long as it is open."""
 
-    def compute_features(cube, model, name, device, progress):
+    def embed_cube(features, network, device, progress):
         while True:
             progress(0.5, "Spectral features")
             sleep(0.01)
         yield
 
-    monkeypatch.setattr("napari_carl.computations.compute_features", compute_features)
+    monkeypatch.setattr("napari_carl.feature_jobs.embed_cube", embed_cube)
     return dock.session
 
 
@@ -100,8 +101,8 @@ def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
     np.testing.assert_allclose(shown.get_color(2)[:3], np.array(CLASSES[1].colour) / 255)
     assert tuple(session.classes) == CLASSES
 
-    session.exports.write(tmp_path / "out")
-    qtbot.waitUntil(lambda: bool(session.exports.files), timeout=LONG_MS)
+    session.export(tmp_path / "out")
+    qtbot.waitUntil(lambda: bool(session.exported_files), timeout=LONG_MS)
     exported = read_labels(tmp_path / "out" / "two tissues_labels.tif")
     np.testing.assert_array_equal(exported.labels, expected)
     assert exported.classes == CLASSES
@@ -115,24 +116,25 @@ def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
         lambda: session.segmentation is not loaded and is_drawn(session), timeout=LONG_MS
     )
     assert (shown.data != truth).mean() > 0.95  # it was painted the other way round
-    assert session.segmentation.segmenter.classes == CLASSES
+    assert session.segmentation.predictor.classes == CLASSES
     assert tuple(session.classes) == CLASSES
 
 
-def test_the_map_of_a_head_can_be_called_off(
+def test_the_prediction_of_a_head_can_be_cancelled(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
     path = train_head("linear")
-    draw = head_training.TrainedHead.draw
+    predict_window = trained_head.BoundHead.predict_window
+    predicted = []
 
-    def drawn_slowly(self, cube, order=iter, *, progress):
-        for piece in draw(self, cube, order, progress=progress):
-            yield piece
-            for _ in range(300):
-                progress(0.5, "Predicting")
-                sleep(0.01)
+    def predict_slowly(self, region, progress):
+        while predicted:  # the second window takes until it is cancelled
+            progress(0.5, "Predicting")
+            sleep(0.01)
+        predicted.append(region)
+        return predict_window(self, region, progress)
 
-    monkeypatch.setattr(head_training.TrainedHead, "draw", drawn_slowly)
+    monkeypatch.setattr(trained_head.BoundHead, "predict_window", predict_slowly)
     show(small_cube[0])
     load(path)
     qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
@@ -145,20 +147,20 @@ def test_the_map_of_a_head_can_be_called_off(
     assert not viewer.layers["two tissues map"].data.all()
 
 
-def test_a_head_that_draws_no_map_says_what_it_is(
+def test_a_head_that_classifies_images_is_refused(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
-    told = []
-    monkeypatch.setattr("napari_carl.thread_runner.show_error", told.append)
+    reported = []
+    monkeypatch.setattr("napari_carl.thread_runner.show_error", reported.append)
     path = train_head("classification")
     show(small_cube[0])
     before = tuple(session.classes)
 
     load(path)
-    qtbot.waitUntil(lambda: bool(told), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(reported), timeout=LONG_MS)
 
-    assert told == [
-        "two.carl tells the class of whole images (fat, muscle) and draws no map: use it with "
+    assert reported == [
+        "two.carl classifies whole images (fat, muscle) and predicts no label map: use it with "
         "'carl predict', or load a model for segmentation."
     ]
     assert session.segmentation is None

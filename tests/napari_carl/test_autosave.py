@@ -1,4 +1,4 @@
-"""Strokes outlive the window, go with the pixels of their cube, and nowhere else."""
+"""Strokes are saved under the pixels of their cube and restored with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from carl.cube import SpectralCube
 from carl.io import LabelClass
 from carl.progress import no_progress
-from napari_carl.autosave import Autosave, find_strokes, keep_strokes, strokes_file
+from napari_carl.autosave import Autosave, find_strokes, save_strokes, strokes_file
 from napari_carl.jobs import JobKind
 
 
@@ -19,7 +19,7 @@ def autosave(session):
     return Autosave(session)
 
 
-def test_strokes_come_back_with_their_cube_under_any_name(
+def test_strokes_are_restored_with_their_cube_under_any_name(
     session, runner, autosave, make_cube, strokes, carl_home
 ):
     session.add_cube(make_cube())
@@ -38,7 +38,7 @@ def test_strokes_come_back_with_their_cube_under_any_name(
     assert autosave.restored.strokes.labels.shape == strokes.shape
 
 
-def test_a_known_cube_is_asked_for_once(session, runner, autosave, make_cube, strokes):
+def test_strokes_of_a_known_cube_are_restored_once(session, runner, autosave, make_cube, strokes):
     cube, other = make_cube(), make_cube(bands=5)
     session.add_cube(cube)
     session.set_strokes(strokes)
@@ -55,7 +55,7 @@ def test_a_known_cube_is_asked_for_once(session, runner, autosave, make_cube, st
     assert found == []
 
 
-def test_no_strokes_leave_no_file(session, runner, autosave, make_cube, strokes, carl_home):
+def test_empty_strokes_delete_the_file(session, runner, autosave, make_cube, strokes, carl_home):
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     runner.go_all()
@@ -65,7 +65,7 @@ def test_no_strokes_leave_no_file(session, runner, autosave, make_cube, strokes,
     assert [path for path in (carl_home / "strokes").iterdir()] == []
 
 
-def test_what_was_not_kept_yet_is_kept_at_the_end(session, autosave, make_cube, strokes):
+def test_closing_saves_what_is_not_saved_yet(session, autosave, make_cube, strokes):
     cube = make_cube()
     session.add_cube(cube)
     session.set_strokes(strokes)
@@ -75,33 +75,33 @@ def test_what_was_not_kept_yet_is_kept_at_the_end(session, autosave, make_cube, 
     np.testing.assert_array_equal(find_strokes(cube, no_progress).strokes.labels, strokes)
 
 
-def test_a_folder_that_cannot_be_written_is_told_once(
+def test_a_folder_that_cannot_be_written_is_reported_once(
     session, runner, autosave, make_cube, strokes, carl_home
 ):
     (carl_home / "strokes").write_text("a file in the place of the folder")
-    told = []
-    session.failed.connect(told.append)
+    reported = []
+    session.failed.connect(reported.append)
     session.add_cube(make_cube())
     for value in (1, 2):
         session.set_strokes(strokes * value)
         runner.go(JobKind.AUTOSAVING)
 
-    assert len(told) == 1
-    assert "strokes" in str(told[0])
+    assert len(reported) == 1
+    assert "strokes" in str(reported[0])
 
 
-def test_strokes_that_cannot_be_read_are_none(make_cube, strokes):
+def test_strokes_that_cannot_be_read_are_ignored(make_cube, strokes):
     cube = make_cube()
-    keep_strokes(cube, strokes, [LabelClass(1, "lumen", (1, 2, 3))])
+    save_strokes(cube, strokes, [LabelClass(1, "lumen", (1, 2, 3))])
     strokes_file(cube).write_bytes(b"not an image")
 
     assert find_strokes(cube, no_progress) is None
     assert find_strokes(SpectralCube(cube.data + 1), no_progress) is None
 
 
-def test_wavelengths_do_not_matter(make_cube, strokes):
+def test_strokes_are_found_after_an_edit_of_the_wavelengths(make_cube, strokes):
     cube = make_cube()
-    keep_strokes(cube, strokes, [])
+    save_strokes(cube, strokes, [])
 
     edited = replace(cube, wavelengths=cube.wavelengths + 10, name="moved")
     assert find_strokes(edited, no_progress) is not None

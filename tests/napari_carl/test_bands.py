@@ -1,4 +1,4 @@
-"""What a user may say of bands, and what is told when it cannot be."""
+"""Editing wavelengths and bad bands."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_bad_bands_by_number_where_wavelengths_are_unknown():
 
 
 @pytest.mark.parametrize("text", ["blue", "720-", "400-500", "0-9999", "1e3"])
-def test_what_names_no_bands_is_refused(text):
+def test_invalid_bands_are_refused(text):
     with pytest.raises(WavelengthError):
         bands.with_bad_bands(cube(), text)
 
 
 @given(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), st.permutations(range(5)))
-def test_what_is_described_is_understood(good, order):
+def test_described_bad_bands_can_be_entered_again(good, order):
     nm = np.array([700.0, 720, 740, 760, 780])[list(order)]
     known = bands.with_bad_bands(cube(nm), "")
     for band in np.flatnonzero(~np.array(good)):
@@ -52,7 +52,7 @@ def test_what_is_described_is_understood(good, order):
     np.testing.assert_array_equal(again.good_bands, good)
 
 
-def test_a_band_can_be_taken_back_but_not_the_last_one_left_out():
+def test_a_band_is_toggled_unless_it_is_the_last_good_one():
     edited = bands.with_band_toggled(cube(), 2)
     assert not edited.good_bands[2]
     assert bands.with_band_toggled(edited, 2).good_bands.all()

@@ -21,14 +21,14 @@ def test_starts_with_two_classes_of_different_colours(table):
     assert table.current == 1
 
 
-def test_a_new_class_gets_the_next_value_and_is_taken_in_hand(table):
+def test_a_new_class_gets_the_next_value_and_becomes_current(table):
     table.add()
 
     assert values(table) == [1, 2, 3]
     assert table.current == 3
 
 
-def test_removing_the_class_in_hand_takes_another(table):
+def test_removing_the_current_class_makes_another_current(table):
     table.add()
     table.remove(3)
 
@@ -43,7 +43,7 @@ def test_a_value_is_free_again_after_its_class_is_removed(table):
     assert values(table) == [1, 2]
 
 
-def test_painted_values_get_a_class_in_order(table):
+def test_included_values_are_sorted(table):
     table.replace([LabelClass(4, "four", (1, 2, 3))])
     table.include([2, 4, 7])
 
@@ -51,18 +51,18 @@ def test_painted_values_get_a_class_in_order(table):
     assert table[4].name == "four"
 
 
-def test_include_is_silent_when_all_are_there(table):
-    told = []
-    table.changed.connect(lambda: told.append(True))
+def test_including_known_values_changes_nothing(table):
+    changes = []
+    table.changed.connect(lambda: changes.append(True))
 
     table.include([1, 2])
 
-    assert told == []
+    assert changes == []
 
 
 def test_names_and_colours_are_edited(table):
-    told = []
-    table.changed.connect(lambda: told.append(True))
+    changes = []
+    table.changed.connect(lambda: changes.append(True))
 
     table.rename(1, "  stroma ")
     table.recolour(2, (10, 20, 30))
@@ -70,24 +70,24 @@ def test_names_and_colours_are_edited(table):
 
     assert table[1].name == "stroma"
     assert table[2].colour == (10, 20, 30)
-    assert len(told) == 2
+    assert len(changes) == 2
 
 
-def test_a_blank_name_is_not_taken(table):
+def test_a_blank_name_is_ignored(table):
     table.rename(1, "   ")
 
     assert table[1].name == "Class 1"
 
 
 def test_only_known_classes_can_be_chosen(table):
-    told = []
-    table.current_changed.connect(told.append)
+    changes = []
+    table.current_changed.connect(changes.append)
 
     table.choose(2)
     table.choose(9)
 
     assert table.current == 2
-    assert told == [2]
+    assert changes == [2]
 
 
 def test_replacing_the_classes_keeps_a_class_in_hand(table):

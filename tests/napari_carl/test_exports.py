@@ -1,4 +1,4 @@
-"""Maps of one cube or of a folder as files."""
+"""Exporting the label maps of a folder of cubes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from carl.cube import SpectralCube
 from carl.errors import Cancelled, CubeError, WavelengthError
 from carl.io import LabelClass, read_labels, write_cube
 from carl.progress import no_progress
-from napari_carl.exports import cubes_in, export_folder
+from napari_carl.exports import export_folder, find_cubes
 
 CLASSES = (LabelClass(1, "lumen", (1, 2, 3)), LabelClass(2, "stroma", (4, 5, 6)))
 
 
 class Halves:
-    """A segmenter that tells left from right, and needs wavelengths."""
+    """A predictor of left and right, which needs wavelengths."""
 
-    def predict(self, cube, progress=no_progress):
+    def bind(self, cube, *, progress=no_progress):
         progress(0.5, "Halves")
         cube.require_wavelengths()
         labels = np.ones(cube.shape[:2], np.uint8)
         labels[:, cube.shape[1] // 2 :] = 2
-        return SimpleNamespace(labels=labels)
+        return SimpleNamespace(
+            windows=[(slice(0, 2), slice(None)), (slice(2, None), slice(None))],
+            predict_window=lambda region, progress: SimpleNamespace(labels=labels[region]),
+        )
 
 
 @pytest.fixture
@@ -38,15 +41,15 @@ def folder(tmp_path):
 
 
 def test_each_cube_is_found_once(folder):
-    assert [path.stem for path in cubes_in(folder)] == ["one", "two"]
+    assert [path.stem for path in find_cubes(folder)] == ["one", "two"]
 
 
-def test_a_folder_without_cubes_is_told(tmp_path):
+def test_a_folder_without_cubes_is_an_error(tmp_path):
     with pytest.raises(CubeError, match="no cubes"):
-        cubes_in(tmp_path)
+        find_cubes(tmp_path)
 
 
-def test_what_can_be_mapped_is_and_the_rest_is_told(folder):
+def test_cubes_that_fail_are_skipped_and_reported(folder):
     done = export_folder(folder, folder, Halves(), CLASSES, ["label map"], no_progress)
 
     assert [path.name for path in done.files] == [
@@ -56,11 +59,11 @@ def test_what_can_be_mapped_is_and_the_rest_is_told(folder):
     ]
     assert [type(failure) for failure in done.failures] == [WavelengthError]
     assert set(np.unique(read_labels(folder / "one_labels.tif").labels)) == {1, 2}
-    # Maps are no cubes: doing it again finds the same two.
-    assert [path.stem for path in cubes_in(folder)] == ["one", "two"]
+    # Exported label maps are not taken for cubes.
+    assert [path.stem for path in find_cubes(folder)] == ["one", "two"]
 
 
-def test_it_can_be_called_off(folder):
+def test_an_export_can_be_cancelled(folder):
     def progress(fraction, message):
         if message == "Halves":
             raise Cancelled("Enough.")

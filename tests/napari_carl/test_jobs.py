@@ -1,4 +1,4 @@
-"""A late result never overwrites a newer one, in whatever order jobs come back."""
+"""Results of replaced and cancelled jobs are dropped, in whatever order jobs end."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from napari_carl.jobs import JobKind, Jobs, JobState
 
 
 @pytest.fixture
-def tasks(runner):
+def jobs(runner):
     return Jobs(runner)
 
 
-def test_result_reaches_its_taker(tasks, runner):
+def test_a_result_is_passed_on(jobs, runner):
     taken = []
-    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
-    assert tasks.state(JobKind.SEGMENTING) == JobState()
+    jobs.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
+    assert jobs.state(JobKind.SEGMENTING) == JobState()
 
     runner.go(JobKind.SEGMENTING)
 
     assert taken == ["map"]
-    assert tasks.state(JobKind.SEGMENTING) is None
+    assert jobs.state(JobKind.SEGMENTING) is None
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_late_result_of_an_older_job_is_dropped(tasks, runner, order):
+def test_late_result_of_an_older_job_is_dropped(jobs, runner, order):
     taken = []
-    tasks.start(JobKind.SEGMENTING, lambda progress: "older", taken.append)
-    tasks.start(JobKind.SEGMENTING, lambda progress: "newer", taken.append)
+    jobs.start(JobKind.SEGMENTING, lambda progress: "older", taken.append)
+    jobs.start(JobKind.SEGMENTING, lambda progress: "newer", taken.append)
     older, newer = runner.of(JobKind.SEGMENTING)
 
     for index in order:
@@ -37,19 +37,19 @@ def test_late_result_of_an_older_job_is_dropped(tasks, runner, order):
     assert taken == ["newer"]
 
 
-def test_older_job_leaves_the_state_of_the_newer_alone(tasks, runner):
-    tasks.start(JobKind.SEGMENTING, lambda progress: progress(0.9, "older"), lambda _: None)
-    tasks.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
+def test_an_older_job_does_not_change_the_state_of_a_newer_one(jobs, runner):
+    jobs.start(JobKind.SEGMENTING, lambda progress: progress(0.9, "older"), lambda _: None)
+    jobs.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
 
     runner.of(JobKind.SEGMENTING)[0].go()
 
-    assert tasks.state(JobKind.SEGMENTING) == JobState()
+    assert jobs.state(JobKind.SEGMENTING) == JobState()
 
 
-def test_kinds_do_not_disturb_each_other(tasks, runner):
+def test_kinds_are_independent(jobs, runner):
     taken = []
-    tasks.start(JobKind.EMBEDDING, lambda progress: "features", taken.append)
-    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
+    jobs.start(JobKind.EMBEDDING, lambda progress: "features", taken.append)
+    jobs.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
 
     runner.go(JobKind.SEGMENTING)
     runner.go(JobKind.EMBEDDING)
@@ -57,32 +57,32 @@ def test_kinds_do_not_disturb_each_other(tasks, runner):
     assert taken == ["map", "features"]
 
 
-def test_cancelled_job_brings_nothing_even_if_it_ends_well(tasks, runner):
+def test_the_result_of_a_cancelled_job_is_dropped(jobs, runner):
     taken, failures = [], []
-    tasks.failed.connect(failures.append)
-    tasks.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
+    jobs.failed.connect(failures.append)
+    jobs.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
 
-    tasks.cancel(JobKind.SEGMENTING)
+    jobs.cancel(JobKind.SEGMENTING)
     runner.go(JobKind.SEGMENTING)
 
     assert runner.of(JobKind.SEGMENTING)[0].cancelled
-    assert tasks.state(JobKind.SEGMENTING) is None
+    assert jobs.state(JobKind.SEGMENTING) is None
     assert (taken, failures) == ([], [])
 
 
-def test_cancel_without_a_name_calls_everything_off(tasks, runner):
-    tasks.start(JobKind.EMBEDDING, lambda progress: None, lambda _: None)
-    tasks.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
+def test_several_kinds_are_cancelled_at_once(jobs, runner):
+    jobs.start(JobKind.EMBEDDING, lambda progress: None, lambda _: None)
+    jobs.start(JobKind.SEGMENTING, lambda progress: None, lambda _: None)
 
-    tasks.cancel()
+    jobs.cancel(JobKind.EMBEDDING, JobKind.SEGMENTING)
 
     assert all(job.cancelled for job in runner.jobs)
-    assert tasks.state(JobKind.EMBEDDING) is tasks.state(JobKind.SEGMENTING) is None
+    assert jobs.state(JobKind.EMBEDDING) is jobs.state(JobKind.SEGMENTING) is None
 
 
-def test_errors_are_told_but_not_that_of_a_cancelled_job(tasks, runner):
+def test_errors_are_reported_but_not_cancellations(jobs, runner):
     failures = []
-    tasks.failed.connect(failures.append)
+    jobs.failed.connect(failures.append)
 
     def fail(error):
         def job(progress):
@@ -90,21 +90,21 @@ def test_errors_are_told_but_not_that_of_a_cancelled_job(tasks, runner):
 
         return job
 
-    tasks.start(JobKind.SEGMENTING, fail(Cancelled("Called off.")), lambda _: None)
+    jobs.start(JobKind.SEGMENTING, fail(Cancelled("Cancelled.")), lambda _: None)
     runner.go(JobKind.SEGMENTING)
     assert failures == []
 
     error = ValueError("broken")
-    tasks.start(JobKind.SEGMENTING, fail(error), lambda _: None)
+    jobs.start(JobKind.SEGMENTING, fail(error), lambda _: None)
     runner.go(JobKind.SEGMENTING)
     assert failures == [error]
-    assert tasks.state(JobKind.SEGMENTING) is None
+    assert jobs.state(JobKind.SEGMENTING) is None
 
 
-def test_progress_is_the_state_and_is_told(tasks, runner):
+def test_progress_changes_the_state(jobs, runner):
     seen = []
-    tasks.changed.connect(lambda task: seen.append((task, tasks.state(task))))
-    tasks.start(JobKind.SEGMENTING, lambda progress: progress(0.5, "half"), lambda _: None)
+    jobs.changed.connect(lambda kind: seen.append((kind, jobs.state(kind))))
+    jobs.start(JobKind.SEGMENTING, lambda progress: progress(0.5, "half"), lambda _: None)
 
     runner.go(JobKind.SEGMENTING)
 

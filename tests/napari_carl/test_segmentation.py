@@ -1,6 +1,8 @@
-"""Maps in pieces: what comes first, and that the whole is what the library says."""
+"""Order in which windows are predicted, and agreement with the library."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,22 +12,23 @@ from hypothesis import strategies as st
 from carl.cube import SpectralCube
 from carl.errors import Cancelled
 from carl.io import LabelClass
-from carl.learning import Segmenter
+from carl.learning import Segmenter, compute_features, cube_features
+from carl.learning.features import grid_windows
 from carl.learning.head_training import TrainedHead
 from carl.model import CARLConfig, build_model
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 from carl.model.heads import HeadConfig, build_head
 from carl.progress import no_progress
-from napari_carl import segmentation
+from napari_carl import feature_jobs, segmentation
 from napari_carl.segmentation import Viewport
 
 
 @pytest.fixture
 def large(monkeypatch):
-    """A cube of two tissues that counts as large, and strokes on it."""
-    monkeypatch.setattr(segmentation, "_COARSE_PIXELS", 500)
-    monkeypatch.setattr(segmentation, "_TILE", 16)
-    monkeypatch.setattr(segmentation, "_SECONDS_BETWEEN_PIECES", 0.0)
+    """A cube of two tissues that counts as large, strokes on it, and the true labels."""
+    monkeypatch.setattr(feature_jobs, "_PREVIEW_PIXELS", 500)
+    monkeypatch.setattr(cube_features, "_WINDOW", 16)
+    monkeypatch.setattr(segmentation, "_DISPLAY_INTERVAL", 0.0)
     generator = np.random.default_rng(0)
     truth = np.ones((50, 70), np.uint8)
     truth[:, 33:] = 2
@@ -37,71 +40,66 @@ def large(monkeypatch):
     return cube, strokes, truth
 
 
-def learn(cube, strokes, *, before=None, viewport=lambda: None, progress=no_progress):
-    return segmentation.learn(cube, strokes, None, (), before, viewport, progress)
+def segment(cube, strokes, *, before=None, viewport=lambda: None, progress=no_progress):
+    features = compute_features(cube)
+    return segmentation.segment(features, strokes, (), before, viewport, progress)
 
 
-def test_a_large_cube_is_looked_at_coarsely_first(large):
-    cube = large[0]
-    small, whole = segmentation.look(cube, no_progress)
-
-    assert small.shape == (17, 24, 8)
-    np.testing.assert_array_equal(small.data, cube.data[::3, ::3])
-    assert whole is cube
+@pytest.fixture
+def preview(large):
+    """Features of the reduced cube."""
+    return next(feature_jobs.precompute(large[0], no_progress))
 
 
-def test_a_preview_is_coarse_and_covers_the_cube(large):
-    cube, strokes, truth = large
-    small = next(segmentation.look(cube, no_progress))
+def test_a_preview_is_coarse_and_covers_the_cube(large, preview):
+    _, strokes, truth = large
 
-    (learned,) = segmentation.preview(small, strokes, (), no_progress)
+    (result,) = segmentation.segment_preview(preview, strokes, (), no_progress)
 
-    assert learned.is_preview
-    assert learned.labels.shape == truth.shape
-    assert (learned.labels == truth).mean() > 0.95
+    assert result.is_preview
+    assert result.labels.shape == truth.shape
+    assert (result.labels == truth).mean() > 0.95
 
 
-def test_strokes_too_fine_for_a_preview_make_none(large):
-    cube, strokes, _ = large
-    small = next(segmentation.look(cube, no_progress))
-    thin = np.zeros_like(strokes)
+def test_strokes_too_fine_for_the_reduced_cube_make_no_preview(large, preview):
+    thin = np.zeros_like(large[1])
     thin[10, 10], thin[10, 11] = 1, 2  # under one pixel of the reduced cube
 
-    assert list(segmentation.preview(small, thin, (), no_progress)) == []
+    assert list(segmentation.segment_preview(preview, thin, (), no_progress)) == []
 
 
-def test_the_map_in_the_end_is_that_of_the_segmenter(large):
+def test_the_complete_label_map_is_that_of_the_segmenter(large):
     cube, strokes, _ = large
-    *_, learned = learn(cube, strokes, viewport=lambda: Viewport((5, 30), (40, 70), 2))
+    *_, result = segment(cube, strokes, viewport=lambda: Viewport((5, 30), (40, 70), 2))
 
     expected = Segmenter(None).fit(cube, strokes).predict(cube).labels
-    np.testing.assert_array_equal(learned.labels, expected)
-    assert not learned.is_preview
-    assert learned.accuracy > 0.9
+    np.testing.assert_array_equal(result.labels, expected)
+    assert not result.is_preview
+    assert result.accuracy > 0.9
 
 
-def test_what_is_seen_comes_first_and_the_rest_stays_until_its_turn(large):
+def test_the_visible_part_comes_first_and_the_rest_stays_meanwhile(large):
     cube, strokes, truth = large
     before = np.full(truth.shape, 9, np.uint8)
-    pieces = learn(cube, strokes, before=before, viewport=lambda: Viewport((20, 40), (30, 60)))
+    results = segment(cube, strokes, before=before, viewport=lambda: Viewport((20, 40), (30, 60)))
 
-    first = next(pieces)
-    assert not first.drawn.is_set()
+    first = next(results)
+    assert not first.complete.is_set()
     labels = first.labels
-    drawn = labels != 9
-    assert drawn[20:40, 30:60].all()
-    assert drawn.sum() == 20 * 30
-    assert (before == 9).all()  # what is shown until now is not touched
+    predicted = labels != 9
+    assert predicted[20:40, 30:60].all()
+    assert predicted.sum() == 20 * 30
+    assert (before == 9).all()  # the displayed label map is not changed
 
-    *_, last = pieces
+    *_, last = results
     assert last.labels is labels
-    assert last.drawn.is_set()
+    assert last.complete.is_set()
     assert (labels == truth).mean() > 0.95
 
 
-def test_a_first_map_begins_coarse_everywhere(large):
+def test_a_first_label_map_starts_coarse_everywhere(large):
     cube, strokes, truth = large
-    labels = next(learn(cube, strokes)).labels
+    labels = next(segment(cube, strokes)).labels
 
     assert (labels > 0).all()
     assert (labels == truth).mean() > 0.9
@@ -109,36 +107,36 @@ def test_a_first_map_begins_coarse_everywhere(large):
 
 def test_the_view_may_move_meanwhile(large):
     cube, strokes, truth = large
-    seen = [Viewport((0, 10), (0, 10))]
+    views = [Viewport((0, 10), (0, 10))]
     before = np.full(truth.shape, 9, np.uint8)
-    pieces = learn(cube, strokes, before=before, viewport=lambda: seen[0])
-    next(pieces)
+    results = segment(cube, strokes, before=before, viewport=lambda: views[0])
+    next(results)
 
-    seen[0] = Viewport((40, 50), (60, 70))
-    labels = next(pieces).labels
+    views[0] = Viewport((40, 50), (60, 70))
+    labels = next(results).labels
 
-    assert (labels[48:50, 64:70] != 9).all()
+    assert (labels[40:48, 64:70] != 9).all()
     assert (labels[:10, 30:] == 9).all()
 
 
-def test_drawing_is_called_off_between_two_pieces(large):
+def test_segmenting_can_be_cancelled_between_two_windows(large):
     cube, strokes, _ = large
-    is_enough = False
+    is_cancelled = False
 
     def progress(fraction, message):
-        if is_enough:
-            raise Cancelled("Enough.")
+        if is_cancelled:
+            raise Cancelled("Cancelled.")
 
-    pieces = learn(cube, strokes, progress=progress)
-    next(pieces)
-    is_enough = True
+    results = segment(cube, strokes, progress=progress)
+    next(results)
+    is_cancelled = True
     with pytest.raises(Cancelled):
-        list(pieces)
+        list(results)
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    """A file with a head that was not trained, which looks at tiles of 16 pixels."""
+    """A file with an untrained head for tiles of 16 pixels."""
     config = CARLConfig(
         patch_size=4,
         spec_encoder_kwargs=SpectralEncoderConfig(
@@ -156,21 +154,21 @@ def head(tmp_path_factory):
     return path
 
 
-def test_the_map_of_a_trained_head_begins_where_one_looks(large, head):
+def test_the_label_map_of_a_trained_head_starts_at_the_view(large, head):
     cube = large[0]
-    pieces = segmentation.segment_with_file(
+    results = segmentation.segment_with_file(
         head, cube, "cpu", lambda: Viewport((34, 50), (54, 70)), no_progress
     )
 
-    labels = next(pieces).labels
-    assert labels[40:, 60:].all()
-    assert not labels[:30].any()
+    labels = next(results).labels
+    assert labels[34:48, 54:].all()
+    assert not labels[:, :48].any()
 
-    *_, last = pieces
+    *_, last = results
     expected = TrainedHead.load(head, "cpu").predict(cube).labels
     np.testing.assert_array_equal(last.labels, expected)
     assert (last.origin, last.accuracy) == ("linear, held-out mIoU 0.88", None)
-    assert [each.value for each in last.segmenter.classes] == [1, 2, 5]
+    assert [each.value for each in last.predictor.classes] == [1, 2, 5]
 
 
 def test_a_saved_segmenter_is_loaded_by_the_same_call(large, tmp_path):
@@ -178,21 +176,24 @@ def test_a_saved_segmenter_is_loaded_by_the_same_call(large, tmp_path):
     fitted = Segmenter(None).fit(cube, strokes)
     fitted.save(tmp_path / "strokes.carl")
 
-    pieces = segmentation.segment_with_file(
+    *_, last = segmentation.segment_with_file(
         tmp_path / "strokes.carl", cube, "cpu", lambda: None, no_progress
     )
 
-    *_, last = pieces
     np.testing.assert_array_equal(last.labels, fitted.predict(cube).labels)
-    assert (last.has_network, last.origin) == (False, "saved model")
+    assert not last.predictor.uses_network
+    assert last.origin == fitted.description
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.booleans(), st.data())
-def test_every_pixel_has_its_turn(height, width, is_first, data):
+@given(st.integers(1, 60), st.integers(1, 60), st.booleans(), st.booleans(), st.data())
+def test_every_pixel_is_predicted(height, width, is_first, is_precomputed, data):
     row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    seen = Viewport((row, height), (column, width), data.draw(st.integers(1, 5)))
+    view = Viewport((row, height), (column, width), data.draw(st.integers(1, 5)))
+    bound = SimpleNamespace(
+        windows=grid_windows((height, width), 16), is_precomputed=is_precomputed
+    )
     covered = np.zeros((height, width), int)
-    for region in segmentation._in_order((height, width), is_first, lambda: seen):
+    for region in segmentation._windows_in_order(bound, (height, width), is_first, lambda: view):
         if region[0].step in (None, 1):
             covered[region] += 1
     assert covered.min() >= 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,43 +8,47 @@ import pytest
 
 from carl.errors import CubeError, WavelengthError
 from carl.io import LabelClass, read_labels
-from napari_carl import bands, computations, segmentation
-from napari_carl.display import DisplayMode
+from napari_carl import bands, feature_jobs, pictures, segmentation
+from napari_carl.feature_jobs import EmbeddedCube
 from napari_carl.jobs import JobKind
+from napari_carl.pictures import DisplayMode
+from napari_carl.segmentation import SegmentationResult
 from napari_carl.steps import Step, step_state
 
 
 @pytest.fixture
 def failures(session):
-    told = []
-    session.failed.connect(told.append)
-    return told
+    reported = []
+    session.failed.connect(reported.append)
+    return reported
 
 
-def test_a_cube_with_wavelengths_is_pictured_and_embedded_by_itself(session, runner, make_cube):
+def test_a_new_cube_is_displayed_and_embedded(session, runner, make_cube):
     cube = make_cube()
     session.add_cube(cube)
-    assert {job.task for job in runner.jobs} == {JobKind.PICTURE, JobKind.PRECOMPUTING}
+    assert {job.kind for job in runner.jobs} == {JobKind.PICTURE, JobKind.PRECOMPUTING}
 
     runner.go_all()
 
     assert session.cube is cube
     assert session.picture.pixels.shape == (12, 16, 3)
-    assert session.network.features.embedding.cube is cube
+    assert session.features.cube is cube
+    assert session.features.embedding is session.embedding.embedding
+    assert session.network.device == "CPU"
 
 
-def test_nothing_is_guessed_for_a_cube_without_wavelengths(session, runner, make_cube, strokes):
+def test_no_features_are_computed_without_wavelengths(session, runner, make_cube, strokes):
     session.add_cube(make_cube(known=False))
     session.set_strokes(strokes)
     runner.go_all()
 
-    assert session.network.features is session.segmentation is None
-    assert not session.can_learn
+    assert session.features is session.segmentation is None
+    assert not session.can_segment
     assert "missing" in step_state(session, Step.CUBE).line
     assert not step_state(session, Step.LEARN).ready
 
 
-def test_wavelengths_given_by_hand_start_what_waited_for_them(session, runner, make_cube, strokes):
+def test_entering_wavelengths_starts_the_waiting_jobs(session, runner, make_cube, strokes):
     before = make_cube(known=False)
     replaced = []
     session.cube_replaced.connect(lambda old, new: replaced.append((old, new)))
@@ -56,14 +61,12 @@ def test_wavelengths_given_by_hand_start_what_waited_for_them(session, runner, m
     assert replaced == [(before, session.cube)]
     assert session.cubes == (session.cube,)
     np.testing.assert_array_equal(session.cube.wavelengths, np.arange(450, 521, 10))
-    assert session.network.features.embedding.cube is session.cube
+    assert session.features.cube is session.cube
     assert session.segmentation is not None
 
 
 @pytest.mark.parametrize("text", ["450:520", "450:520:100", "violet to red"])
-def test_wavelengths_that_do_not_fit_are_refused_and_change_nothing(
-    session, failures, make_cube, text
-):
+def test_invalid_wavelengths_are_reported_and_change_nothing(session, failures, make_cube, text):
     cube = make_cube(known=False)
     session.add_cube(cube)
 
@@ -87,7 +90,7 @@ def test_wavelengths_from_a_file(session, make_cube, tmp_path, failures):
     assert "nowhere.csv" in str(failures[0])
 
 
-def test_cameras_are_offered_by_their_number_of_bands(session, make_cube, failures):
+def test_cameras_are_found_by_their_number_of_bands(session, make_cube, failures):
     session.add_cube(make_cube(known=False, bands=3))
     fitting = bands.fitting_cameras(session.cube)
     assert {known.n_bands for known in fitting} == {3}
@@ -99,7 +102,7 @@ def test_cameras_are_offered_by_their_number_of_bands(session, make_cube, failur
     assert [type(error) for error in failures] == [WavelengthError]
 
 
-def test_strokes_of_two_classes_make_a_map(session, runner, make_cube, strokes):
+def test_strokes_of_two_classes_start_a_segmentation(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(np.where(strokes == 1, strokes, 0))
     runner.go_all()
@@ -114,138 +117,157 @@ def test_strokes_of_two_classes_make_a_map(session, runner, make_cube, strokes):
     assert step_state(session, Step.EXPORT).ready
 
 
-def test_the_first_map_does_not_wait_for_the_network(session, runner, make_cube, strokes):
+def test_the_first_segmentation_does_not_wait_for_the_network(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     runner.go(JobKind.PRECOMPUTING)
     runner.go(JobKind.SEGMENTING)
-    assert not session.segmentation.has_network
+    assert not session.segmentation.predictor.uses_network
 
     runner.go(JobKind.EMBEDDING)
     runner.go(JobKind.SEGMENTING)
-    assert session.segmentation.has_network
+    assert session.segmentation.predictor.uses_network
+    assert len(runner.of(JobKind.PRECOMPUTING)) == 1
 
 
-def test_the_map_is_made_with_approximate_features_and_again_with_exact_ones(
-    session, runner, make_cube, strokes, monkeypatch
+def test_a_further_stroke_computes_no_features(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go_all()
+    features = session.features
+
+    strokes[10, 2:6] = 2
+    session.set_strokes(strokes)
+
+    assert {job.kind for job in runner.jobs} == {JobKind.SPECTRA, JobKind.SEGMENTING}
+    runner.go_all()
+    assert session.features is features
+
+
+def test_segmentation_with_the_approximate_embedding_is_repeated_with_the_exact_one(
+    session, runner, make_cube, strokes, monkeypatch, fakes
 ):
-    def compute_features(cube, *_):
+    def embed_cube(features, network, *_):
         for speed in ("turbo", "exact"):
             embedding = SimpleNamespace(speed=speed, fidelity=0.995)
-            yield computations.Features(SimpleNamespace(), "CPU", embedding, speed=speed)
+            embedded = replace(features, model=object(), embedding=embedding)
+            yield EmbeddedCube(network, embedding, features=embedded)
 
-    def learn(cube, strokes, features, *_):
-        used.append(features.speed)
-        fidelity = features.embedding.fidelity if features.is_approximate else None
-        yield segmentation.SegmentationResult(None, strokes, 0.9, True, 0.1, fidelity=fidelity)
+    def segment(features, strokes, *_):
+        used.append(features.embedding.speed)
+        fidelity = features.embedding.fidelity if used[-1] == "turbo" else None
+        predictor = fakes.Predictor(model=features.model)
+        yield SegmentationResult(predictor, None, strokes, 0.9, 0.1, fidelity=fidelity)
 
     used: list[str] = []
-    monkeypatch.setattr(computations, "compute_features", compute_features)
-    monkeypatch.setattr(segmentation, "learn", learn)
+    monkeypatch.setattr(feature_jobs, "embed_cube", embed_cube)
+    monkeypatch.setattr(segmentation, "segment", segment)
     session.add_cube(make_cube())
     runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
     embedding = runner.of(JobKind.EMBEDDING)[0]
-    pieces = []
-    embedding.run(lambda *_: None, pieces.append)
+    results = []
+    embedding.run(lambda *_: None, results.append)
 
-    embedding.arrived(pieces[0])
+    embedding.arrived(results[0])
     runner.go(JobKind.SEGMENTING)
-    assert "network in turbo (0.995), exact to follow" in step_state(session, Step.LEARN).line
-    embedding.arrived(pieces[1])
+    assert "fidelity 0.995" in step_state(session, Step.LEARN).line
+    assert "Accuracy on held-out strokes 90 %" in step_state(session, Step.LEARN).line
+    embedding.arrived(results[1])
     runner.go(JobKind.SEGMENTING)
-    assert "turbo" not in step_state(session, Step.LEARN).line
+    assert "fidelity" not in step_state(session, Step.LEARN).line
     assert used == ["turbo", "exact"]
+    assert not embedding.cancelled
 
 
-def test_a_coarse_map_comes_first_and_the_whole_one_takes_its_place(
-    session, runner, make_cube, strokes, monkeypatch, tmp_path
+def test_a_coarse_segmentation_comes_first_and_the_full_one_replaces_it(
+    session, runner, make_cube, strokes, monkeypatch, tmp_path, fakes
 ):
     cube, small = make_cube(), make_cube("small")
-    asked = []
+    used = []
 
-    def look(cube, progress):
-        yield small
-        yield cube
+    def precompute(cube, progress):
+        yield fakes.Features(small)
+        yield fakes.Features(cube)
 
-    def preview(of, strokes, classes, progress):
-        asked.append(of)
-        yield segmentation.SegmentationResult(None, strokes, None, False, 0.1, is_preview=True)
+    def segment_preview(features, strokes, classes, progress):
+        used.append(features.cube)
+        yield SegmentationResult(fakes.Predictor(), None, strokes, is_preview=True)
 
-    monkeypatch.setattr(segmentation, "look", look)
-    monkeypatch.setattr(segmentation, "preview", preview)
+    monkeypatch.setattr(feature_jobs, "precompute", precompute)
+    monkeypatch.setattr(segmentation, "segment_preview", segment_preview)
     session.add_cube(cube)
     session.set_strokes(strokes)
-    assert runner.of(JobKind.SEGMENTING) == []  # nothing is known of the cube yet
+    assert runner.of(JobKind.SEGMENTING) == []  # no features yet
 
-    runner.of(JobKind.PRECOMPUTING)[0].arrived(small)
+    runner.of(JobKind.PRECOMPUTING)[0].arrived(fakes.Features(small))
     runner.go(JobKind.SEGMENTING)
-    assert asked == [small]
+    assert used == [small]
     assert session.segmentation.is_preview
     assert not step_state(session, Step.EXPORT).ready
-    session.exports.write(tmp_path)
+    session.export(tmp_path)
     assert runner.of(JobKind.EXPORTING) == []
 
-    runner.of(JobKind.PRECOMPUTING)[0].arrived(cube)
+    runner.of(JobKind.PRECOMPUTING)[0].arrived(fakes.Features(cube))
     runner.go(JobKind.SEGMENTING)
     assert not session.segmentation.is_preview
     assert step_state(session, Step.EXPORT).ready
 
 
-def test_a_map_that_gets_sharper_is_told_once_as_new(
-    session, runner, make_cube, strokes, monkeypatch
+def test_further_labels_of_a_segmentation_are_announced_as_a_refinement(
+    session, runner, make_cube, strokes, monkeypatch, fakes
 ):
-    told = []
+    announced = []
 
-    def learn(cube, strokes, *_):
-        learned = segmentation.SegmentationResult(None, np.array(strokes), None, False, 0.1)
+    def segment(features, strokes, *_):
+        result = SegmentationResult(fakes.Predictor(), None, np.array(strokes))
         for row in range(3):
-            learned.labels[row] = 1
-            yield learned
+            result.labels[row] = 1
+            yield result
 
-    monkeypatch.setattr(segmentation, "learn", learn)
-    session.segmentation_changed.connect(lambda: told.append("new"))
-    session.segmentation_refined.connect(lambda: told.append("sharper"))
+    monkeypatch.setattr(segmentation, "segment", segment)
+    session.segmentation_changed.connect(lambda: announced.append("new"))
+    session.segmentation_refined.connect(lambda: announced.append("refined"))
     session.add_cube(make_cube())
     runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
     runner.go(JobKind.SEGMENTING)
 
-    assert told == ["new", "sharper", "sharper"]
+    assert announced == ["new", "refined", "refined"]
 
 
-def test_a_first_impression_of_the_network_is_for_pictures_only(
+def test_a_preview_of_the_embedding_is_used_for_the_picture_only(
     session, runner, make_cube, monkeypatch
 ):
     coarse, exact = SimpleNamespace(speed="turbo"), SimpleNamespace(speed="exact")
     shown = []
 
-    def compute_features(cube, *_):
-        yield computations.Features(SimpleNamespace(), "CPU", coarse, step=4)
-        yield computations.Features(SimpleNamespace(), "CPU", exact)
+    def embed_cube(features, network, *_):
+        yield EmbeddedCube(network, coarse, 4)
+        yield EmbeddedCube(network, exact, features=replace(features, embedding=exact))
 
-    def picture(features, progress):
-        shown.append(features.embedding)
-        yield computations.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
+    def picture(embedding, step, progress):
+        shown.append((embedding, step))
+        yield pictures.Picture("PCA", np.zeros((12, 16, 3), np.uint8))
 
-    monkeypatch.setattr(computations, "compute_features", compute_features)
-    monkeypatch.setattr(computations, "picture_embedding", picture)
+    monkeypatch.setattr(feature_jobs, "embed_cube", embed_cube)
+    monkeypatch.setattr(pictures, "picture_embedding", picture)
     session.add_cube(make_cube())
     runner.go(JobKind.PRECOMPUTING)
     embedding = runner.of(JobKind.EMBEDDING)[0]
-    pieces = []
-    embedding.run(lambda *_: None, pieces.append)
+    results = []
+    embedding.run(lambda *_: None, results.append)
 
-    embedding.arrived(pieces[0])
-    assert session.network.features is None
+    embedding.arrived(results[0])
+    assert session.features.embedding is None
     session.show_embedding()
     runner.go(JobKind.PICTURE)
-    assert shown == [coarse]
+    assert shown == [(coarse, 4)]
 
-    embedding.arrived(pieces[1])
-    assert session.network.features.embedding is exact
-    runner.go(JobKind.PICTURE)  # the picture that is shown follows
-    assert shown == [coarse, exact]
+    embedding.arrived(results[1])
+    assert session.features.embedding is exact
+    runner.go(JobKind.PICTURE)  # the displayed picture is updated
+    assert shown == [(coarse, 4), (exact, 1)]
 
 
 def test_unchanged_strokes_start_nothing(session, runner, make_cube, strokes):
@@ -268,7 +290,7 @@ def test_strokes_are_copied(session, make_cube, strokes):
     assert (session.strokes == 1).sum() == 6
 
 
-def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, make_cube, strokes):
+def test_a_late_segmentation_never_replaces_a_newer_one(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
@@ -278,14 +300,14 @@ def test_late_map_of_older_strokes_never_replaces_the_newer(session, runner, mak
     first, second = runner.of(JobKind.SEGMENTING)
 
     second.go()
-    learned = session.segmentation
+    result = session.segmentation
     first.go()
 
-    assert session.segmentation is learned
-    assert learned.labels.max() == 3
+    assert session.segmentation is result
+    assert result.labels.max() == 3
 
 
-def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, strokes):
+def test_the_segmentation_stays_until_the_next_one_is_computed(session, runner, make_cube, strokes):
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     runner.go_all()
@@ -299,19 +321,67 @@ def test_old_map_stays_until_the_new_one_is_there(session, runner, make_cube, st
     assert session.segmentation is not old
 
 
-def test_without_automatic_the_map_waits_for_the_button(session, runner, make_cube, strokes):
+def test_without_automatic_mode_the_segmentation_waits_for_the_button(
+    session, runner, make_cube, strokes
+):
     session.add_cube(make_cube())
     runner.go(JobKind.PRECOMPUTING)
     session.set_automatic(False)
     session.set_strokes(strokes)
     assert runner.of(JobKind.SEGMENTING) == []
 
-    session.learn()
+    session.segment()
     runner.go(JobKind.SEGMENTING)
     assert session.segmentation is not None
 
+    session.set_strokes(np.where(strokes == 1, strokes, 0))  # one class is erased
+    session.set_strokes(strokes)
+    assert len(runner.of(JobKind.SEGMENTING)) == 1
 
-def test_painted_values_without_a_class_get_one(session, make_cube, strokes):
+    session.set_automatic(True)
+    assert len(runner.of(JobKind.SEGMENTING)) == 2
+
+
+def test_erasing_a_class_cancels_the_segmentation(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    runner.go(JobKind.PRECOMPUTING)
+    session.set_strokes(strokes)
+
+    session.set_strokes(np.where(strokes == 1, strokes, 0))
+
+    assert runner.of(JobKind.SEGMENTING)[0].cancelled
+
+
+def test_a_cancelled_segmentation_is_repeated_only_on_request(session, runner, make_cube, strokes):
+    session.add_cube(make_cube())
+    runner.go(JobKind.PRECOMPUTING)
+    session.set_strokes(strokes)
+
+    session.jobs.cancel(JobKind.SEGMENTING)
+    session.show_band(2)
+    assert len(runner.of(JobKind.SEGMENTING)) == 1
+
+    session.segment()
+    assert len(runner.of(JobKind.SEGMENTING)) == 2
+
+
+def test_a_failed_job_is_reported_once_and_not_repeated(
+    session, runner, make_cube, strokes, failures, monkeypatch
+):
+    def precompute(cube, progress):
+        raise CubeError("tissue has no usable values: check the file.")
+        yield
+
+    monkeypatch.setattr(feature_jobs, "precompute", precompute)
+    session.add_cube(make_cube())
+    runner.go(JobKind.PRECOMPUTING)
+    session.set_strokes(strokes)
+
+    assert [type(error) for error in failures] == [CubeError]
+    assert len(runner.of(JobKind.PRECOMPUTING)) == 1
+
+
+def test_labels_without_a_class_get_one(session, make_cube, strokes):
     session.add_cube(make_cube())
     strokes[5, 5] = 6
 
@@ -320,9 +390,7 @@ def test_painted_values_without_a_class_get_one(session, make_cube, strokes):
     assert [known.value for known in session.classes] == [1, 2, 6]
 
 
-def test_another_cube_starts_anew_and_calls_the_work_on_the_first_off(
-    session, runner, make_cube, strokes
-):
+def test_selecting_another_cube_cancels_the_jobs_on_the_first(session, runner, make_cube, strokes):
     session.add_cube(make_cube("first"))
     runner.go(JobKind.PRECOMPUTING)
     session.set_strokes(strokes)
@@ -334,9 +402,10 @@ def test_another_cube_starts_anew_and_calls_the_work_on_the_first_off(
     assert late.cancelled
     assert session.segmentation is None
     assert session.strokes is None
+    assert session.features is None
 
 
-def test_removing_the_current_cube_falls_back_to_the_one_before(session, make_cube):
+def test_removing_the_current_cube_selects_the_one_before(session, make_cube):
     first, second = make_cube("first"), make_cube("second")
     session.add_cube(first)
     session.add_cube(second)
@@ -350,7 +419,7 @@ def test_removing_the_current_cube_falls_back_to_the_one_before(session, make_cu
     assert not step_state(session, Step.EXPLORE).ready
 
 
-def test_views_ask_for_their_pictures(session, runner, make_cube):
+def test_display_modes_request_their_pictures(session, runner, make_cube):
     session.add_cube(make_cube())
     session.show_bands(7, 3, 0)
     runner.go_all()
@@ -358,89 +427,82 @@ def test_views_ask_for_their_pictures(session, runner, make_cube):
     assert session.picture.name == "Three bands"
     assert session.composition == (7, 3, 0)
 
-    told = []
-    session.band_changed.connect(told.append)
+    changes = []
+    session.band_changed.connect(changes.append)
     session.show_band(5)
     session.show_band(5)
     assert session.display_mode is DisplayMode.SINGLE_BAND
-    assert told == [5]
+    assert changes == [5]
 
 
-def test_class_spectra_follow_the_strokes(session, runner, make_cube, strokes):
+def test_class_spectra_are_computed_from_the_strokes(session, runner, make_cube, strokes):
     cube = make_cube()
     session.add_cube(cube)
     session.set_strokes(strokes)
     runner.go(JobKind.SPECTRA)
 
-    painted = cube.to_numpy()[strokes == 1]
+    labelled = cube.to_numpy()[strokes == 1]
     assert set(session.spectra) == {1, 2}
-    np.testing.assert_allclose(session.spectra[1].mean, painted.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(session.spectra[1].deviation, painted.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(session.spectra[1].mean, labelled.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(session.spectra[1].deviation, labelled.std(axis=0), rtol=1e-4)
 
 
 def test_spectrum_under_the_cursor(session, runner, make_cube):
     cube = make_cube()
     session.add_cube(cube)
-    told = []
-    session.cursor_changed.connect(told.append)
+    spectra = []
+    session.cursor_changed.connect(spectra.append)
 
-    session.point_at(3, 4)
+    session.read_spectrum(3, 4)
     runner.go(JobKind.CURSOR)
-    session.point_at(12, 4)  # outside
+    session.read_spectrum(12, 4)  # outside
 
     assert len(runner.of(JobKind.CURSOR)) == 1
-    np.testing.assert_array_equal(told[0], cube.spectrum(3, 4))
+    np.testing.assert_array_equal(spectra[0], cube.spectrum(3, 4))
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_only_a_map_that_is_not_there_yet_is_made_for_the_export(
-    session, runner, make_cube, strokes, tmp_path, monkeypatch, whole
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_export_predicts_only_an_incomplete_label_map(
+    session, runner, make_cube, strokes, tmp_path, monkeypatch, complete, fakes
 ):
-    predicted = []
-
-    def predict(cube, progress):
-        predicted.append(cube)
-        return SimpleNamespace(labels=np.full(cube.shape[:2], 2, np.uint8))
-
-    def learn(cube, strokes, *_):
-        segmenter = SimpleNamespace(predict=predict)
-        learned = segmentation.SegmentationResult(
-            segmenter, np.ones_like(strokes), None, False, 0.1
-        )
-        if whole:
-            learned.drawn.set()
-        yield learned
-
-    monkeypatch.setattr(segmentation, "learn", learn)
     cube = make_cube()
+    bound = fakes.Bound(cube, value=2)
+
+    def segment(features, strokes, *_):
+        result = SegmentationResult(fakes.Predictor(), bound, np.ones_like(strokes))
+        if complete:
+            result.complete.set()
+        yield result
+
+    monkeypatch.setattr(segmentation, "segment", segment)
     session.add_cube(cube)
     session.set_strokes(strokes)
     runner.go_all()
-    session.exports.write(tmp_path)
+    session.export(tmp_path)
     runner.go_all()
-    assert predicted == ([] if whole else [cube])
+    assert bound.n_predicted == (0 if complete else len(bound.windows))
     exported = read_labels(tmp_path / "tissue_labels.tif").labels
-    assert np.unique(exported).tolist() == ([1] if whole else [2])
+    assert np.unique(exported).tolist() == ([1] if complete else [2])
 
 
-def test_export_writes_the_map(session, runner, make_cube, strokes, tmp_path):
+def test_export_writes_the_label_map(session, runner, make_cube, strokes, tmp_path):
     session.add_cube(make_cube())
-    session.exports.write(tmp_path)
+    session.export(tmp_path)
     assert runner.of(JobKind.EXPORTING) == []
 
     session.set_strokes(strokes)
     runner.go_all()
-    session.exports.write(tmp_path)
+    session.export(tmp_path)
     runner.go_all()
 
-    assert session.exports.files
-    assert all(path.parent == tmp_path and path.is_file() for path in session.exports.files)
+    assert session.exported_files
+    assert all(path.parent == tmp_path and path.is_file() for path in session.exported_files)
     assert {"tissue_labels.tif", "tissue_labels.png", "tissue_classes.csv"} <= {
-        path.name for path in session.exports.files
+        path.name for path in session.exported_files
     }
 
 
-def test_opening_a_bad_file_tells_why_and_leaves_the_session_alone(
+def test_opening_a_bad_file_is_reported_and_changes_nothing(
     session, runner, failures, make_cube, tmp_path
 ):
     session.add_cube(make_cube())
@@ -456,7 +518,7 @@ def test_opening_a_bad_file_tells_why_and_leaves_the_session_alone(
 
 
 class Tuned:
-    """A result of fine-tuning."""
+    """Stands in for `FineTuneResult`."""
 
     def __init__(self, model, kept):
         self.model, self.kept, self.score_before, self.score_after = model, kept, 0.8, 0.9
@@ -464,36 +526,64 @@ class Tuned:
 
 @pytest.fixture
 def ready(session, runner, make_cube, strokes):
-    """A session with features and a map."""
+    """A session with features of the network and a segmentation."""
     session.add_cube(make_cube())
     session.set_strokes(strokes)
     runner.go_all()
     return session
 
 
+def test_choosing_another_network_uses_the_filter_bank_meanwhile(ready, runner):
+    ready.choose_network("carl-base")
+
+    assert ready.features.embedding is ready.embedding is None
+    assert not ready.can_fine_tune
+    assert {job.kind for job in runner.jobs} == {JobKind.EMBEDDING, JobKind.SEGMENTING}
+
+    runner.go_all()
+    assert ready.features.model.name == "carl-base"
+    assert ready.segmentation.predictor.model is ready.features.model
+
+
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_tuned_network_takes_over_only_if_it_is_kept(ready, runner, monkeypatch, kept):
-    before, tuned = ready.network.features.model, object()
+def test_a_tuned_network_is_used_only_if_it_is_kept(ready, runner, monkeypatch, kept):
+    before, tuned = ready.network.model, object()
     monkeypatch.setattr(
-        computations, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept), raising=True
+        feature_jobs, "fine_tune", lambda *_: Tuned(tuned if kept else before, kept)
     )
 
-    ready.fine_tune("head")
+    ready.fine_tune("last_blocks")
     runner.go_all()
 
-    assert ready.network.features.model is (tuned if kept else before)
-    assert ready.segmentation.segmenter.model is ready.network.features.model
+    assert ready.features.model is (tuned if kept else before)
+    assert ready.segmentation.predictor.model is ready.features.model
     assert ready.fine_tuning.result.kept is kept
+    assert ready.network.is_tuned is kept
+
+
+def test_the_old_features_stay_until_those_of_a_tuned_network_are_computed(
+    ready, runner, monkeypatch
+):
+    features, result = ready.features, ready.segmentation
+    monkeypatch.setattr(feature_jobs, "fine_tune", lambda *_: Tuned(object(), True))
+
+    ready.fine_tune("lora")
+    runner.go(JobKind.FINE_TUNING)
+
+    assert ready.features is features
+    assert ready.segmentation is result
+    assert not ready.can_fine_tune
+    assert runner.of(JobKind.SEGMENTING) == []
 
 
 def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeypatch):
-    def fine_tune(cube, strokes, model, tune, on_step, progress):
+    def fine_tune(features, strokes, tune, on_step, progress):
         for step in range(3):
             on_step(step)
             progress(step / 3, "Training")
-        return Tuned(model, False)
+        return Tuned(features.model, False)
 
-    monkeypatch.setattr(computations, "fine_tune", fine_tune)
+    monkeypatch.setattr(feature_jobs, "fine_tune", fine_tune)
     lengths = []
     ready.fine_tuning_changed.connect(lambda: lengths.append(len(ready.fine_tuning.steps)))
 
@@ -505,22 +595,22 @@ def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeyp
 
 
 def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
-    model = ready.network.features.model
-    monkeypatch.setattr(computations, "fine_tune", lambda *_: Tuned(object(), True))
-    ready.fine_tune("head")
+    model = ready.network.model
+    monkeypatch.setattr(feature_jobs, "fine_tune", lambda *_: Tuned(object(), True))
+    ready.fine_tune("last_blocks")
 
     ready.jobs.cancel(JobKind.FINE_TUNING)
     runner.go_all()
 
-    assert ready.network.features.model is model
+    assert ready.network.model is model
     assert ready.fine_tuning.result is None
 
 
-def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkeypatch, tmp_path):
+def test_a_loaded_predictor_brings_its_label_map_and_its_classes(
+    ready, runner, monkeypatch, tmp_path, fakes
+):
     classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
-    loaded = segmentation.SegmentationResult(
-        SimpleNamespace(classes=classes), np.ones((12, 16)), None, True, 0.1
-    )
+    loaded = SegmentationResult(fakes.Predictor(classes), None, np.ones((12, 16)))
     monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
 
     ready.load_predictor(tmp_path / "model.carl")
@@ -529,17 +619,15 @@ def test_a_loaded_segmenter_brings_its_map_and_its_classes(ready, runner, monkey
     assert ready.segmentation is loaded
     assert [(known.value, known.name) for known in ready.classes] == [
         (1, "stroma"),
-        (2, "Class 2"),  # painted, though the segmenter does not know it
+        (2, "Class 2"),  # has strokes, though the predictor does not know it
         (4, "blood"),
     ]
 
 
-def test_a_loaded_map_is_not_replaced_when_the_network_comes(
-    session, runner, make_cube, strokes, monkeypatch, tmp_path
+def test_a_loaded_segmentation_is_not_replaced_when_the_embedding_is_computed(
+    session, runner, make_cube, strokes, monkeypatch, tmp_path, fakes
 ):
-    loaded = segmentation.SegmentationResult(
-        SimpleNamespace(classes=()), np.ones((12, 16)), None, True, 0.1
-    )
+    loaded = SegmentationResult(fakes.Predictor(), None, np.ones((12, 16)))
     monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
     session.add_cube(make_cube())
     session.set_strokes(strokes)
@@ -547,5 +635,5 @@ def test_a_loaded_map_is_not_replaced_when_the_network_comes(
 
     runner.go_all()
 
-    assert session.network.features is not None
+    assert session.features.embedding is not None
     assert session.segmentation is loaded

@@ -1,4 +1,4 @@
-"""Threads, progress and errors; needs Qt's event loop, no window."""
+"""Threads, progress and errors; uses Qt's event loop, but no window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from carl.errors import CubeError
 from napari_carl.jobs import JobKind
-from napari_carl.thread_runner import ThreadRunner, explain, notify
+from napari_carl.thread_runner import ThreadRunner, describe_error, notify
 
 LONG_MS = 60_000
 
@@ -32,18 +32,18 @@ def carl_threads():
 
 
 class Outcome:
-    """What a job told, and in which thread."""
+    """What the callbacks of a job received, and in which threads."""
 
     def __init__(self):
         self.results, self.errors, self.progress, self.threads = [], [], [], set()
-        self.pieces = []
+        self.intermediate = []
 
     def callbacks(self):
         return {
-            "arrived": self._into(self.pieces),
+            "arrived": self._into(self.intermediate),
             "finished": self._into(self.results),
             "failed": self._into(self.errors),
-            "progressed": lambda *told: self._into(self.progress)(told),
+            "progressed": lambda *report: self._into(self.progress)(report),
         }
 
     def _into(self, heap):
@@ -54,32 +54,32 @@ class Outcome:
         return take
 
 
-def until_cancelled(progress, give):
+def until_cancelled(progress, emit):
     while True:
         progress(0.5, "working")
         sleep(0.001)
 
 
-def test_a_job_runs_in_a_thread_and_its_result_arrives_here(runner, qtbot):
+def test_a_job_runs_in_a_thread_and_its_result_is_delivered_on_the_gui_thread(runner, qtbot):
     outcome, ran_in = Outcome(), []
 
-    def job(progress, give):
+    def job(progress, emit):
         ran_in.append(threading.current_thread())
         return "map"
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
     qtbot.waitUntil(lambda: outcome.results == ["map"], timeout=LONG_MS)
 
-    assert ran_in[0].name == "carl learning"
+    assert ran_in[0].name == "carl segmenting"
     assert outcome.threads == {threading.main_thread()}
     assert not carl_threads()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own here")
-def test_the_window_comes_before_jobs(runner, qtbot):
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_jobs_have_a_lower_priority_than_the_window(runner, qtbot):
     outcome, here = Outcome(), os.getpriority(os.PRIO_PROCESS, 0)
 
-    def job(progress, give):
+    def job(progress, emit):
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
@@ -89,28 +89,28 @@ def test_the_window_comes_before_jobs(runner, qtbot):
     assert os.getpriority(os.PRIO_PROCESS, 0) == here
 
 
-def test_what_a_job_gives_arrives_here_before_its_end(runner, qtbot):
+def test_intermediate_results_are_delivered_while_the_job_runs(runner, qtbot):
     outcome, go_on = Outcome(), threading.Event()
 
-    def job(progress, give):
-        give("coarse")
+    def job(progress, emit):
+        emit("coarse")
         assert go_on.wait(60)
-        give("fine")
+        emit("fine")
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.pieces == ["coarse"], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.intermediate == ["coarse"], timeout=LONG_MS)
     assert outcome.results == []
 
     go_on.set()
     qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
-    assert outcome.pieces == ["coarse", "fine"]
+    assert outcome.intermediate == ["coarse", "fine"]
     assert outcome.threads == {threading.main_thread()}
 
 
-def test_an_error_arrives_here(runner, qtbot):
+def test_an_error_is_delivered(runner, qtbot):
     outcome, error = Outcome(), CubeError("broken")
 
-    def job(progress, give):
+    def job(progress, emit):
         raise error
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
@@ -120,7 +120,7 @@ def test_an_error_arrives_here(runner, qtbot):
 def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
     outcome = Outcome()
 
-    def job(progress, give):
+    def job(progress, emit):
         end = monotonic() + 0.5
         while monotonic() < end:
             progress(0.5, "working")
@@ -132,7 +132,7 @@ def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
     assert outcome.progress[0] == (0.5, "working")
 
 
-def test_cancelling_stops_the_job_and_tells_nothing(runner, qtbot):
+def test_cancelling_stops_the_job_and_delivers_nothing(runner, qtbot):
     outcome = Outcome()
     runner.start(JobKind.SEGMENTING, until_cancelled, **outcome.callbacks())
     qtbot.waitUntil(lambda: bool(outcome.progress), timeout=LONG_MS)
@@ -144,16 +144,16 @@ def test_cancelling_stops_the_job_and_tells_nothing(runner, qtbot):
     assert (outcome.results, outcome.errors) == ([], [])
 
 
-def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runner, qtbot):
+def test_a_newer_job_replaces_an_older_one_and_never_runs_at_the_same_time(runner, qtbot):
     first, second, third = Outcome(), Outcome(), Outcome()
     most = []
 
-    def job(progress, give):
+    def job(progress, emit):
         most.append(len(carl_threads()))
         return "third"
 
     runner.start(JobKind.SEGMENTING, until_cancelled, **first.callbacks())
-    runner.start(JobKind.SEGMENTING, lambda progress, give: "second", **second.callbacks())
+    runner.start(JobKind.SEGMENTING, lambda progress, emit: "second", **second.callbacks())
     runner.start(JobKind.SEGMENTING, job, **third.callbacks())
     qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
 
@@ -161,21 +161,21 @@ def test_a_newer_job_of_a_kind_replaces_the_older_and_never_runs_beside_it(runne
     assert most == [1]
 
 
-def test_kinds_run_side_by_side(runner, qtbot):
+def test_kinds_run_in_parallel(runner, qtbot):
     barrier = threading.Barrier(2, timeout=5)
     one, other = Outcome(), Outcome()
 
-    runner.start(JobKind.EXPORTING, lambda progress, give: barrier.wait(), **one.callbacks())
-    runner.start(JobKind.SPECTRA, lambda progress, give: barrier.wait(), **other.callbacks())
+    runner.start(JobKind.EXPORTING, lambda progress, emit: barrier.wait(), **one.callbacks())
+    runner.start(JobKind.SPECTRA, lambda progress, emit: barrier.wait(), **other.callbacks())
 
     qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
 
 
-def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
-    embedding, learning = Outcome(), Outcome()
+def test_the_embedding_pauses_while_the_cube_is_segmented(runner, qtbot):
+    embedding, segmenting = Outcome(), Outcome()
     steps, go_on = [], threading.Event()
 
-    def embed(progress, give):
+    def embed(progress, emit):
         while True:
             progress(0.5, "working")
             steps.append(monotonic())
@@ -183,14 +183,14 @@ def test_the_embedding_stands_still_while_a_map_is_learned(runner, qtbot):
 
     runner.start(JobKind.EMBEDDING, embed, **embedding.callbacks())
     qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
-    runner.start(JobKind.SEGMENTING, lambda progress, give: go_on.wait(5), **learning.callbacks())
+    runner.start(JobKind.SEGMENTING, lambda progress, emit: go_on.wait(5), **segmenting.callbacks())
     sleep(0.05)
     before = len(steps)
     sleep(0.1)
     assert len(steps) == before
 
     go_on.set()
-    qtbot.waitUntil(lambda: bool(learning.results), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(segmenting.results), timeout=LONG_MS)
     qtbot.waitUntil(lambda: len(steps) > before, timeout=LONG_MS)
 
 
@@ -202,12 +202,12 @@ def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
     runner.close()
     assert not carl_threads()
 
-    runner.start(JobKind.SEGMENTING, lambda progress, give: "too late", **outcome.callbacks())
+    runner.start(JobKind.SEGMENTING, lambda progress, emit: "too late", **outcome.callbacks())
     qtbot.wait(50)
     assert (outcome.results, outcome.errors) == ([], [])
 
 
-def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
+def test_a_runner_keeps_no_reference_to_a_finished_job(runner, qtbot):
     class Result:
         pass
 
@@ -215,7 +215,7 @@ def test_a_runner_holds_on_to_no_finished_work(runner, qtbot):
     gone, taken = weakref.ref(result), []
     runner.start(
         JobKind.SEGMENTING,
-        lambda progress, give, result=result: result,
+        lambda progress, emit, result=result: result,
         arrived=taken.append,
         finished=lambda _: taken.append(True),
         failed=taken.append,
@@ -237,19 +237,19 @@ class OutOfMemoryError(RuntimeError):
     ("error", "words"),
     [
         (CubeError("bladder.tif is cut short."), "bladder.tif is cut short."),
-        (MemoryError(), "memory does not suffice"),
-        (OutOfMemoryError(), "memory does not suffice"),
+        (MemoryError(), "Not enough memory"),
+        (OutOfMemoryError(), "Not enough memory"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError"),
     ],
 )
-def test_every_error_becomes_one_sentence(error, words):
-    sentence = explain(error)
+def test_every_error_is_described_in_one_sentence(error, words):
+    sentence = describe_error(error)
 
     assert words in sentence
     assert "\n" not in sentence
 
 
-def test_only_defects_of_ours_go_to_the_log(monkeypatch, caplog):
+def test_only_defects_are_logged(monkeypatch, caplog):
     shown = []
     monkeypatch.setattr("napari_carl.thread_runner.show_error", shown.append)
 

@@ -11,7 +11,7 @@ from carl.progress import no_progress
 from napari_carl.torch_loading import load_torch, preload
 
 
-def test_torch_is_there_afterwards_and_loading_left_no_trace():
+def test_torch_is_imported_and_the_dlopen_flags_are_restored():
     flags = sys.getdlopenflags()
 
     load_torch(no_progress)
@@ -20,13 +20,13 @@ def test_torch_is_there_afterwards_and_loading_left_no_trace():
     assert sys.getdlopenflags() == flags
 
 
-def test_what_would_keep_the_window_waiting_is_loaded_early():
+def test_preload_imports_the_slow_libraries():
     preload(no_progress)
 
     assert {"pandas", "torch", "carl.learning.segmenter"} <= set(sys.modules)
 
 
-def test_garbage_is_looked_for_afterwards_as_before():
+def test_preload_enables_garbage_collection_again():
     assert gc.isenabled()
 
     preload(no_progress)
@@ -34,17 +34,17 @@ def test_garbage_is_looked_for_afterwards_as_before():
     assert gc.isenabled()
 
 
-def test_what_is_loaded_is_not_loaded_again():
+def test_imported_libraries_are_not_imported_again():
     load_torch(no_progress)
-    told = []
+    messages = []
 
-    load_torch(lambda fraction, message: told.append(message))
+    load_torch(lambda fraction, message: messages.append(message))
 
-    assert told == []
+    assert messages == []
 
 
-@pytest.mark.skipif(not hasattr(os, "RTLD_DEEPBIND"), reason="libraries are bound otherwise here")
-def test_loading_can_be_called_off():
+@pytest.mark.skipif(not hasattr(os, "RTLD_DEEPBIND"), reason="needs dlopen with RTLD_DEEPBIND")
+def test_loading_can_be_cancelled():
     code = """
 import sys
 from carl.errors import Cancelled
