@@ -43,7 +43,7 @@ def read_cube(
 ) -> SpectralCube:
     """Read a cube from a file; its pixels are loaded lazily where the format allows.
 
-    Example:
+    Examples:
         >>> from carl.files import resource_path
         >>> cube = read_cube(resource_path("sample", "bladder.tif"))
         >>> cube

@@ -148,7 +148,7 @@ def read_labels(
 ) -> LabelMap:
     """Read a label map, and the names and colours of its classes from JSON beside it.
 
-    Example:
+    Examples:
         >>> from carl.files import resource_path
         >>> label_map = read_labels(resource_path("sample", "bladder_labels.png"))
         >>> label_map.labels.shape
@@ -180,7 +180,7 @@ def read_labels(
 def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelClass] = ()) -> Path:
     """Write a label map as .tif, .png or .npy, and its classes, if given, as JSON beside it.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> labels = np.array([[0, 1], [2, 2]])
         >>> classes = [LabelClass(1, "lumen", (230, 159, 0)), LabelClass(2, "blood", (255, 0, 0))]

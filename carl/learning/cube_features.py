@@ -148,7 +148,7 @@ def compute_features(
         OutputError: the disk is too full for the features of a large cube.
         Cancelled: by `progress`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from carl import Segmenter, SpectralCube, compute_features
         >>> pixels = np.random.default_rng(0).uniform(0.1, 1, (32, 32, 4)).astype("float32")

@@ -69,7 +69,7 @@ class Segmenter(Predictor):
         options: of the network's computation.
         training_features: features of the cubes that were fitted to, for further use.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from carl import Segmenter, SpectralCube
         >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
