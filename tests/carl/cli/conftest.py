@@ -1,4 +1,4 @@
-"""A small cube of two materials, labels for it, and commands run in this process."""
+"""Fixtures: a small cube of two materials, its labels, and functions that run commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command: its exit status, stdout and stderr."""
+    """Run a command in this process; return its exit status, stdout and stderr."""
     monkeypatch.delenv("CARL_DEBUG", raising=False)
 
     def call_(*arguments: object) -> tuple[int, str, str]:
@@ -34,7 +34,7 @@ def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def call_json(call: Run) -> Callable[..., Any]:
-    """Run a command that has to succeed, with --json: what it printed."""
+    """Run a command with --json, assert that it succeeds, and return the parsed JSON."""
 
     def call_(*arguments: object) -> Any:
         status, out, err = call(*arguments, "--json")
@@ -46,7 +46,7 @@ def call_json(call: Run) -> Callable[..., Any]:
 
 @pytest.fixture
 def truth() -> np.ndarray:
-    """Left and right half."""
+    """True labels: 1 in the left half, 2 in the right half."""
     labels = np.ones(SHAPE, np.uint8)
     labels[:, SHAPE[1] // 2 :] = 2
     return labels
@@ -54,7 +54,7 @@ def truth() -> np.ndarray:
 
 @pytest.fixture
 def cube_path(tmp_path: Path, truth: np.ndarray) -> Path:
-    """A cube of two materials."""
+    """Cube of two materials, one for each label, with noise."""
     spectra = np.stack([np.zeros(8), np.linspace(0.2, 0.9, 8), np.linspace(0.9, 0.2, 8)])
     noise = np.random.default_rng(0).normal(0, 0.02, (*SHAPE, 8))
     cube = SpectralCube((spectra[truth] + noise).astype(np.float32), NM, name="two")
@@ -63,19 +63,19 @@ def cube_path(tmp_path: Path, truth: np.ndarray) -> Path:
 
 
 @pytest.fixture
-def strokes_path(tmp_path: Path, truth: np.ndarray) -> Path:
-    """A few labelled pixels of it."""
-    strokes = np.zeros_like(truth)
-    strokes[10:13, 4:20] = 1
-    strokes[20:23, 30:44] = 2
-    write_labels(tmp_path / "strokes.png", strokes)
-    return tmp_path / "strokes.png"
+def labels_path(tmp_path: Path, truth: np.ndarray) -> Path:
+    """Label map of the cube with a few labelled pixels."""
+    labels = np.zeros_like(truth)
+    labels[10:13, 4:20] = 1
+    labels[20:23, 30:44] = 2
+    write_labels(tmp_path / "labels.png", labels)
+    return tmp_path / "labels.png"
 
 
 @pytest.fixture
-def segmenter_path(call: Run, cube_path: Path, strokes_path: Path, tmp_path: Path) -> Path:
-    """What `carl fit` made of them, without a network."""
+def segmenter_path(call: Run, cube_path: Path, labels_path: Path, tmp_path: Path) -> Path:
+    """Segmenter fitted to the cube and its labels by `carl fit`, without a network."""
     path = tmp_path / "two.carl"
-    pair = ("--pair", cube_path, strokes_path)
+    pair = ("--pair", cube_path, labels_path)
     assert call("fit", *pair, "-o", path, "--model", "none", "--classes", "left,right")[0] == 0
     return path

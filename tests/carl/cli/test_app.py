@@ -1,4 +1,4 @@
-"""Exit statuses, surprises and the terminal."""
+"""Exit statuses, unexpected errors and the progress line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carl.cli import terminal
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "words"),
+    ("error", "status", "message"),
     [
         (KeyboardInterrupt(), 130, "Interrupted"),
         (MemoryError(), 2, "memory"),
@@ -22,25 +22,25 @@ from carl.cli import terminal
         (ValueError("two\nlines"), 1, "Internal error of carl (ValueError: two lines)"),
     ],
 )
-def test_surprises_are_one_line_too(call, cube_path: Path, monkeypatch, error, status, words):
+def test_unexpected_errors_are_one_line(call, cube_path: Path, monkeypatch, error, status, message):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("carl.cli.files.read_cube", fail)
     got, out, err = call("info", cube_path)
     assert (got, out) == (status, "")
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_traceback_on_request(call, monkeypatch, tmp_path: Path):
+def test_traceback_with_carl_debug(call, monkeypatch, tmp_path: Path):
     monkeypatch.setenv("CARL_DEBUG", "1")
     err = call("info", tmp_path / "missing.hdr")[2]
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("carl: ")
 
 
-def test_progress_is_shown_on_terminals_only(capsys, monkeypatch):
+def test_progress_is_drawn_on_terminals_only(capsys, monkeypatch):
     with terminal.progress_line() as progress:
         progress(0.5, "Working")
     assert capsys.readouterr().err == ""
@@ -52,7 +52,7 @@ def test_progress_is_shown_on_terminals_only(capsys, monkeypatch):
     assert err.endswith("\x1b[K")
 
 
-def test_as_a_program():
+def test_run_as_a_module():
     def program(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "carl", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,3 +61,15 @@ def test_as_a_program():
     failed = program("info", "missing.hdr")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr == "carl: missing.hdr does not exist: check the name and the folder.\n"
+
+
+def test_version(call):
+    assert call("--version") == (0, f"carl {carl.__version__}\n", "")
+
+
+def test_help_lists_every_command(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    for command in ("info", "models", "cameras", "embed", "fit", "predict", "evaluate"):
+        assert command in out
+        assert call(command, "--help")[0] == 0

@@ -1,4 +1,4 @@
-"""How commands fail: in one line, with nothing written."""
+"""Bad input: exit status 2, one line on stderr, nothing written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NM = np.linspace(450, 800, 8)  # of the cube in conftest.py
 SHAPE = (40, 48)
 
 
-def fails(result: tuple[int, str, str], *words: str) -> None:
-    """Assert that a command failed as it should: status 2, one line that holds these words."""
+def assert_fails(result: tuple[int, str, str], *words: str) -> None:
+    """Assert that a command printed one line with these words and returned status 2."""
     status, out, err = result
     assert status == 2
     assert out == ""
@@ -32,26 +32,26 @@ def files_below(folder: Path) -> dict[str, int]:
 
 
 def test_usage_errors_are_one_line(call):
-    fails(call("fit", "--pair", "only.hdr"), "--output")
-    fails(call("predikt"), "predict")
-    fails(call("info", "a", "b"), "b")
+    assert_fails(call("fit", "--pair", "only.hdr"), "--output")
+    assert_fails(call("predikt"), "predict")
+    assert_fails(call("info", "a", "b"), "b")
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("missing.hdr", None),
-        ("text.tif", b"this is no picture"),
+        ("text.tif", b"this is not an image"),
         ("empty.npy", b""),
         ("unknown.xyz", b"\0" * 100),
     ],
 )
-def test_files_that_are_no_cubes(call, tmp_path: Path, name: str, content: bytes | None):
+def test_files_that_are_not_cubes(call, tmp_path: Path, name: str, content: bytes | None):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     before = files_below(tmp_path)
-    fails(call("info", tmp_path / name), name)
-    fails(call("embed", tmp_path / name, "-o", tmp_path / "out.npz"), name)
+    assert_fails(call("info", tmp_path / name), name)
+    assert_fails(call("embed", tmp_path / name, "-o", tmp_path / "out.npz"), name)
     assert files_below(tmp_path) == before
 
 
@@ -59,7 +59,9 @@ def test_a_truncated_cube(call, cube_path: Path, segmenter_path: Path, tmp_path:
     data = next(p for p in tmp_path.iterdir() if p.stem == "two" and p.suffix in (".dat", ".img"))
     data.write_bytes(data.read_bytes()[:1000])
     before = files_below(tmp_path)
-    fails(call("predict", cube_path, "--model", segmenter_path, "-o", tmp_path / "out"), "two")
+    assert_fails(
+        call("predict", cube_path, "--model", segmenter_path, "-o", tmp_path / "out"), "two"
+    )
     assert files_below(tmp_path) == before
 
 
@@ -67,36 +69,40 @@ def test_labels_of_another_size(call, cube_path: Path, tmp_path: Path):
     write_labels(tmp_path / "small.png", np.ones((5, 5), np.uint8))
     before = files_below(tmp_path)
     pair = ("--pair", cube_path, tmp_path / "small.png")
-    fails(call("fit", *pair, "-o", tmp_path / "x.carl"), "small.png", "5 × 5", "40 × 48")
+    assert_fails(call("fit", *pair, "-o", tmp_path / "x.carl"), "small.png", "5 × 5", "40 × 48")
     assert files_below(tmp_path) == before
 
 
-def test_no_wavelengths(call, segmenter_path: Path, strokes_path: Path, tmp_path: Path):
+def test_no_wavelengths(call, segmenter_path: Path, labels_path: Path, tmp_path: Path):
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).random((*SHAPE, 8), np.float32))
     before = files_below(tmp_path)
     plain = tmp_path / "plain.npy"
-    fails(call("embed", plain, "-o", tmp_path / "x.npz"), "plain", "wavelengths", "380:770:10")
-    fails(call("fit", "--pair", plain, strokes_path, "-o", tmp_path / "x.carl"), "wavelengths")
-    fails(call("predict", plain, "--model", segmenter_path, "-o", tmp_path), "wavelengths")
+    assert_fails(
+        call("embed", plain, "-o", tmp_path / "x.npz"), "plain", "wavelengths", "380:770:10"
+    )
+    assert_fails(
+        call("fit", "--pair", plain, labels_path, "-o", tmp_path / "x.carl"), "wavelengths"
+    )
+    assert_fails(call("predict", plain, "--model", segmenter_path, "-o", tmp_path), "wavelengths")
     assert files_below(tmp_path) == before
 
 
-def test_all_nan(call, tmp_path: Path):
+def test_cube_without_finite_values(call, tmp_path: Path):
     np.save(tmp_path / "void.npy", np.full((*SHAPE, 8), np.nan, np.float32))
-    fails(call("info", tmp_path / "void.npy"), "void", "NaN")
+    assert_fails(call("info", tmp_path / "void.npy"), "void", "NaN")
     command = ("embed", tmp_path / "void.npy", "--wavelengths", "400:470:10")
-    fails(call(*command, "-o", tmp_path / "x.npz"), "void", "NaN")
+    assert_fails(call(*command, "-o", tmp_path / "x.npz"), "void", "NaN")
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_two_cubes_of_one_name(call, cube_path: Path, segmenter_path: Path, tmp_path: Path):
+def test_two_cubes_with_the_same_name(call, cube_path: Path, segmenter_path: Path, tmp_path: Path):
     out = tmp_path / "out"
     twice = (cube_path, cube_path.with_suffix(".dat"))
-    fails(call("predict", *twice, "--model", segmenter_path, "-o", out), "two_labels.tif")
+    assert_fails(call("predict", *twice, "--model", segmenter_path, "-o", out), "two_labels.tif")
     assert not out.exists()
 
 
-def test_one_bad_cube_of_two_leaves_nothing(
+def test_nothing_is_written_if_one_cube_fails(
     call, cube_path: Path, segmenter_path: Path, tmp_path: Path, monkeypatch
 ):
     other = tmp_path / "other"
@@ -113,26 +119,28 @@ def test_one_bad_cube_of_two_leaves_nothing(
     monkeypatch.setattr(segmenter, "predict_tiles", predict_tiles)
     out = tmp_path / "deep" / "out"
     both = (cube_path, other / "wide.hdr")
-    fails(call("predict", *both, "--model", segmenter_path, "-o", out), "wide cannot")
+    assert_fails(call("predict", *both, "--model", segmenter_path, "-o", out), "wide cannot")
     assert not out.parent.exists()
 
 
 def test_damaged_segmenter(call, cube_path: Path, segmenter_path: Path, tmp_path: Path):
     segmenter_path.write_bytes(segmenter_path.read_bytes()[:50])
-    fails(call("predict", cube_path, "--model", segmenter_path, "-o", tmp_path / "o"), "two.carl")
+    assert_fails(
+        call("predict", cube_path, "--model", segmenter_path, "-o", tmp_path / "o"), "two.carl"
+    )
     assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("names", ["left", "left,left", "left,"])
-def test_wrong_class_names(call, cube_path: Path, strokes_path: Path, tmp_path: Path, names):
-    pair = ("--pair", cube_path, strokes_path)
-    fails(call("fit", *pair, "-o", tmp_path / "x.carl", "--classes", names), "class name")
+def test_wrong_class_names(call, cube_path: Path, labels_path: Path, tmp_path: Path, names):
+    pair = ("--pair", cube_path, labels_path)
+    assert_fails(call("fit", *pair, "-o", tmp_path / "x.carl", "--classes", names), "class name")
 
 
-def test_classes_that_contradict_each_other(
-    call, cube_path: Path, strokes_path: Path, tmp_path: Path
+def test_label_maps_with_different_names_for_a_class(
+    call, cube_path: Path, labels_path: Path, tmp_path: Path
 ):
-    labels = read_labels(strokes_path).labels
+    labels = read_labels(labels_path).labels
     for name in ("lumen", "blood"):
         write_labels(tmp_path / f"{name}.tif", labels, [LabelClass(1, name, (1, 2, 3))])
     pairs = (
@@ -143,25 +151,31 @@ def test_classes_that_contradict_each_other(
         cube_path,
         tmp_path / "blood.tif",
     )
-    fails(call("fit", *pairs, "-o", tmp_path / "x.carl"), "lumen", "blood", "names of the classes")
+    assert_fails(
+        call("fit", *pairs, "-o", tmp_path / "x.carl"), "lumen", "blood", "names of the classes"
+    )
 
 
-def test_unpaired_labels(call, cube_path: Path, strokes_path: Path, tmp_path: Path):
-    fails(call("fit", "--pair", cube_path, "-o", tmp_path / "x.carl"), "1 cubes and 0 label maps")
+def test_cube_without_label_map(call, cube_path: Path, labels_path: Path, tmp_path: Path):
+    assert_fails(
+        call("fit", "--pair", cube_path, "-o", tmp_path / "x.carl"), "1 cubes and 0 label maps"
+    )
 
 
-def test_outputs_are_checked_first(call, cube_path: Path, strokes_path: Path, tmp_path: Path):
-    pair = ("--pair", cube_path, strokes_path)
-    fails(call("fit", *pair, "-o", tmp_path / "x.txt"), ".carl")
-    fails(call("embed", cube_path, "-o", tmp_path / "two.hdr"), ".npz")
+def test_outputs_are_checked_before_computing(
+    call, cube_path: Path, labels_path: Path, tmp_path: Path
+):
+    pair = ("--pair", cube_path, labels_path)
+    assert_fails(call("fit", *pair, "-o", tmp_path / "x.txt"), ".carl")
+    assert_fails(call("embed", cube_path, "-o", tmp_path / "two.hdr"), ".npz")
     (tmp_path / "folder.npz").mkdir()
-    fails(call("embed", cube_path, "-o", tmp_path / "folder.npz"), "is a folder")
-    fails(call("embed", cube_path, "-o", strokes_path / "x.npz"), "is a file")
+    assert_fails(call("embed", cube_path, "-o", tmp_path / "folder.npz"), "is a folder")
+    assert_fails(call("embed", cube_path, "-o", labels_path / "x.npz"), "is a file")
     np.savez(tmp_path / "cube.npz", cube=np.ones((4, 4, 3)))
-    fails(call("embed", tmp_path / "cube.npz", "-o", tmp_path / "cube.npz"), "is an input")
+    assert_fails(call("embed", tmp_path / "cube.npz", "-o", tmp_path / "cube.npz"), "is an input")
 
 
 def test_folder_without_permission(call, cube_path: Path, tmp_path: Path, monkeypatch):
-    # Root may write everywhere, so the answer of the system is given by hand.
+    # Tests may run as root, who may write everywhere.
     monkeypatch.setattr("carl.cli.files.os.access", lambda path, mode: mode == os.R_OK)
-    fails(call("embed", cube_path, "-o", tmp_path / "x.npz"), "no permission")
+    assert_fails(call("embed", cube_path, "-o", tmp_path / "x.npz"), "no permission")

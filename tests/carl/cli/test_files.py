@@ -1,4 +1,4 @@
-"""Commands end at once although a read does not."""
+"""Slow reads are abandoned when a command is interrupted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from carl.cli import files
 from carl.cli.files import InterruptibleArray
 from carl.errors import Cancelled, CubeError
 
-_PATIENCE = 120
-"""Seconds for a process to get going; only ever waited for where something is wrong."""
-_PROMPT = 15
-"""Seconds within which it has to end on any machine; the read goes on for many minutes."""
+_TIMEOUT = 120
+"""Seconds; reached only where something is wrong."""
+_EXIT_TIMEOUT = 15
+"""Seconds within which an interrupted process must end; the read takes many minutes."""
 
-STUCK = """
+SLOW_READ = """
 import hashlib, sys
 from dataclasses import replace
 from carl.cli import app, files
@@ -31,22 +31,22 @@ from carl.cli import app, files
 n_reads = int(sys.argv[1])
 read_cube = files.read_cube
 
-class Stuck:
+class SlowArray:
     def __init__(self, source):
         self.source, self.shape, self.dtype, self.reads = source, source.shape, source.dtype, 0
 
     def __getitem__(self, key):
         self.reads += 1
         if self.reads > n_reads:
-            print("stuck", flush=True)
-            hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # looks at no signals
+            print("reading", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # handles no signals
         return self.source[key]
 
-def stuck(*arguments, **options):
+def read_slow_cube(*arguments, **options):
     cube = read_cube(*arguments, **options)
-    return replace(cube, data=Stuck(cube.data))
+    return replace(cube, data=SlowArray(cube.data))
 
-files.read_cube = stuck
+files.read_cube = read_slow_cube
 app.main(sys.argv[2:])
 """
 
@@ -54,7 +54,7 @@ app.main(sys.argv[2:])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 @pytest.mark.parametrize("n_reads", [0, 60])
 @pytest.mark.parametrize("command", ["embed", "predict"])
-def test_terminated_while_a_block_does_not_come(
+def test_sigterm_while_a_block_is_read(
     cube_path: Path, segmenter_path: Path, tmp_path: Path, command: str, n_reads: int
 ) -> None:
     arguments = {
@@ -62,45 +62,45 @@ def test_terminated_while_a_block_does_not_come(
         "predict": ("predict", cube_path, "--model", segmenter_path, "-o", tmp_path / "out"),
     }[command]
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(n_reads), *map(str, arguments)],
+        [sys.executable, "-c", SLOW_READ, str(n_reads), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "stuck\n"
+    assert process.stdout.readline() == "reading\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=_PROMPT)
+    _, stderr = process.communicate(timeout=_EXIT_TIMEOUT)
     assert process.returncode == 130
-    assert said.startswith("carl: Interrupted: ")
-    assert said.count("\n") == 1
-    # What `embed` found out of the cube by then is kept for the next time, and it says so.
+    assert stderr.startswith("carl: Interrupted: ")
+    assert stderr.count("\n") == 1
+    # `embed` saves what is computed so far and reports where.
     left = list((tmp_path / "out").glob("*"))
-    assert left == ([tmp_path / "out" / "two.npz.partial"] if "are saved in" in said else [])
+    assert left == ([tmp_path / "out" / "two.npz.partial"] if "are saved in" in stderr else [])
 
 
 class Pixels:
-    """A source that waits."""
+    """Array whose blocks are returned when `release` is set."""
 
     shape = (4, 5, 6)
     dtype = np.dtype(np.float32)
 
     def __init__(self) -> None:
-        self.begun, self.go_on = Event(), Event()
+        self.started, self.release = Event(), Event()
         self.error: Exception | None = None
 
     def __getitem__(self, key: Any) -> Any:
-        self.begun.set()
-        assert self.go_on.wait(_PATIENCE)
+        self.started.set()
+        assert self.release.wait(_TIMEOUT)
         if self.error is not None:
             raise self.error
         return np.arange(120, dtype=np.float32).reshape(self.shape)[key]
 
 
-def test_blocks_and_errors_come_through() -> None:
+def test_blocks_and_errors_are_passed_on() -> None:
     source = Pixels()
-    source.go_on.set()
+    source.release.set()
     pixels = InterruptibleArray(source)
     assert (pixels.shape, pixels.dtype) == (source.shape, source.dtype)
     assert np.array_equal(pixels[1:3, :, 2], source[1:3, :, 2])
@@ -109,7 +109,7 @@ def test_blocks_and_errors_come_through() -> None:
         pixels[0]
 
 
-def test_a_mapped_block_is_in_memory(tmp_path: Path) -> None:
+def test_blocks_of_memory_mapped_files_are_copied(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(24).reshape(2, 3, 4))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     block = InterruptibleArray(mapped)[:, 1]
@@ -118,13 +118,13 @@ def test_a_mapped_block_is_in_memory(tmp_path: Path) -> None:
     assert np.array_equal(block, mapped[:, 1])
 
 
-def test_threads_that_wait_for_a_block_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_threads_are_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "cancelled", Event())
     source = Pixels()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(InterruptibleArray(source).__getitem__, 0)
-        assert source.begun.wait(_PATIENCE)
+        assert source.started.wait(_TIMEOUT)
         files.cancelled.set()
         with pytest.raises(Cancelled):
-            waiting.result(_PROMPT)
-    source.go_on.set()
+            waiting.result(_EXIT_TIMEOUT)
+    source.release.set()
