@@ -8,28 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carl.display import RowsDisplay
 from carl.errors import LabelError
 
 
-class _ScoreTable:
-    """Base of scores that print as a table in a terminal and in a notebook."""
-
-    def rows(self) -> dict[str, str]:
-        """Return the name and the formatted value of every score."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        width = max(map(len, rows))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
-
-    def _repr_html_(self) -> str:
-        cells = (f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in self.rows().items())
-        return f"<table>{''.join(cells)}</table>"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores(_ScoreTable):
+class Scores(RowsDisplay):
     """Agreement between a predicted label map and the labelled pixels of the true one.
 
     Attributes:
@@ -127,7 +111,7 @@ def evaluate(predicted: ArrayLike, truth: ArrayLike) -> Scores:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MultiLabelScores(_ScoreTable):
+class MultiLabelScores(RowsDisplay):
     """Agreement of predictions with the truth where an image may show several classes.
 
     Attributes:

@@ -25,6 +25,13 @@ from carl.errors import CubeError, OutputError
 if TYPE_CHECKING:
     from carl.learning import FineTuneResult
 
+_OLD_REPORT_KEYS = {
+    "left_out_accuracy": "held_out_accuracy",
+    "carl_share": "network_weight",
+    "experts": "component_weights",
+}
+"""Keys of earlier versions in the JSON of `carl fit`, kept for scripts that read them."""
+
 
 def fit(
     context: typer.Context,
@@ -99,7 +106,9 @@ def fit(
         for each in segmenter.classes
     }
     if json:
-        result = {"output": str(output), "classes": counts, "report": asdict(segmenter.report)}
+        report = asdict(segmenter.report)
+        report |= {old: report[new] for old, new in _OLD_REPORT_KEYS.items()}
+        result = {"output": str(output), "classes": counts, "report": report}
         if tuned is not None:
             names_of_scores = ("kept", "score_before", "score_after")
             result["fine_tuning"] = {name: getattr(tuned, name) for name in names_of_scores}

@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from carl.display import format_rows
 from carl.progress import Progress, TimeLeft, no_progress
 
 _NUMBER_LISTS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")
@@ -32,9 +33,7 @@ def print_json(value: Any) -> None:
 
 def print_rows(rows: Mapping[str, object]) -> None:
     """Print names and values, one pair per line, the values aligned."""
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        typer.echo(f"{name:<{width}}  {value}")
+    typer.echo(format_rows(rows))
 
 
 def print_note(sentence: str) -> None:

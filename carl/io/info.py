@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
+from carl.display import RowsDisplay
 from carl.io.formats import read_cube
 from carl.spectra.normalise import sample_pixels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CubeInfo:
+class CubeInfo(RowsDisplay):
     """Description of a cube; printing it shows one property per line.
 
     Attributes:
@@ -85,18 +85,6 @@ class CubeInfo:
         for number, note in enumerate(self.metadata.get("notes", ()), start=1):
             rows[f"note {number}"] = str(note)
         return rows
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        width = max(map(len, rows))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
-
-    def _repr_html_(self) -> str:
-        cells = (
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self.rows().items()
-        )
-        return f"<table>{''.join(cells)}</table>"
 
 
 def info(

@@ -5,7 +5,4 @@ The names of this package are imported when first used; see `carl/learning/__ini
 
 import lazy_loader
 
-from carl.metrics import Scores as Scores
-from carl.metrics import evaluate as evaluate
-
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,5 +1,3 @@
-import carl.metrics
-
 from .cube_features import CubeFeatures, compute_features, compute_joint_features
 from .finetune import FineTuneResult, StepReport, finetune
 from .head_training import (
@@ -16,9 +14,6 @@ from .predict_files import predict_to_files
 from .predictor import BoundPredictor, Prediction, Predictor
 from .segmenter import FitReport, Segmenter
 
-Scores = carl.metrics.Scores
-evaluate = carl.metrics.evaluate
-
 __all__ = [
     "BoundPredictor",
     "CubeFeatures",
@@ -26,7 +21,6 @@ __all__ = [
     "FitReport",
     "Prediction",
     "Predictor",
-    "Scores",
     "Segmenter",
     "StepReport",
     "TrainConfig",
@@ -35,7 +29,6 @@ __all__ = [
     "Tune",
     "compute_features",
     "compute_joint_features",
-    "evaluate",
     "finetune",
     "load_predictor",
     "predict_to_files",

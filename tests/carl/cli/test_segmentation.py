@@ -23,6 +23,10 @@ def test_fit_predict_evaluate(call_json, cube_path: Path, labels_path: Path, tmp
     pair = ("--pair", cube_path, labels_path)
     result = call_json("fit", *pair, "-o", tmp_path / "two.carl", "--classes", "left,right")
     assert result["classes"] == {"left": 48, "right": 42}
+    report = result["report"]
+    assert report["held_out_accuracy"] == report["left_out_accuracy"] > 0.9
+    assert report["component_weights"] == report["experts"]
+    assert 0 <= report["network_weight"] == report["carl_share"] <= 1
     out = tmp_path / "out"
     model = ("--model", tmp_path / "two.carl")
     fractions = call_json("predict", cube_path, *model, "-o", out, "--probabilities")

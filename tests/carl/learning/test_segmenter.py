@@ -13,8 +13,9 @@ from carl.cube import SpectralCube
 from carl.errors import Cancelled, LabelError, ModelError, WavelengthError
 from carl.files import resource_path
 from carl.io import LabelClass
-from carl.learning import Segmenter, evaluate
+from carl.learning import Segmenter
 from carl.learning.segmenter import mixture_components
+from carl.metrics import evaluate
 from carl.model import CARL
 
 NM = np.linspace(450, 700, 16)
