@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carl.arrays import Float32Array, Float64Array
+from carl.display import html_table
 from carl.errors import CubeError, WavelengthError
 from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.mapped_files import read_mapped
@@ -98,11 +98,7 @@ class SpectralCube:
             "Type": str(np.dtype(self.data.dtype)),
             "File": str(self.metadata.get("path", "none")),
         }
-        rows = "".join(
-            f"<tr><th>{name}</th><td>{escape(value)}</td></tr>"
-            for name, value in properties.items()
-        )
-        return f"<table><caption>{escape(self.name)}</caption>{rows}</table>"
+        return html_table(properties, self.name)
 
     @property
     def _wavelength_range(self) -> str:

@@ -18,6 +18,20 @@ def format_rows(rows: Mapping[str, object]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
+def html_table(rows: Mapping[str, object], caption: str = "") -> str:
+    """Return an HTML table with one row per name and value.
+
+    >>> html_table({"bands": 40}, "<cube>")
+    '<table><caption>&lt;cube&gt;</caption><tr><th>bands</th><td>40</td></tr></table>'
+    """
+    cells = (
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in rows.items()
+    )
+    heading = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{heading}{''.join(cells)}</table>"
+
+
 class RowsDisplay(ABC):
     """Base of results that are displayed as rows of names and values."""
 
@@ -29,8 +43,4 @@ class RowsDisplay(ABC):
         return format_rows(self.rows())
 
     def _repr_html_(self) -> str:
-        cells = (
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self.rows().items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        return html_table(self.rows())

@@ -184,7 +184,7 @@ def _columns(header: list[str] | None) -> tuple[int, int | None, str]:
     return column, width, unit
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Camera:
     """A camera preset: the bands of a known camera.
 
@@ -193,12 +193,23 @@ class Camera:
         description: one line of text.
         wavelengths: (C,) band centres in nm, in the order of the camera's files.
         fwhm: (C,) widths at half maximum in nm, or None where they are not published.
+
+    Examples:
+        >>> from carl import camera
+        >>> camera("rededge")
+        <Camera 'rededge': 5 bands, 475–840 nm>
+        >>> camera("rededge").wavelengths
+        array([475., 560., 668., 840., 717.])
     """
 
     name: str
     description: str
     wavelengths: Float64Array
     fwhm: Float64Array | None
+
+    def __repr__(self) -> str:
+        nm = self.wavelengths
+        return f"<Camera {self.name!r}: {self.n_bands} bands, {nm.min():g}–{nm.max():g} nm>"
 
     @property
     def n_bands(self) -> int:

@@ -47,19 +47,37 @@ _GOLDEN_RATIO = 0.618034
 
 @dataclass(frozen=True)
 class LabelClass:
-    """A class: its value in label maps (from 1), its name, and its RGB colour (0..255)."""
+    """A class: its value in label maps (from 1), its name, and its RGB colour (0..255).
+
+    Examples:
+        >>> from carl import LabelClass
+        >>> LabelClass(1, "lumen", (230, 159, 0))
+        LabelClass(value=1, name='lumen', colour=(230, 159, 0))
+    """
 
     value: int
     name: str
     colour: Colour
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelMap:
-    """(H, W) uint8 or uint16 labels, 0 for unlabelled, and their classes."""
+    """(H, W) uint8 or uint16 labels, 0 for unlabelled, and their classes.
+
+    Examples:
+        >>> import carl
+        >>> path = carl.write_labels("labels.png", [[0, 1], [2, 2]])
+        >>> carl.read_labels(path)
+        <LabelMap: 2 × 2 pixels; class 1, class 2>
+    """
 
     labels: NDArray[np.unsignedinteger[Any]]
     classes: tuple[LabelClass, ...]
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        names = ", ".join(each.name for each in self.classes)
+        return f"<LabelMap: {height} × {width} pixels; {names or 'no classes'}>"
 
 
 def default_colour(value: int) -> Colour:

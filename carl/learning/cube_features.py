@@ -51,6 +51,19 @@ class CubeFeatures:
         options: of the network's computation.
         max_bytes: size above which features are held on disk.
         scratch: folders of features on disk, removed together with the last object that uses them.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import Segmenter, SpectralCube, compute_features
+        >>> pixels = np.random.default_rng(0).random((48, 48, 3))
+        >>> features = compute_features(SpectralCube(pixels, [450, 550, 650], name="random"))
+        >>> features  # doctest: +ELLIPSIS
+        <CubeFeatures of 'random': 48 × 48 pixels, ... features, no network, ... MB in memory>
+        >>> labels = np.zeros((48, 48), int)
+        >>> labels[8, :24], labels[40, :24] = 1, 2
+        >>> first = Segmenter().fit(features, labels)
+        >>> labels[8, 24:] = 1
+        >>> second = Segmenter().fit(features, labels)  # the features are not computed again
     """
 
     cube: SpectralCube

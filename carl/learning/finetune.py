@@ -50,6 +50,12 @@ class StepReport:
         total: number of steps to do.
         loss: cross-entropy on the crops of the step.
         validation: mIoU of the training's own classifier on held-out labels, in validation steps.
+
+    Examples:
+        >>> from carl.learning import StepReport
+        >>> report = StepReport(step=30, total=150, loss=0.41)
+        >>> f"step {report.step} of {report.total}"
+        'step 30 of 150'
     """
 
     step: int
@@ -68,6 +74,18 @@ class FineTuneResult:
         score_before: score of the given model on held-out labels.
         score_after: score of the tuned model on held-out labels.
         history: one report per step.
+
+    Examples:
+        >>> import carl
+        >>> import numpy as np
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
+        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
+        >>> noise = np.random.default_rng(0).normal(0, 0.05, (48, 48, 3))
+        >>> cube = carl.SpectralCube(spectra[truth - 1] + noise, [450, 550, 650])
+        >>> labels = np.where(np.indices(truth.shape)[0] % 16 == 8, truth, 0)
+        >>> result = carl.finetune(carl.load_model(device="cpu"), cube, labels, steps=1)
+        >>> result.score_before > 0.9, len(result.history)
+        (True, 1)
     """
 
     model: CARL = field(repr=False)

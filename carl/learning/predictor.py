@@ -34,6 +34,19 @@ class Prediction:
         scores: (H, W, K) log-probabilities of the classes, up to a constant per pixel.
         classes: the K classes.
         valid: (H, W) False where the cube has no data, or None.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import LabelClass, Prediction
+        >>> scores = np.log(np.array([[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]]))
+        >>> classes = LabelClass(1, "lumen", (9, 0, 0)), LabelClass(2, "stroma", (0, 9, 0))
+        >>> prediction = Prediction(scores.astype(np.float32), classes)
+        >>> prediction
+        <Prediction: 1 × 4 pixels; lumen 50.0%, stroma 50.0%>
+        >>> prediction.labels
+        array([[1, 1, 2, 2]], dtype=uint8)
+        >>> prediction.confidence.round(1)
+        array([[0.9, 0.8, 0.7, 0.6]], dtype=float32)
     """
 
     scores: Float32Array
@@ -91,6 +104,18 @@ class BoundPredictor(ABC):
         windows: rectangles that cover the cube, in the order in which it is read once.
         is_precomputed: whether the features of the whole cube are there. Then any window, also one
             with steps, takes milliseconds; otherwise it takes as long as all of its pixels.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import Segmenter, SpectralCube
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
+        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
+        >>> noise = np.random.default_rng(0).normal(0, 0.05, (48, 48, 3))
+        >>> cube = SpectralCube(spectra[truth - 1] + noise, [450, 550, 650])
+        >>> labels = np.where(np.indices(truth.shape)[0] == 8, truth, 0)
+        >>> bound = Segmenter().fit(cube, labels).bind(cube)
+        >>> bound.predict_window(np.s_[0:8, 0:24])
+        <Prediction: 8 × 24 pixels; class 1 100.0%, class 2 0.0%>
     """
 
     windows: Sequence[Region]
@@ -115,6 +140,22 @@ class Predictor(ABC):
 
     Attributes:
         classes: the K classes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import Segmenter, SpectralCube
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
+        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
+        >>> noise = np.random.default_rng(0).normal(0, 0.05, (48, 48, 3))
+        >>> cube = SpectralCube(spectra[truth - 1] + noise, [450, 550, 650])
+        >>> labels = np.where(np.indices(truth.shape)[0] == 8, truth, 0)
+        >>> Segmenter().fit(cube, labels).save("two.carl")
+        >>> from carl import load_predictor
+        >>> predictor = load_predictor("two.carl")
+        >>> predictor.output, [each.name for each in predictor.classes]
+        ('label map', ['class 1', 'class 2'])
+        >>> predictor.predict(cube)
+        <Prediction: 48 × 48 pixels; class 1 50.0%, class 2 50.0%>
     """
 
     classes: tuple[LabelClass, ...]
