@@ -1,4 +1,4 @@
-"""A spectral simulator: scenes with exact truth, seen by any camera. NumPy and SciPy only."""
+"""Simulation of spectral scenes with ground truth for any camera, in NumPy and SciPy."""
 
 from carl.simulation.acquisition import (
     Acquisition,

@@ -1,4 +1,4 @@
-"""How a camera takes a picture: light, electrons, noise and blur."""
+"""Simulation of image acquisition: illumination, shot and read noise, blur and shading."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from carl.arrays import Float32Array
 from carl.simulation.camera import SimulatedCamera
 from carl.simulation.chromophores import Spectrum
 
-_SECOND_RADIATION_NM_K = 1.438777e7  # hc/k
+_SECOND_RADIATION_NM_K = 1.438777e7
+"""Second radiation constant hc/k, nm·K."""
 _LAMP_KELVIN = {"halogen": (2700.0, 3400.0), "sun": (5000.0, 6000.0)}
-_SHARE_WITH_BAD_BANDS = 0.15
-_DARKEST = 1e-3
+"""Ranges of colour temperatures, K."""
+_P_BAD_BANDS = 0.15
+"""Probability that a camera has bad bands."""
+_MIN_LIGHT = 1e-3
+"""Smallest signal of white in a band, relative to the brightest band."""
 
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
-    """One way of taking a picture with a camera of C bands.
+    """Conditions of an acquisition with a camera of C bands.
 
     Attributes:
-        light: (C,) signal of white in each band, of lamp, optics and sensor, over that of the
+        light: (C,) signal of white in each band, from lamp, optics and sensor, relative to the
             brightest band.
-        electrons: that white gives in the brightest band.
-        read_noise: of the sensor, in electrons.
-        blur: standard deviation of the optics' point spread, in pixels.
-        shading: share of light lost in the corners.
-        exposure: factor on all values, as from a white reference that is not quite white.
-        referenced: whether values are divided by the light, as with a white reference; otherwise
-            they are raw counts over those of white.
-        bad_bands: (C,) True for bands that hold nothing but noise.
+        electrons: number of electrons of white in the brightest band.
+        read_noise: of the sensor, electrons.
+        blur: standard deviation of the optics' point spread function, pixels.
+        shading: fraction of light lost in the corners.
+        exposure: factor of all values, as from an imperfect white reference.
+        referenced: True if values are divided by the light, as with a white reference; otherwise
+            they are raw counts relative to white.
+        bad_bands: (C,) True for bands that contain noise only.
     """
 
     light: NDArray[np.float64]
@@ -47,21 +51,21 @@ class Acquisition:
 
 
 def perfect_acquisition(camera: SimulatedCamera) -> Acquisition:
-    """Without noise, blur or shading: what comes out is what went in."""
+    """Return an acquisition without noise, blur or shading, which leaves a scene unchanged."""
     return Acquisition(np.ones(camera.n_bands), electrons=np.inf, read_noise=0.0)
 
 
 def random_acquisition(generator: Generator, camera: SimulatedCamera) -> Acquisition:
-    """A lamp, a sensor and settings as one may meet them."""
+    """Draw a plausible lamp, sensor and settings."""
     light = lamp_spectrum(generator, camera.wavelengths) * _sensor(generator, camera.wavelengths)
     light **= generator.uniform(0, 1)  # many cameras expose dim bands longer
     light *= camera.fwhm ** generator.uniform(0, 1)
     bad_bands = None
-    if generator.random() < _SHARE_WITH_BAD_BANDS:
+    if generator.random() < _P_BAD_BANDS:
         bad_bands = generator.random(camera.n_bands) < generator.uniform(0, 0.1)
         bad_bands[int(generator.integers(camera.n_bands))] = False
     return Acquisition(
-        light=np.maximum(light / light.max(), _DARKEST),
+        light=np.maximum(light / light.max(), _MIN_LIGHT),
         electrons=float(10 ** generator.uniform(2.8, 5)),
         read_noise=float(10 ** generator.uniform(0.3, 1.5)),
         blur=float(generator.choice((0.0, generator.uniform(0.3, 1.5)))),
@@ -75,18 +79,19 @@ def random_acquisition(generator: Generator, camera: SimulatedCamera) -> Acquisi
 def capture(
     scene: Float32Array, acquisition: Acquisition, generator: Generator | None = None
 ) -> Float32Array:
-    """Take a picture.
+    """Simulate the acquisition of a scene.
 
-    Shot noise is Gaussian with the variance of a Poisson count, which from some ten electrons on
-    it resembles. The white reference itself is free of noise, as one averaged over many frames.
+    Shot noise is Gaussian with the variance of a Poisson distribution, a good approximation from
+    about ten electrons. The white reference is free of noise, like an average of many frames.
 
     Args:
         scene: (H, W, C) reflectance or transmittance; overwritten.
-        acquisition: how it is taken.
-        generator: of the noise; not used where there is none.
+        acquisition: its conditions.
+        generator: of the noise; may be None for an acquisition without noise.
 
     Returns:
-        (H, W, C) float32. Without reference, raw counts over those of white in the brightest band.
+        (H, W, C) float32; without white reference, raw counts relative to those of white in the
+        brightest band.
     """
     if acquisition.blur > 0:
         for axis in (0, 1):
@@ -101,7 +106,7 @@ def capture(
 
 
 def _add_noise(scene: Float32Array, acquisition: Acquisition, generator: Generator) -> None:
-    """Add shot and read noise, in units of the white of each band."""
+    """Add shot and read noise, in units of the signal of white in each band."""
     white = (acquisition.electrons * acquisition.light).astype(np.float32)
     noise = np.maximum(scene, 0)
     noise *= 1 / white
@@ -116,10 +121,10 @@ def _add_noise(scene: Float32Array, acquisition: Acquisition, generator: Generat
 
 
 def lamp_spectrum(generator: Generator, nm: Spectrum) -> Spectrum:
-    """A lamp's light, over its brightest: halogen, sun, white LED or xenon.
+    """Draw the spectrum of a lamp, relative to its maximum: halogen, sun, white LED or xenon.
 
-    Halogen and sun are black bodies (Planck) in photons; the LED is a blue line and its phosphor,
-    with a twentieth of its light spread beyond the visible by whatever else shines.
+    Halogen and sun are black bodies (Planck's law, in photons). The LED is a blue line and the band
+    of its phosphor, over a background of 5 % from other light sources. Xenon is flat.
     """
     kind = str(generator.choice(("halogen", "sun", "led", "xenon"), p=(0.4, 0.25, 0.2, 0.15)))
     if kind in _LAMP_KELVIN:
@@ -134,19 +139,19 @@ def lamp_spectrum(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def _sensor(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Quantum efficiency, in shape: silicon up to 1000 nm, another sensor beyond."""
+    """Draw a relative quantum efficiency: silicon up to 1000 nm, another sensor beyond."""
     peak = generator.uniform(520, 700)
     silicon = np.exp(-0.5 * ((nm - peak) / np.where(nm < peak, 160, 180)) ** 2)
     return np.where(nm < 1000, np.maximum(silicon, 0.08), 0.7)
 
 
 def _shading(shape: tuple[int, int], lost: float) -> Float32Array:
-    """Light over that in the middle, falling with the square of the distance."""
+    """Return the light relative to the centre, which falls with the squared distance from it."""
     rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
     return np.asarray(1 - lost / 2 * (rows[:, None] ** 2 + columns**2), np.float32)
 
 
 def _required(generator: Generator | None) -> Generator:
     if generator is None:
-        raise ValueError("noise needs a generator of random numbers")
+        raise ValueError("noise needs a generator: give a numpy.random.Generator")
     return generator

@@ -1,8 +1,8 @@
-"""Cameras as sets of filters: any bands, Gaussian or measured, known or random.
+"""Cameras for simulation: Gaussian or measured filters, of known or random cameras.
 
-A filter is applied by quadrature: spectra are computed at a few wavelengths chosen for the camera
-and weighed into its bands. For spectra that are already sampled, as a real cube's, the weights are
-exact for what lies linearly between the samples.
+Filters are applied by quadrature: spectra are computed at a few wavelengths chosen for the camera
+and weighted. For sampled spectra, such as those of a measured cube, the weights are exact if the
+spectra are linear between samples.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from carl.wavelengths import Camera, cameras, check_wavelengths, read_wavelength
 from carl.wavelengths import camera as find_camera
 
 RANGE_NM = (380.0, 2500.0)
-"""Where the simulator knows how light is absorbed."""
+"""Range of the absorption data."""
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
+_FWHM = 2 * np.sqrt(2 * np.log(2))
+"""FWHM of a Gaussian in standard deviations."""
 _NARROW_FWHM_NM = 16.0
-"""Up to this width two wavelengths a filter are enough: haemoglobin changes over more than that."""
+"""Width up to which two wavelengths per filter suffice: haemoglobin has wider bands."""
 _STEP_NM = 8.0
+"""Step of the quadrature of wide filters."""
 _REACH = 3.0
+"""Half width of the quadrature of wide filters, in standard deviations."""
 _TABLE_STEP_NM = 4.0
-_NARROWEST_FWHM_NM, _WIDEST_FWHM_NM = 2.0, 120.0
+"""Step of the quadrature of measured filters."""
+_MIN_FWHM_NM, _MAX_FWHM_NM = 2.0, 120.0
+"""Widths of random filters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +43,14 @@ class SimulatedCamera:
     """A camera with C bands.
 
     Attributes:
-        name: what to call it.
-        wavelengths: (C,) centres of the bands in nm; of measured filters, their centroids.
-        fwhm: (C,) widths at half maximum in nm; of measured filters, of a Gaussian as spread.
-        nodes: (M,) wavelengths in nm at which spectra have to be computed.
-        weights: (M, C) from these to the bands; columns sum to 1.
-        responses: the measured filters as (wavelengths (G,), responses (G, C)), or None for
-            Gaussian ones.
+        name: display name.
+        wavelengths: (C,) centres of the bands in nm; centroids of measured filters.
+        fwhm: (C,) full widths at half maximum in nm; for measured filters, of a Gaussian with the
+            same standard deviation.
+        nodes: (M,) wavelengths in nm at which spectra are computed.
+        weights: (M, C) weights of the nodes for the bands; columns sum to 1.
+        responses: measured filters as (wavelengths (G,), responses (G, C)), or None for Gaussian
+            filters.
     """
 
     name: str
@@ -60,7 +66,7 @@ class SimulatedCamera:
         return int(self.wavelengths.size)
 
     def choose(self, bands: ArrayLike) -> SimulatedCamera:
-        """The camera with only some of its bands, given by index."""
+        """Return the camera with some of its bands, given by index."""
         chosen = np.asarray(bands, np.intp)
         if self.responses is not None:
             nm, responses = self.responses
@@ -71,12 +77,12 @@ class SimulatedCamera:
 def gaussian_camera(
     wavelengths: ArrayLike, fwhm: ArrayLike, name: str = "camera"
 ) -> SimulatedCamera:
-    """A camera with Gaussian filters.
+    """Return a camera with Gaussian filters.
 
     Args:
         wavelengths: (C,) centres in nm.
-        fwhm: widths at half maximum in nm, (C,) or one for all.
-        name: what to call it.
+        fwhm: full widths at half maximum in nm, (C,) or one for all.
+        name: display name.
 
     Raises:
         WavelengthError: not positive numbers, or not one width per band.
@@ -85,7 +91,7 @@ def gaussian_camera(
     widths = np.asarray(fwhm, np.float64)
     if widths.shape not in ((), centres.shape):
         raise WavelengthError(
-            f"{widths.size} widths were given for {centres.size} bands: give one per band, or one."
+            f"{widths.size} widths were given for {centres.size} bands: give one, or one per band."
         )
     if not (np.isfinite(widths) & (widths > 0)).all():
         raise WavelengthError("The widths of filters must all be positive numbers, in nm.")
@@ -95,15 +101,15 @@ def gaussian_camera(
 
 
 def tabulated_camera(nm: ArrayLike, responses: ArrayLike, name: str = "camera") -> SimulatedCamera:
-    """A camera with measured filters, linear between the wavelengths of its table.
+    """Return a camera with measured filters, linear between the wavelengths of a table.
 
     Args:
         nm: (G,) wavelengths of the table, increasing.
-        responses: (G, C) response of each band, none below 0; their scale does not matter.
-        name: what to call it.
+        responses: (G, C) response of each band on any scale, at least 0.
+        name: display name.
 
     Raises:
-        WavelengthError: the table is malformed, or a band responds to nothing.
+        WavelengthError: the table is malformed, or the response of a band is 0 everywhere.
     """
     table_nm = check_wavelengths(nm)
     table = np.asarray(responses, np.float64)
@@ -114,7 +120,7 @@ def tabulated_camera(nm: ArrayLike, responses: ArrayLike, name: str = "camera") 
         )
     if not np.isfinite(table).all() or table.min() < 0 or not table.sum(axis=0).all():
         raise WavelengthError(
-            f"A filter of {name} is negative, not a number, or 0 everywhere: mend its column."
+            f"A filter of {name} is negative, not a number, or 0 everywhere: correct its column."
         )
     grid = np.arange(table_nm[0] - _TABLE_STEP_NM, table_nm[-1] + _TABLE_STEP_NM, _TABLE_STEP_NM)
     weights = tabulated_weights(grid, table_nm, table)
@@ -150,10 +156,10 @@ def known_camera(camera: Camera | str | Path) -> SimulatedCamera:
 
 
 def band_spacing(wavelengths: Spectrum) -> Spectrum:
-    """(C,) distance of each band to its neighbours in nm; 10 nm for a single one."""
-    centres, place = np.unique(wavelengths, return_inverse=True)
+    """Return the (C,) distance of each band to its neighbours in nm; 10 nm for a single band."""
+    centres, index = np.unique(wavelengths, return_inverse=True)
     return np.asarray(
-        np.gradient(centres)[place] if centres.size > 1 else np.full(place.size, 10.0)
+        np.gradient(centres)[index] if centres.size > 1 else np.full(index.size, 10.0)
     )
 
 
@@ -162,12 +168,12 @@ def random_camera(
     bands: tuple[int, int] = (3, 224),
     range_nm: tuple[float, float] = RANGE_NM,
 ) -> SimulatedCamera:
-    """A camera as one may meet it: regular, irregular, a few broad filters, or a known one.
+    """Draw a plausible camera: regular or irregular bands, a few broad filters, or a known one.
 
     Args:
         generator: of random numbers.
-        bands: the fewest and the most bands.
-        range_nm: the shortest and longest wavelength of a centre.
+        bands: smallest and largest number of bands.
+        range_nm: shortest and longest wavelength of the centres.
     """
     kind = generator.choice(("regular", "irregular", "broad", "known"), p=(0.45, 0.25, 0.15, 0.15))
     if kind == "known":
@@ -180,11 +186,11 @@ def random_camera(
         ]
         if known:
             return known_camera(known[int(generator.integers(len(known)))])
-    # Few bands are as frequent as many: half of all cameras have fewer than about 26 of 3 to 224.
+    # Log-uniform: half of the cameras have fewer than about 26 bands, for the range from 3 to 224.
     n = int(np.exp(generator.uniform(np.log(bands[0]), np.log(bands[1] + 1))))
     if kind == "broad":
         n = min(n, max(bands[0], 12))
-    low, high = _random_range(generator, range_nm, least=4.0 * n)
+    low, high = _random_range(generator, range_nm, minimum=4.0 * n)
     if kind == "regular" or n == 1:
         centres = np.linspace(low, high, n)
         fwhm = np.full(n, (high - low) / max(n - 1, 1)) * generator.uniform(0.5, 2.0)
@@ -193,19 +199,19 @@ def random_camera(
         fwhm = band_spacing(centres) * generator.uniform(0.4, 1.6, n)
     else:
         centres = _irregular(generator, n, low, high)
-        fwhm = generator.uniform(40, _WIDEST_FWHM_NM, n)
+        fwhm = generator.uniform(40, _MAX_FWHM_NM, n)
     inside = 2 * np.minimum(centres - RANGE_NM[0], RANGE_NM[1] - centres) + 10
-    fwhm = np.clip(fwhm, _NARROWEST_FWHM_NM, np.minimum(inside, _WIDEST_FWHM_NM))
+    fwhm = np.clip(fwhm, _MIN_FWHM_NM, np.minimum(inside, _MAX_FWHM_NM))
     return gaussian_camera(centres, fwhm, str(kind))
 
 
 def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float32Array:
-    """Weights of Gaussian filters over spectra that are linear between samples.
+    """Compute weights of Gaussian filters for spectra that are linear between samples.
 
-    The integral of a Gaussian times the hat function of each sample, in closed form: with
-    G(x) = σ (z Φ(z) + φ(z)), z = (x − centre)/σ, whose second derivative is the Gaussian, a hat's
-    share is the difference of G's slopes on its two sides. Beyond the outermost samples spectra
-    are level. A σ of 0 interpolates.
+    A weight is the integral of the Gaussian times the hat function of the sample. In closed form it
+    is the difference of the slopes, on the two sides of the hat, of G(x) = σ (z Φ(z) + φ(z)) with
+    z = (x − centre)/σ, whose second derivative is the Gaussian. Beyond the outermost samples,
+    spectra are constant. A σ of 0 interpolates linearly.
 
     Args:
         nm: (N,) wavelengths of the samples, strictly increasing.
@@ -213,13 +219,13 @@ def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float3
         sigma: (C,) standard deviations in nm.
 
     Returns:
-        (N, C), none below 0, columns sum to 1; to be multiplied from the right to spectra.
+        (N, C) weights for ``spectra @ weights``, at least 0; columns sum to 1.
     """
     if nm.size == 1:
         return np.ones((1, centres.size), np.float32)
-    spread = np.maximum(sigma, 1e-6)
-    z = (nm[:, None] - centres) / spread
-    integral = spread * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+    width = np.maximum(sigma, 1e-6)
+    z = (nm[:, None] - centres) / width
+    integral = width * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
     slopes = np.diff(integral, axis=0) / np.diff(nm)[:, None]
     ends = np.zeros((1, centres.size)), np.ones((1, centres.size))
     weights = np.diff(np.concatenate([ends[0], slopes, ends[1]]), axis=0)
@@ -227,34 +233,35 @@ def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float3
 
 
 def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> Float32Array:
-    """Weights of measured filters over spectra that are linear between samples.
+    """Compute weights of measured filters for spectra that are linear between samples.
 
     Args:
         nm: (N,) wavelengths of the samples, strictly increasing.
         table_nm: (G,) wavelengths of the filters' table, strictly increasing.
-        table: (G, C) responses, linear between these, 0 beyond them.
+        table: (G, C) responses, linear between these wavelengths and 0 beyond them.
 
     Returns:
-        (N, C), none below 0, columns sum to 1; to be multiplied from the right to spectra.
+        (N, C) weights for ``spectra @ weights``, at least 0; columns sum to 1.
     """
     fine = np.union1d(np.arange(table_nm[0], table_nm[-1]), table_nm)
     responses = np.stack([np.interp(fine, table_nm, column) for column in table.T], axis=1)
     if fine.size > 1:
         responses *= np.gradient(fine)[:, None]
-    place = np.clip(np.searchsorted(nm, fine, "right") - 1, 0, max(nm.size - 2, 0))
-    after = np.minimum(place + 1, nm.size - 1)
-    share = np.clip((fine - nm[place]) / np.maximum(nm[after] - nm[place], 1e-9), 0, 1)[:, None]
+    before = np.clip(np.searchsorted(nm, fine, "right") - 1, 0, max(nm.size - 2, 0))
+    after = np.minimum(before + 1, nm.size - 1)
+    position = (fine - nm[before]) / np.maximum(nm[after] - nm[before], 1e-9)
+    fraction = np.clip(position, 0, 1)[:, None]
     weights = np.zeros((nm.size, table.shape[1]))
-    np.add.at(weights, place, responses * (1 - share))
-    np.add.at(weights, after, responses * share)
+    np.add.at(weights, before, responses * (1 - fraction))
+    np.add.at(weights, after, responses * fraction)
     return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
 def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, Float32Array]:
-    """Wavelengths (M,) and weights (M, C) that integrate smooth spectra times Gaussian filters.
+    """Return wavelengths (M,) and weights (M, C) that integrate smooth spectra over Gaussians.
 
-    A narrow filter has two wavelengths of its own (Gauss-Hermite). Wide ones share a grid: sums
-    over it are as good as integrals, as long as its step is not much larger than σ.
+    A narrow filter has two wavelengths of its own (Gauss-Hermite quadrature). Wide filters share a
+    regular grid, which is accurate if its step is not much larger than σ.
     """
     wide = sigma * _FWHM > _NARROW_FWHM_NM
     own = (centres[:, None] + sigma[:, None] * (-1, 1))[~wide].ravel()
@@ -271,22 +278,22 @@ def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, Float32Ar
 
 
 def _random_range(
-    generator: Generator, range_nm: tuple[float, float], least: float
+    generator: Generator, range_nm: tuple[float, float], minimum: float
 ) -> tuple[float, float]:
-    """A part of the range that a kind of sensor covers, at least so wide where there is room."""
+    """Draw a range that a kind of sensor covers, at least `minimum` wide if possible."""
     parts = ((400, 720), (380, 780), (500, 1000), (400, 1000), (650, 1000), (900, 1700),
              (1000, 2500), (400, 2500), range_nm)  # fmt: skip
     low, high = parts[int(generator.integers(len(parts)))]
     low, high = max(low, range_nm[0]), min(high, range_nm[1])
-    if high - low < least:
+    if high - low < minimum:
         low, high = range_nm
-    slack = max(high - low - least, 0.0)
+    slack = max(high - low - minimum, 0.0)
     low += generator.uniform(0, 0.25) * slack
     return float(low), float(high - generator.uniform(0, 0.25) * slack)
 
 
 def _irregular(generator: Generator, n: int, low: float, high: float) -> Spectrum:
-    """Sorted centres with random gaps, none below a quarter of the mean one."""
+    """Draw sorted centres with random gaps of at least a quarter of the mean gap."""
     gaps = 0.25 + generator.exponential(0.75, n)
-    places = np.cumsum(gaps)
-    return np.asarray(low + (high - low) * (places - places[0]) / max(places[-1] - places[0], 1e-9))
+    ends = np.cumsum(gaps)
+    return np.asarray(low + (high - low) * (ends - ends[0]) / max(ends[-1] - ends[0], 1e-9))

@@ -1,17 +1,16 @@
-"""What colours tissue: absorption of its substances, and how it scatters light.
+"""Absorption spectra of the substances of tissue, of stains, and scattering of tissue.
 
-Tables of published measurements lie in ``resources/chromophores``, with their sources. Beyond a
-table, and for what no table is shipped, smooth formulas stand in:
+Tables of published measurements are in ``resources/chromophores``, with their sources. Beyond the
+range of a table, and for substances without one, formulas are used:
 
-- Haemoglobin beyond 1000 nm falls by half every 104 nm: measured values there are few and disagree,
-  and from 1200 nm on tissue water absorbs ten times as much as 5 % of blood.
-- Fat beyond 1098 nm is a sum of bands at published places (Anderson et al., Lasers Surg. Med. 38,
-  913, 2006). Their heights are good to about a fifth at 1210 nm, and only to about a factor of two
-  from 1700 nm on.
+- Haemoglobin halves every 104 nm beyond 1000 nm: published measurements there are few and differ,
+  and from 1200 nm the water of tissue absorbs ten times as much as 5 % of blood.
+- Fat beyond 1098 nm is a sum of bands at published wavelengths (Anderson et al., Lasers Surg. Med.
+  38, 913, 2006). Their heights are accurate to about 20 % at 1210 nm, and only to about a factor of
+  two from 1700 nm.
 - Melanin is the power law of Jacques 2013, extrapolated beyond 1100 nm, where it is weak.
-- Haematoxylin and eosin are sums of Gaussians with the shape of the bound dyes: their widths were
-  fitted to optical densities of the section in ``resources/sample`` to within 0.02 of the peak.
-  Stains differ between laboratories by more than that.
+- Haematoxylin and eosin are sums of Gaussians fitted to optical densities of the section in
+  ``resources/sample``, to within 0.02 of the peak. The differences between laboratories are larger.
 
 Jacques 2013 is S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med.
 Biol. 58, R37, 2013.
@@ -23,11 +22,13 @@ from functools import cache
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from carl.arrays import Float64Array
 from carl.files import resource_path
 
-Spectrum = NDArray[np.float64]
+Spectrum = Float64Array
+"""(N,) values at N wavelengths."""
 Substance = Literal["oxyhaemoglobin", "deoxyhaemoglobin", "water", "fat", "melanin", "bilirubin"]
 Stain = Literal["haematoxylin", "eosin"]
 
@@ -36,11 +37,13 @@ STAINS: Final[tuple[Stain, ...]] = get_args(Stain)
 
 _LN10 = float(np.log(10))
 _BLOOD = 150 / 64_500 * _LN10
-"""From decadic extinction in 1/(cm mol/l) to the absorption of blood with 150 g/l, in 1/cm."""
+"""Absorption of blood with 150 g/l in 1/cm, per decadic extinction in 1/(cm mol/l) of haemoglobin
+with a molar mass of 64 500 g/mol."""
 _BILIRUBIN = 0.01 / 584.66 * _LN10
-"""The same for 1 mg/dl of bilirubin, whose molar mass is 584.66 g/mol."""
+"""The same for 1 mg/dl of bilirubin, with a molar mass of 584.66 g/mol."""
 _HAEMOGLOBIN_DECAY_NM = 150.0
 _FAT_DECAY_NM = 30.0
+"""Lengths of the exponential decay beyond the ranges of the tables."""
 
 # Bands as (height, centre in nm, standard deviation in nm).
 _Bands = tuple[tuple[float, float, float], ...]
@@ -62,18 +65,18 @@ _STAIN_BANDS: dict[Stain, _Bands] = {
 
 
 def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
-    """Absorption coefficient, to base e, of a pure substance, in 1/cm.
+    """Return the absorption coefficient of a pure substance in 1/cm, to base e.
 
-    Pure means: whole blood with 150 g/l of one haemoglobin, water, fat, the inside of a
-    melanosome, and 1 mg/dl of bilirubin. The absorption of tissue is their sum, weighed by volume
+    Pure substances are whole blood with 150 g/l of one haemoglobin, water, fat, the interior of a
+    melanosome, and bilirubin of 1 mg/dl. The absorption of tissue is their sum, weighted by volume
     fractions (by mg/dl for bilirubin).
 
     Args:
         substance: one of `SUBSTANCES`.
-        nm: (N,) wavelengths; trustworthy from 380 to 2500, see the module's docstring.
+        nm: (N,) wavelengths, valid from 380 to 2500; see the module's docstring.
 
     Returns:
-        (N,) values, none below 0.
+        (N,) values, at least 0.
     """
     wavelengths = np.asarray(nm, np.float64)
     if substance == "melanin":
@@ -92,15 +95,15 @@ def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
 
 
 def stain_density(stain: Stain, nm: ArrayLike, shift: float = 0.0) -> Spectrum:
-    """Decadic optical density of a stained section, relative to the stain's peak.
+    """Return the decadic optical density of a stain, relative to its peak.
 
     Args:
         stain: one of `STAINS`.
         nm: (N,) wavelengths.
-        shift: added to the places of all bands in nm, for the differences between laboratories.
+        shift: of the wavelengths of all bands in nm, for differences between laboratories.
 
     Returns:
-        (N,) values from 0 to 1; next to nothing beyond 800 nm.
+        (N,) values from 0 to 1; almost 0 beyond 800 nm.
     """
     bands = _STAIN_BANDS[stain]
     peak = float(_bands(bands, np.arange(480.0, 660.0)).max())
@@ -110,15 +113,15 @@ def stain_density(stain: Stain, nm: ArrayLike, shift: float = 0.0) -> Spectrum:
 def reduced_scattering(
     nm: ArrayLike, amplitude: float, rayleigh: float, mie_power: float
 ) -> Spectrum:
-    """Reduced scattering coefficient of tissue in 1/cm (Jacques 2013, eq. 2).
+    """Return the reduced scattering coefficient of tissue in 1/cm (Jacques 2013, eq. 2).
 
     a' (f (λ / 500 nm)⁻⁴ + (1 − f) (λ / 500 nm)⁻ᵇ)
 
     Args:
         nm: (N,) wavelengths.
         amplitude: a', the value at 500 nm in 1/cm; 10 to 60 in soft tissue.
-        rayleigh: f, the share at 500 nm that structures much smaller than λ contribute.
-        mie_power: b, the power by which the rest falls; 0.4 to 1.6 in soft tissue.
+        rayleigh: f, the fraction at 500 nm of structures much smaller than λ.
+        mie_power: b, the scattering power of the other structures; 0.4 to 1.6 in soft tissue.
     """
     relative = np.asarray(nm, np.float64) / 500
     return np.asarray(amplitude * (rayleigh * relative**-4 + (1 - rayleigh) * relative**-mie_power))
@@ -126,14 +129,14 @@ def reduced_scattering(
 
 @cache
 def _table(name: str) -> dict[str, Spectrum]:
-    """The columns of a shipped table by name."""
+    """Read the columns of a shipped table by name."""
     lines = resource_path("chromophores", f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    heading, *rows = (line.split(",") for line in lines if not line.startswith("#"))
-    return dict(zip(heading, np.array(rows, np.float64).T, strict=True))
+    header, *rows = (line.split(",") for line in lines if not line.startswith("#"))
+    return dict(zip(header, np.array(rows, np.float64).T, strict=True))
 
 
 def _interpolated(name: str, column: str, nm: Spectrum) -> Spectrum:
-    """A column at some wavelengths; its outermost values beyond its ends."""
+    """Interpolate a column; its outermost values apply beyond its ends."""
     table = _table(name)
     return np.asarray(np.interp(nm, table["wavelength_nm"], table[column]))
 

@@ -1,6 +1,6 @@
-"""Where things are: smooth fields, regions, vessels and nuclei, each from its own random draw.
+"""Random spatial patterns: smooth fields, regions, vessels and cell nuclei.
 
-Fields are float32 and (height, width); lengths are in pixels.
+Fields are (height, width) float32; lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -16,32 +16,36 @@ Labels = NDArray[np.uint8]
 Shape = tuple[int, int]
 
 _VESSEL_GENERATIONS = 4
+"""Number of times that vessels branch, with the trunks."""
 _TAPER = 0.4
-"""Radius at a vessel's end over that at its start."""
+"""Radius at the end of a vessel, relative to its start."""
 _MURRAY = 2 ** (-1 / 3)
-"""Radius of a daughter vessel over its mother's, where two equal ones branch off (Murray 1926)."""
+"""Radius of a branch relative to its parent, for two equal branches (Murray's law, 1926)."""
 
 
 def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> Float32Array:
-    """Gaussian random fields of mean 0 and variance 1 in expectation, (n, H, W).
+    """Draw Gaussian random fields with an expected mean of 0 and variance of 1.
 
-    White noise is filtered with a Gaussian, by FFT. The fields are cut out of larger ones, because
-    opposite edges of the whole ones meet.
+    White noise is filtered with a Gaussian by FFT. The fields are cut out of larger ones, whose
+    opposite edges are correlated because the FFT is periodic.
 
     Args:
         generator: of random numbers.
-        n: how many fields, independent of each other.
+        n: number of independent fields.
         shape: (H, W).
-        scale: standard deviation of the Gaussian; a field changes over about twice that.
+        scale: standard deviation of the Gaussian; fields vary over about twice that length.
+
+    Returns:
+        (n, H, W) fields.
     """
     scale = max(scale, 1e-3)
-    margin = int(np.ceil(3 * scale))  # over which correlation falls to a tenth
+    margin = int(np.ceil(3 * scale))  # over which the correlation falls to a tenth
     padded = tuple(fft.next_fast_len(side + margin, real=True) for side in shape)
     noise = generator.standard_normal((n, *padded), dtype=np.float32)
     rows = np.fft.fftfreq(padded[0]).astype(np.float32)[:, None]
     columns = np.fft.rfftfreq(padded[1]).astype(np.float32)
     frequencies = rows**2 + columns**2
-    # The filter's power has to average to 1 over all frequencies: by Parseval, over its samples.
+    # Variance 1 requires a mean power of 1 over all frequencies (Parseval's theorem).
     response = np.exp(-2 * np.pi**2 * scale**2 * frequencies)
     doubled = np.full(columns.size, 2.0)
     doubled[0] = 1
@@ -57,14 +61,14 @@ def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> F
 def voronoi_regions(
     generator: Generator, shape: Shape, n: int, wobble: float, wobble_scale: float
 ) -> Labels:
-    """Regions around random points, with wavy borders.
+    """Draw Voronoi regions of random points, with wavy borders.
 
     Args:
         generator: of random numbers.
         shape: (H, W).
-        n: number of points, at most 255; regions may come out fewer.
-        wobble: how far borders stray.
-        wobble_scale: over what length they do.
+        n: number of points, at most 255; some may have no pixels.
+        wobble: amplitude of the borders' waves.
+        wobble_scale: length of the borders' waves, see `smooth_fields`.
 
     Returns:
         (H, W) index of each pixel's point, from 0.
@@ -78,10 +82,10 @@ def voronoi_regions(
 
 
 def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float32Array:
-    """Branching vessels, as the share of its widest diameter that light crosses in each pixel.
+    """Draw branching vessels.
 
-    Each vessel is a walk whose direction drifts, thinning as it goes; daughters leave their mother
-    at random places and are thinner, by Murray's law.
+    Each vessel is a random walk with a drifting direction and a decreasing radius; branches leave
+    their parent at random positions and are thinner by Murray's law.
 
     Args:
         generator: of random numbers.
@@ -90,7 +94,8 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float3
         radius: of their trunks.
 
     Returns:
-        (H, W) from 0 outside vessels to 1 on the axis of a trunk.
+        (H, W) path of light through a vessel relative to the largest diameter of a trunk: 0 outside
+        vessels, 1 on the axis of a trunk.
     """
     width_at_axis = np.zeros(shape, np.float32)
     length = 2 + int(1.3 * max(shape))
@@ -107,11 +112,11 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float3
         width = radius * _MURRAY**generation * np.linspace(1, _TAPER, length, dtype=np.float32)
         widths = np.broadcast_to(width, (heading.size, length)).ravel()[inside]
         np.maximum.at(width_at_axis, (here[inside, 0], here[inside, 1]), widths)
-        mothers = generator.integers(0, heading.size, 2 * heading.size)
-        places = generator.integers(0, length // 2, mothers.size)
-        start = paths[mothers, places]
-        turn = generator.choice((-1.0, 1.0), mothers.size) * generator.uniform(0.4, 1, mothers.size)
-        heading = angles[mothers, places] + turn
+        parents = generator.integers(0, heading.size, 2 * heading.size)
+        positions = generator.integers(0, length // 2, parents.size)
+        start = paths[parents, positions]
+        turn = generator.choice((-1.0, 1.0), parents.size) * generator.uniform(0.4, 1, parents.size)
+        heading = angles[parents, positions] + turn
         length = max(2, length // 2)
     if not width_at_axis.any():
         return width_at_axis
@@ -124,12 +129,12 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float3
 
 
 def ridges(generator: Generator, shape: Shape, scale: float) -> Float32Array:
-    """A net of thin bright lines, as of capillaries: the zero crossings of a smooth field.
+    """Draw a net of thin lines, like capillaries: the zero crossings of a smooth field.
 
     Args:
         generator: of random numbers.
         shape: (H, W).
-        scale: of the field, see `smooth_fields`; the net's meshes are a few times as wide.
+        scale: of the field, see `smooth_fields`; the meshes of the net are a few times wider.
 
     Returns:
         (H, W) from 0 to 1 on the lines.
@@ -141,13 +146,13 @@ def ridges(generator: Generator, shape: Shape, scale: float) -> Float32Array:
 def nuclei(
     generator: Generator, shape: Shape, density: Float32Array, radius: float
 ) -> Float32Array:
-    """Cell nuclei that do not overlap: roundish discs with soft edges and irregular outlines.
+    """Draw cell nuclei that do not overlap: discs with irregular outlines and soft edges.
 
     Args:
         generator: of random numbers.
         shape: (H, W).
-        density: (H, W) share of the area around a pixel that nuclei fill, up to about a half.
-        radius: mean radius; theirs are within a third of it.
+        density: (H, W) fraction of the area that nuclei fill, up to about a half.
+        radius: mean radius; radii deviate from it by at most a third.
 
     Returns:
         (H, W) from 0 outside nuclei to 1 inside.

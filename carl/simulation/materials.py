@@ -1,7 +1,7 @@
-"""Spectra of what is not tissue: plants, soils, minerals, waters, snow, cloth and metal.
+"""Random reflectance spectra of plants, soils, minerals, water, snow, cloth and metal.
 
-These are sketches with the right absorption features at the right places and free proportions,
-not models of one plant or rock: they keep a network from believing that the world is tissue.
+The spectra have the right absorption features at the right wavelengths, with random proportions.
+They do not model specific plants or rocks: they give a network spectra other than those of tissue.
 Features after R. N. Clark, "Spectroscopy of Rocks and Minerals", Manual of Remote Sensing 3, 1999;
 leaves after the absorbers in Jacquemoud & Baret's PROSPECT, Remote Sens. Environ. 34, 75, 1990;
 waters after H. R. Gordon et al., J. Geophys. Res. 93, 10909, 1988.
@@ -14,16 +14,14 @@ from typing import Final
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from carl.simulation.chromophores import absorption
+from carl.simulation.chromophores import Spectrum, absorption
 
-Spectrum = NDArray[np.float64]
 Material = Callable[[Generator, Spectrum], Spectrum]
 
 
 def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Leaves: chlorophyll, carotenoids, leaf water and dry matter in a bright scatterer."""
+    """Draw leaves: chlorophyll, carotenoids, leaf water and dry matter in a bright scatterer."""
     chlorophyll = 10 ** generator.uniform(-0.2, 1) * _gaussians(
         nm, ((1.0, 430, 25), (0.7, 460, 20), (0.27, 560, 45), (0.35, 620, 22), (0.8, 672, 14))
     )
@@ -36,24 +34,24 @@ def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def trees(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Tree crowns: leaves among their own shadows, which light that passes leaves brightens."""
+    """Draw tree crowns: leaves and their shadows, which transmitted light brightens."""
     leaves = vegetation(generator, nm)
     lit = generator.uniform(0.3, 0.7)
     return lit * leaves / (1 - (1 - lit) * leaves)
 
 
 def built(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Streets and roofs: asphalt and concrete, flat and rising slowly, or tiles red with iron."""
+    """Draw streets and roofs: asphalt and concrete, which rise slowly, or red tiles with iron."""
     grey = generator.uniform(0.05, 0.45) * (nm / 1000) ** generator.uniform(0.05, 0.4)
     tiles = 1 / (1 + np.exp(-(nm - generator.uniform(560, 600)) / 25))
     iron = 0.3 * _gaussians(nm, ((1.0, 870, 70),))
     red = generator.uniform(0.15, 0.4) * (0.25 + 0.75 * tiles) * np.exp(-iron)
-    share = generator.choice((0.0, generator.uniform(0, 1)))
-    return np.asarray((1 - share) * grey + share * red)
+    fraction = generator.choice((0.0, generator.uniform(0, 1)))
+    return np.asarray((1 - fraction) * grey + fraction * red)
 
 
 def soil(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Soils: rising from blue to infrared, with iron oxides, water and clay."""
+    """Draw soils, which rise from blue to infrared, with iron oxides, water and clay."""
     bright = generator.uniform(0.15, 0.55)
     rise = 1 - np.exp(-(nm - 300) / generator.uniform(200, 700))
     iron = generator.uniform(0, 0.3) * _gaussians(nm, ((1.0, 500, 60), (0.5, 870, 70)))
@@ -61,7 +59,7 @@ def soil(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def mineral(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Bare rock: a smooth slope with strong narrow features of clay, carbonate and iron."""
+    """Draw bare rock: a smooth slope with strong, narrow bands of clay, carbonate and iron."""
     slope = (nm / 1200) ** generator.uniform(-0.2, 0.5)
     carbonate = generator.uniform(0, 0.5) * _gaussians(nm, ((1.0, 2335, 28), (0.3, 2155, 20)))
     iron = generator.uniform(0, 0.8) * _gaussians(
@@ -72,7 +70,7 @@ def mineral(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def water_body(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Deep water: what particles send back before water, algae and humic matter absorb it."""
+    """Draw deep water: backscatter of particles in water with algae and humic matter."""
     algae = 10 ** generator.uniform(-1, 1.3) * _gaussians(nm, ((0.04, 440, 35), (0.02, 675, 12)))
     humic = 10 ** generator.uniform(-1.5, 0.5) * np.exp(-0.016 * (nm - 440))
     scattered = 10 ** generator.uniform(-3, -0.3) * (nm / 550) ** -generator.uniform(0.3, 1.5)
@@ -81,13 +79,13 @@ def water_body(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def snow(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Snow: bright, darkened in the infrared by the water in its grains."""
+    """Draw snow: bright, with absorption by the ice of its grains in the infrared."""
     grains = 10 ** generator.uniform(-2, -0.5)
     return generator.uniform(0.8, 0.98) * _thick_layer(grains * absorption("water", nm))
 
 
 def cloth(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Dyed cloth and plastic: flat, with a few dyes in the visible and C-H bands beyond."""
+    """Draw dyed cloth and plastic: a few dyes in the visible range and C-H bands beyond."""
     n = int(generator.integers(0, 4))
     dyes = sum(
         (
@@ -105,7 +103,7 @@ def cloth(generator: Generator, nm: Spectrum) -> Spectrum:
 
 
 def metal(generator: Generator, nm: Spectrum) -> Spectrum:
-    """Metal: flat, or rising slowly."""
+    """Draw metal: flat, or rising slowly."""
     return generator.uniform(0.1, 0.7) * (nm / 1000) ** generator.uniform(0, 0.3)
 
 
@@ -120,11 +118,17 @@ MATERIALS: Final[dict[str, Material]] = {
     "cloth": cloth,
     "metal": metal,
 }
-"""Each draws one spectrum: reflectance between 0 and 1 at (N,) wavelengths in nm."""
+"""Functions that draw a reflectance spectrum at (N,) wavelengths in nm, by name."""
 
 
 def material_spectrum(name: str, generator: Generator, nm: Spectrum) -> Spectrum:
-    """One random spectrum of a material, clipped to 0..1."""
+    """Draw a reflectance spectrum of a material, clipped to 0..1.
+
+    Args:
+        name: one of `MATERIALS`.
+        generator: of random numbers.
+        nm: (N,) wavelengths.
+    """
     return np.clip(MATERIALS[name](generator, nm), 0, 1)
 
 
@@ -140,12 +144,12 @@ def _clay(generator: Generator, nm: Spectrum) -> Spectrum:
     )
 
 
-def _thick_layer(absorbed: Spectrum) -> Spectrum:
-    """Reflectance of a layer that no light leaves below, for absorption K over scattering S.
+def _thick_layer(ratio: Spectrum) -> Spectrum:
+    """Compute the reflectance of an infinitely thick layer from absorption over scattering, K/S.
 
     P. Kubelka and F. Munk, 1931: R = 1 + K/S − √((K/S)² + 2 K/S).
     """
-    return np.asarray(1 + absorbed - np.sqrt(absorbed**2 + 2 * absorbed))
+    return np.asarray(1 + ratio - np.sqrt(ratio**2 + 2 * ratio))
 
 
 def _gaussians(nm: Spectrum, bands: tuple[tuple[float, float, float], ...]) -> Spectrum:

@@ -1,4 +1,4 @@
-"""A real cube as another camera would have seen it."""
+"""Simulation of the cube that another camera would have recorded of the same scene."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ from carl.simulation.chromophores import Spectrum
 from carl.wavelengths import Camera
 
 _SIGMA_PER_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
-_LEAST_KNOWN = 0.5
+"""Standard deviation of a Gaussian with an FWHM of 1."""
+_MIN_KNOWN = 0.5
+"""Smallest fraction of a filter's weight on known values for which its value is known."""
 _PER_BAND_METADATA = ("band_names", "band names")
 
 
 def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube:
-    """A cube seen through another camera's filters, computed as it is read.
+    """Return a cube in the bands of another camera, computed lazily.
 
-    The cube's own bands have blurred its spectra already: only the blur that the other camera's
-    Gaussian filters add is applied, and where they are narrower, spectra are interpolated.
-    Measured filters are applied as they are. A value is missing (NaN) where more than half of its
-    filter's weight lies on missing values.
+    The cube's own filters have blurred its spectra already. Gaussian filters therefore only apply
+    the additional blur, and interpolate where they are narrower; measured filters are applied
+    unchanged. A value is missing (NaN) if more than half of its filter's weight is on missing
+    values.
 
     Args:
-        cube: of any camera; bands marked as bad are not used.
-        camera: whose bands are wanted.
+        cube: of any camera; its bad bands are not used.
+        camera: the other camera.
 
     Returns:
         a lazy cube of float32 physical values.
 
     Raises:
-        WavelengthError: the cube does not tell its wavelengths, or has no bands where the camera
-            has some.
+        WavelengthError: the wavelengths of the cube are unknown, or do not cover all bands of the
+            camera.
     """
     source = cube.usable_bands()
     wavelengths = source.require_wavelengths()
@@ -108,14 +110,14 @@ def simulate(
 
 
 def covered_bands(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
-    """(C,) whether the cube's bands show what each band of a camera sees.
+    """Return which bands of a camera the bands of a cube cover, (C,).
 
-    They do if the half-maximum range of the camera's filter reaches beyond that of the cube's bands
-    by no more than half a band's width, and overlaps that of one of them. Widths the cube does not
-    tell are taken to be the distance between its bands.
+    A band is covered if the half-maximum range of its filter exceeds the range of the cube's bands
+    by at most half a band's width and overlaps one of them. Unknown widths of the cube's bands are
+    set to the distance between them.
 
     Raises:
-        WavelengthError: the cube does not tell its wavelengths.
+        WavelengthError: the wavelengths of the cube are unknown.
     """
     nm, fwhm = cube.require_wavelengths(), _own_fwhm(cube)
     low, high = camera.wavelengths - camera.fwhm / 2, camera.wavelengths + camera.fwhm / 2
@@ -132,8 +134,11 @@ def _own_fwhm(cube: SpectralCube) -> Spectrum:
 
 
 def _weights(cube: SpectralCube, camera: SimulatedCamera) -> Float32Array:
-    """From the bands of a cube to those of a camera; bands at one wavelength share its weight."""
-    nm, first, place, counts = np.unique(
+    """Compute weights from the bands of a cube to those of a camera.
+
+    Bands of the cube with equal wavelengths share the weight.
+    """
+    nm, first, index, counts = np.unique(
         cube.require_wavelengths(), return_index=True, return_inverse=True, return_counts=True
     )
     if camera.responses is not None:
@@ -142,7 +147,7 @@ def _weights(cube: SpectralCube, camera: SimulatedCamera) -> Float32Array:
         own = np.interp(camera.wavelengths, nm, _own_fwhm(cube)[first])
         added = np.sqrt(np.maximum(camera.fwhm**2 - own**2, 0))
         weights = gaussian_weights(nm, camera.wavelengths, added * _SIGMA_PER_FWHM)
-    return np.asarray((weights / counts[:, None])[place], np.float32)
+    return np.asarray((weights / counts[:, None])[index], np.float32)
 
 
 class _FilteredPixels(LazyArray):
@@ -159,12 +164,11 @@ class _FilteredPixels(LazyArray):
 
 
 def _apply(spectra: Float32Array, weights: Float32Array) -> Float32Array:
-    """(..., N) spectra times (N, C) weights; of the values that are known."""
+    """Multiply (..., N) spectra by (N, C) weights, normalised to the values that are known."""
     if np.isfinite(spectra.sum()):
         return spectra @ weights
     known = np.isfinite(spectra)
-    share = known.astype(np.float32) @ weights
+    known_weight = known.astype(np.float32) @ weights
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(
-            share >= _LEAST_KNOWN, np.where(known, spectra, 0) @ weights / share, np.float32(np.nan)
-        )
+        values = np.where(known, spectra, 0) @ weights / known_weight
+    return np.where(known_weight >= _MIN_KNOWN, values, np.float32(np.nan))

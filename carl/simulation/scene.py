@@ -1,4 +1,4 @@
-"""Simulated scenes with exact truth: what any camera would see of tissue, sections or land."""
+"""Simulated scenes of tissue, stained sections or land, with ground truth, for any camera."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.simulation.acquisition import Acquisition, capture, random_acquisition
-from carl.simulation.anatomy import ORGANS, VESSELS, Anatomy, organ_anatomy, skin_anatomy
+from carl.simulation.anatomy import (
+    COMPARTMENTS,
+    ORGANS,
+    VESSELS,
+    Anatomy,
+    organ_anatomy,
+    section_anatomy,
+    skin_anatomy,
+)
 from carl.simulation.camera import SimulatedCamera
 from carl.simulation.fields import Shape, smooth_fields, voronoi_regions
-from carl.simulation.histology import COMPARTMENTS, section_anatomy
 from carl.simulation.materials import MATERIALS, material_spectrum
 from carl.simulation.tissue import (
     SECTION_PARAMETERS,
@@ -29,7 +36,7 @@ Kind = Literal["organ", "skin", "section", "land"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARAMETERS: Final = tuple(dict.fromkeys((*TISSUE_PARAMETERS, *SECTION_PARAMETERS)))
-"""All truth maps of a scene; see `carl.simulation.tissue` for their units."""
+"""Names of all ground-truth maps of a scene; units in `carl.simulation.tissue`."""
 
 _OBJECTS: Final = ("metal", "cloth")
 REGIONS: Final[Mapping[Kind, tuple[str, ...]]] = {
@@ -38,23 +45,26 @@ REGIONS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "section": tuple(COMPARTMENTS),
     "land": tuple(MATERIALS),
 }
-"""The kinds of regions there can be in each kind of scene."""
+"""Kinds of regions in each kind of scene."""
 
-_KIND_SHARES = (0.45, 0.15, 0.15, 0.25)
+_P_KINDS = (0.45, 0.15, 0.15, 0.25)
+"""Probabilities of `KINDS`."""
 _STAINS_END_NM = 720.0
-_SHARE_WITH_OBJECT = 0.25
+"""Wavelength from which stains absorb almost nothing."""
+_P_OBJECT = 0.25
+"""Probability that an object covers a part of an organ."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A simulated cube and the truth about it.
+    """A simulated cube and its ground truth.
 
     Attributes:
-        cube: (H, W, C) what the camera saw, float32.
-        labels: (H, W) uint8, the region of each pixel, from 1.
-        classes: name of each label's kind of region, that of label 1 first.
-        parameters: an (H, W) float32 map for each of `PARAMETERS`, NaN where it has no meaning.
-        kind: what kind of scene it is.
+        cube: (H, W, C) float32 values recorded by the camera.
+        labels: (H, W) uint8 label of the region of each pixel, from 1.
+        classes: names of the kinds of regions, that of label 1 first.
+        parameters: an (H, W) float32 map for each of `PARAMETERS`, NaN where it does not apply.
+        kind: of the scene.
         mie_power: of the scattering; see `carl.simulation.chromophores.reduced_scattering`.
         stain_shift: of the stains in nm; see `carl.simulation.chromophores.stain_density`.
     """
@@ -75,32 +85,35 @@ def simulate_scene(
     kind: Kind | None = None,
     acquisition: Acquisition | None = None,
 ) -> Scene:
-    """A random scene as a camera sees it.
+    """Draw a random scene and simulate its acquisition with a camera.
 
-    The same generator state gives the same scene. The camera takes no part in drawing the scene:
-    with equal seeds, a given kind and a given acquisition, two cameras see the same one.
+    The scene depends on the state of the generator, not on the camera: with equal seeds, kinds and
+    acquisitions, two cameras record the same scene.
 
     Args:
         generator: of random numbers.
         shape: (H, W) in pixels.
-        camera: that takes the picture.
-        kind: what to draw; a random one by default, sections only for cameras of the visible.
-        acquisition: how the picture is taken; at random by default.
+        camera: the camera.
+        kind: of the scene; random by default, with sections only for cameras of visible light.
+        acquisition: its conditions; random by default.
     """
-    drawing, mixing, taking = generator.spawn(3)
+    scene_generator, object_generator, acquisition_generator = generator.spawn(3)
     if kind is None:
-        kind = _random_kind(drawing, camera)
-    mie_power, stain_shift = float(drawing.uniform(0.4, 1.6)), float(drawing.normal(0, 4))
+        kind = _random_kind(scene_generator, camera)
+    mie_power, stain_shift = (
+        float(scene_generator.uniform(0.4, 1.6)),
+        float(scene_generator.normal(0, 4)),
+    )
     if kind == "land":
-        anatomy, image = _land(drawing, shape, camera)
+        anatomy, image = _land(scene_generator, shape, camera)
     else:
-        anatomy = _ANATOMIES[kind](drawing, shape)
+        anatomy = _ANATOMIES[kind](scene_generator, shape)
         image = render(anatomy.maps, camera, kind, mie_power=mie_power, stain_shift=stain_shift)
-    if kind == "organ" and mixing.random() < _SHARE_WITH_OBJECT:
-        anatomy = _add_object(mixing, anatomy, image, camera)
+    if kind == "organ" and object_generator.random() < _P_OBJECT:
+        anatomy = _add_object(object_generator, anatomy, image, camera)
     if acquisition is None:
-        acquisition = random_acquisition(taking, camera)
-    image = capture(image, acquisition, taking)
+        acquisition = random_acquisition(acquisition_generator, camera)
+    image = capture(image, acquisition, acquisition_generator)
     missing = np.full(shape, np.nan, np.float32)
     return Scene(
         cube=_as_cube(image, camera, kind, acquisition),
@@ -121,14 +134,17 @@ def render(
     mie_power: float = 1.0,
     stain_shift: float = 0.0,
 ) -> Float32Array:
-    """What a perfect camera sees of given maps, (H, W, C); NaN where a map is.
+    """Compute the image of given maps without acquisition effects.
 
     Args:
         parameters: `TISSUE_PARAMETERS` for organs and skin, `SECTION_PARAMETERS` for sections.
-        camera: that takes the picture.
-        kind: which of these it is; land has no such maps.
+        camera: the camera.
+        kind: of the scene; land has no such maps.
         mie_power: see `Scene`.
         stain_shift: see `Scene`.
+
+    Returns:
+        (H, W, C) reflectance or transmittance, NaN where a map is NaN.
     """
     if kind == "section":
         return section_transmittance(parameters, camera.nodes, camera.weights, stain_shift)
@@ -141,18 +157,18 @@ _ANATOMIES = {"organ": organ_anatomy, "skin": skin_anatomy, "section": section_a
 
 
 def _random_kind(generator: Generator, camera: SimulatedCamera) -> Kind:
-    shares = np.array(_KIND_SHARES)
+    probabilities = np.array(_P_KINDS)
     if (camera.wavelengths > _STAINS_END_NM).mean() > 0.5:
-        shares[KINDS.index("section")] = 0
-    return KINDS[int(generator.choice(len(KINDS), p=shares / shares.sum()))]
+        probabilities[KINDS.index("section")] = 0
+    return KINDS[int(generator.choice(len(KINDS), p=probabilities / probabilities.sum()))]
 
 
 def _land(
     generator: Generator, shape: Shape, camera: SimulatedCamera
 ) -> tuple[Anatomy, Float32Array]:
-    """Regions of materials that mix into each other, under uneven light.
+    """Draw regions of linearly mixed materials under uneven illumination.
 
-    Mixing is linear, so filters are applied to the materials' spectra and not to the pixels'.
+    Because mixing is linear, filters are applied to the spectra of materials, not of pixels.
     """
     n = int(generator.integers(2, 9))
     names = [str(name) for name in generator.choice(list(MATERIALS), n)]
@@ -174,7 +190,7 @@ def _land(
 def _material_bands(
     generator: Generator, names: list[str], camera: SimulatedCamera
 ) -> Float32Array:
-    """(n, C) what a camera sees of random materials of these names."""
+    """Draw spectra of materials in the bands of a camera, (n, C)."""
     spectra = [material_spectrum(name, generator, camera.nodes) for name in names]
     return np.asarray(np.stack(spectra).astype(np.float32) @ camera.weights)
 
@@ -182,7 +198,7 @@ def _material_bands(
 def _add_object(
     generator: Generator, anatomy: Anatomy, image: Float32Array, camera: SimulatedCamera
 ) -> Anatomy:
-    """Lay a strip of metal or cloth across the image; what is below it is no longer known."""
+    """Add a strip of metal or cloth to the image; the maps below it become NaN."""
     name = str(generator.choice(_OBJECTS))
     height, width = anatomy.labels.shape
     turn = generator.uniform(0, np.pi)

@@ -1,7 +1,7 @@
-"""How much light comes back from tissue, or through a stained section of it.
+"""Reflectance of tissue and transmittance of stained sections, from maps of their contents.
 
-All functions are vectorised over pixels and compute in float32. Light that left one pixel comes
-back in the same one: what scattering mixes sideways is left to the blur of the camera.
+All functions are vectorised over pixels and compute in float32. Pixels are independent: lateral
+scattering is left to the blur of the camera.
 """
 
 from __future__ import annotations
@@ -10,56 +10,62 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
-from carl.simulation.chromophores import STAINS, absorption, reduced_scattering, stain_density
-
-Spectrum = NDArray[np.float64]
+from carl.simulation.chromophores import (
+    STAINS,
+    Spectrum,
+    absorption,
+    reduced_scattering,
+    stain_density,
+)
 
 TISSUE_PARAMETERS: Final = (
     "oxygenation", "blood", "water", "fat", "bilirubin", "melanin", "scatter", "rayleigh", "glare",
 )  # fmt: skip
-"""Maps that describe tissue seen by the light it gives back.
+"""Maps that describe tissue in reflectance.
 
-oxygenation: share of the blood's haemoglobin that carries oxygen. blood, water, fat: volume
-fractions; water is all of it, that of the blood included. bilirubin: mg/dl. melanin: volume
-fraction of melanosomes in an epidermis of 60 µm, 0 where there is none. scatter: reduced scattering
-at 500 nm, 1/cm. rayleigh: share of it by small structures. glare: share of light the surface
-mirrors."""
+oxygenation: fraction of the haemoglobin that carries oxygen. blood, water, fat: volume fractions;
+water includes that of the blood. bilirubin: mg/dl. melanin: volume fraction of melanosomes in an
+epidermis of 60 µm, 0 without epidermis. scatter: reduced scattering at 500 nm, 1/cm. rayleigh:
+fraction of it by small structures. glare: fraction of light reflected by the surface."""
 SECTION_PARAMETERS: Final = (*STAINS, "blood", "oxygenation")
-"""Maps that describe a stained section seen by the light it lets through.
+"""Maps that describe a stained section in transmittance.
 
 haematoxylin, eosin: decadic optical density at the stain's peak. blood, oxygenation: as above."""
 
 _REFRACTIVE_INDEX = 1.4
 _EPIDERMIS_CM = 60e-4
+"""Thickness of the epidermis."""
 _EPIDERMIS_PATH = 3.0
-"""Path through the epidermis over its thickness: 1 inwards, and 2 outwards for diffuse light."""
+"""Path of light through the epidermis over its thickness: 1 inwards, and 2 outwards for diffuse
+light."""
 _SECTION_CM = 5e-4
-_PIXELS_AT_ONCE = 4096  # intermediate arrays stay in the processor's cache
+"""Thickness of a section."""
+_BLOCK_PIXELS = 4096
+"""Pixels computed at once: intermediate arrays stay in the processor's cache."""
 
 
 def diffuse_reflectance(
     ratio: Float32Array, refractive_index: float = _REFRACTIVE_INDEX
 ) -> Float32Array:
-    """Share of light that a thick, uniform tissue gives back in all directions.
+    """Compute the diffuse reflectance of thick, homogeneous tissue.
 
-    The closed form of S. T. Flock, M. S. Patterson, B. C. Wilson and D. R. Wyman, IEEE Trans.
-    Biomed. Eng. 36, 1162, 1989, from diffusion theory with an extrapolated boundary:
+    Closed form of S. T. Flock, M. S. Patterson, B. C. Wilson and D. R. Wyman, IEEE Trans. Biomed.
+    Eng. 36, 1162, 1989, from diffusion theory with an extrapolated boundary:
 
     R = a' / (1 + 2k (1 − a') + (1 + 2k/3) √(3 (1 − a'))),  a' = μs' / (μa + μs')
 
     with k from the refractive index (Groenhuis et al., Appl. Opt. 22, 2456, 1983). It depends on
-    μa/μs' alone. Against photons followed one by one it is right to 2 % of its value up to a ratio
-    of 0.05, and too high by 8 % at a third and by 13 % at 1, as in the Soret band of blood.
+    μa/μs' only. Compared with Monte Carlo simulation it is accurate to 2 % up to a ratio of 0.05,
+    and too high by 8 % at 1/3 and by 13 % at 1, as in the Soret band of blood.
 
     Args:
-        ratio: absorption over reduced scattering, μa/μs', any shape, none below 0.
-        refractive_index: of the tissue, in air.
+        ratio: absorption over reduced scattering, μa/μs', of any shape, at least 0.
+        refractive_index: of the tissue, which is in air.
 
     Returns:
-        reflectance, 1 where nothing is absorbed, falling monotonically towards 0.
+        reflectance, 1 without absorption and decreasing monotonically towards 0.
     """
     n = refractive_index
     internal = -1.440 / n**2 + 0.710 / n + 0.668 + 0.0636 * n
@@ -76,12 +82,12 @@ def diffuse_reflectance(
 def tissue_reflectance(
     parameters: Mapping[str, Float32Array], nm: Spectrum, weights: Float32Array, mie_power: float
 ) -> Float32Array:
-    """What a camera without noise sees of tissue.
+    """Compute the reflectance of tissue in the bands of a camera.
 
     Args:
         parameters: an (H, W) map for each of `TISSUE_PARAMETERS`.
         nm: (M,) wavelengths at which the reflectance is computed.
-        weights: (M, C) from these to the camera's bands, columns sum to 1.
+        weights: (M, C) of the camera's bands, columns sum to 1.
         mie_power: see `reduced_scattering`.
 
     Returns:
@@ -99,7 +105,7 @@ def tissue_reflectance(
     )
     small = flat["scatter"] * flat["rayleigh"]
     structures = np.stack([small, flat["scatter"] - small], axis=1)
-    scatterers = _rows(reduced_scattering(nm, 1, share, mie_power) for share in (1.0, 0.0))
+    scatterers = _rows(reduced_scattering(nm, 1, rayleigh, mie_power) for rayleigh in (1.0, 0.0))
     epidermis = (_EPIDERMIS_CM * _EPIDERMIS_PATH * absorption("melanin", nm)).astype(np.float32)
     melanin, glare = flat["melanin"], flat["glare"]
 
@@ -120,12 +126,14 @@ def tissue_reflectance(
 def section_transmittance(
     parameters: Mapping[str, Float32Array], nm: Spectrum, weights: Float32Array, stain_shift: float
 ) -> Float32Array:
-    """What a camera without noise sees of a stained section of 5 µm, by Beer and Lambert.
+    """Compute the transmittance of a stained section of 5 µm in the bands of a camera.
+
+    It follows the law of Beer and Lambert.
 
     Args:
         parameters: an (H, W) map for each of `SECTION_PARAMETERS`.
         nm: (M,) wavelengths at which the transmittance is computed.
-        weights: (M, C) from these to the camera's bands, columns sum to 1.
+        weights: (M, C) of the camera's bands, columns sum to 1.
         stain_shift: see `stain_density`.
 
     Returns:
@@ -159,9 +167,9 @@ def _rows(spectra: Iterable[Spectrum]) -> Float32Array:
 def _in_blocks(
     spectra: Callable[[slice], Float32Array], n_pixels: int, weights: Float32Array
 ) -> Float32Array:
-    """Spectra of all pixels, weighed into bands: (n_pixels, C)."""
+    """Compute the spectra of all pixels block by block and weight them: (n_pixels, C) bands."""
     bands = np.empty((n_pixels, weights.shape[1]), np.float32)
-    for start in range(0, n_pixels, _PIXELS_AT_ONCE):
-        pixels = slice(start, start + _PIXELS_AT_ONCE)
+    for start in range(0, n_pixels, _BLOCK_PIXELS):
+        pixels = slice(start, start + _BLOCK_PIXELS)
         np.matmul(spectra(pixels), weights, out=bands[pixels])
     return bands

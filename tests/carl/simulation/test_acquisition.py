@@ -1,4 +1,4 @@
-"""How pictures are taken: noise with the right statistics, and nothing else where none is asked."""
+"""Simulated acquisitions: statistics of the noise, and effects that are switched off."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def grey(value: float = 0.4, side: int = 150) -> np.ndarray:
     return np.full((side, side, 3), value, np.float32)
 
 
-def test_a_perfect_picture_is_the_scene():
+def test_a_perfect_acquisition_returns_the_scene():
     scene = np.random.default_rng(0).random((9, 8, 3), np.float32)
     np.testing.assert_array_equal(capture(scene.copy(), perfect_acquisition(CAMERA)), scene)
 
 
-def test_noise_is_that_of_electrons():
-    """Variance of counts: their mean, plus that of reading them out."""
+def test_noise_is_shot_and_read_noise():
+    """The variance of counts is their mean plus the variance of the read noise."""
     how = Acquisition(LIGHT, electrons=2000, read_noise=12)
     for value in (0.0, 0.1, 0.8):
         taken = capture(grey(value), how, np.random.default_rng(0))
@@ -42,13 +42,13 @@ def test_noise_is_that_of_electrons():
         assert abs(np.corrcoef(taken[:, 1:, 0].ravel(), taken[:, :-1, 0].ravel())[0, 1]) < 0.03
 
 
-def test_without_reference_the_light_stays_in():
+def test_raw_counts_contain_the_light():
     how = Acquisition(LIGHT, electrons=1e9, read_noise=0, referenced=False, exposure=2)
     taken = capture(grey(), how, np.random.default_rng(0))
     np.testing.assert_allclose(taken.mean(axis=(0, 1)), 2 * 0.4 * LIGHT, rtol=1e-3)
 
 
-def test_bad_bands_hold_noise_alone():
+def test_bad_bands_contain_noise_only():
     how = Acquisition(LIGHT, electrons=1e9, bad_bands=np.array([False, True, False]))
     taken = capture(grey(0.7), how, np.random.default_rng(0))
     assert abs(taken[..., 1].mean()) < 0.02
@@ -56,7 +56,7 @@ def test_bad_bands_hold_noise_alone():
     np.testing.assert_allclose(taken[..., [0, 2]], 0.7, atol=0.01)
 
 
-def test_blur_and_shading_keep_what_they_should():
+def test_blur_keeps_the_mean_and_shading_the_centre():
     point = np.zeros((41, 41, 3), np.float32)
     point[20, 20] = 1
     how = replace(perfect_acquisition(CAMERA), blur=1.5)
@@ -74,7 +74,7 @@ def test_noise_needs_a_generator():
         capture(grey(), Acquisition(LIGHT))
 
 
-def test_random_acquisitions_are_possible_and_drawn_again():
+def test_random_acquisitions_are_valid_and_reproducible():
     for seed in range(100):
         camera = random_camera(np.random.default_rng(seed))
         how, again = (random_acquisition(np.random.default_rng(seed), camera) for _ in range(2))
@@ -85,7 +85,7 @@ def test_random_acquisitions_are_possible_and_drawn_again():
         assert how.bad_bands is None or not how.bad_bands.all()
 
 
-def test_lamps_are_bright_somewhere_and_dark_nowhere():
+def test_lamp_spectra_have_a_maximum_of_one_and_no_zeros():
     nm = np.arange(380.0, 2500.0, 5.0)
     generator = np.random.default_rng(0)
     for _ in range(50):

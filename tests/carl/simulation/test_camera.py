@@ -1,4 +1,4 @@
-"""Filters: what they must keep, and that few wavelengths do the work of many."""
+"""Filters of simulated cameras and the accuracy of their quadrature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINE = np.arange(300.0, 2700.0, 0.5)
 
 
 def tissue(nm: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The spectrum of well perfused tissue."""
+    """Return the spectrum of well perfused tissue."""
     values = (0.9, 0.05, 0.7, 0.1, 0.5, 0.0, 20.0, 0.3, 0.0)
     maps = {
         name: np.full((1, 1), value, np.float32)
@@ -45,7 +45,7 @@ def is_whole(camera: SimulatedCamera) -> None:
 
 
 @pytest.mark.parametrize("fwhm", [2, 10, 16, 17, 25, 60, 120])
-def test_few_wavelengths_integrate_as_well_as_many(fwhm: float):
+def test_few_wavelengths_integrate_as_accurately_as_many(fwhm: float):
     camera = gaussian_camera(np.arange(400, 2400, 7.1), fwhm)
     is_whole(camera)
     exact = tissue(FINE, np.eye(FINE.size)) @ gaussian_weights(
@@ -82,7 +82,7 @@ def test_measured_filters_equal_gaussian_ones_of_their_shape():
     st.floats(200, 2700),
     st.floats(0, 200),
 )
-def test_gaussian_weights_integrate_what_is_linear_between_samples(samples, centre, sigma):
+def test_gaussian_weights_integrate_spectra_linear_between_samples(samples, centre, sigma):
     nm = np.sort(samples)
     weights = gaussian_weights(nm, np.array([centre]), np.array([sigma]))[:, 0]
     assert weights.min() >= 0
@@ -94,7 +94,7 @@ def test_gaussian_weights_integrate_what_is_linear_between_samples(samples, cent
     assert values @ weights == pytest.approx(expected, abs=2e-3)
 
 
-def test_tabulated_weights_leave_a_straight_line_straight():
+def test_tabulated_weights_keep_straight_lines():
     table_nm = np.array([500.0, 510, 530, 600])
     table = np.array([[0.0, 1], [1, 0], [0.5, 0], [0, 0]])
     nm = np.linspace(480, 620, 15)
@@ -115,7 +115,7 @@ def test_known_cameras_can_be_simulated(camera):
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_random_cameras_are_whole_and_drawn_again(seed: int):
+def test_random_cameras_are_valid_and_reproducible(seed: int):
     camera, again = (random_camera(np.random.default_rng(seed)) for _ in range(2))
     is_whole(camera)
     np.testing.assert_array_equal(camera.weights, again.weights)
@@ -124,7 +124,7 @@ def test_random_cameras_are_whole_and_drawn_again(seed: int):
     assert camera.wavelengths.max() <= RANGE_NM[1]
 
 
-def test_random_cameras_are_of_all_sizes():
+def test_random_cameras_have_few_and_many_bands():
     generator = np.random.default_rng(0)
     sizes = np.array([random_camera(generator).n_bands for _ in range(300)])
     assert (sizes < 10).any()

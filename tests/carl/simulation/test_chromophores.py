@@ -1,4 +1,4 @@
-"""What substances absorb, against what is known about them."""
+"""Absorption spectra compared with published values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NM = np.arange(380, 2500.5, 0.5)
 
 
 def peaks(values: np.ndarray, nm: np.ndarray, low: float, high: float) -> float:
-    """Where the values are greatest between two wavelengths."""
+    """Return the wavelength of the maximum between two wavelengths."""
     inside = (nm >= low) & (nm <= high)
     return float(nm[inside][values[inside].argmax()])
 
@@ -39,8 +39,8 @@ def test_haemoglobin_has_its_bands():
     assert peaks(without, NM, 720, 800) == pytest.approx(758, abs=3)
 
 
-def test_whole_blood_is_the_table_in_its_own_units():
-    """As the table's page converts: 2.303 e (150 g/l) / (64 500 g/mol), at 900 nm."""
+def test_whole_blood_is_the_converted_table():
+    """The source of the table converts by 2.303 e (150 g/l) / (64 500 g/mol); at 900 nm."""
     expected = [2.303 * e * 150 / 64_500 for e in (1198, 761.84)]
     given = [absorption(f"{kind}haemoglobin", [900])[0] for kind in ("oxy", "deoxy")]
     np.testing.assert_allclose(given, expected, rtol=0.006)
@@ -62,7 +62,7 @@ def test_fat_has_its_bands(nm: float, low: float, high: float):
     assert absorption("fat", [nm]) > absorption("water", [nm])  # where fat is told from water
 
 
-def test_spectra_are_whole():
+def test_spectra_are_finite_and_not_negative():
     for substance in SUBSTANCES:
         values = absorption(substance, NM)
         assert values.shape == NM.shape
@@ -73,13 +73,13 @@ def test_spectra_are_whole():
         assert steps.max() < 0.2, substance
 
 
-def test_melanin_falls_and_bilirubin_is_yellow():
+def test_melanin_decreases_and_bilirubin_absorbs_blue():
     assert (np.diff(absorption("melanin", NM)) < 0).all()
     assert peaks(absorption("bilirubin", NM), NM, 380, 600) == pytest.approx(453, abs=4)
     assert absorption("bilirubin", [600])[0] == 0
 
 
-def test_stains_have_the_colours_they_are_told_apart_by():
+def test_stains_have_their_published_colours():
     """Densities as red, green and blue: Ruifrok & Johnston 2001, within 0.15 of a unit vector."""
     published = {"haematoxylin": (0.65, 0.70, 0.29), "eosin": (0.07, 0.99, 0.11)}
     for stain in STAINS:
@@ -93,7 +93,7 @@ def test_stains_have_the_colours_they_are_told_apart_by():
         np.testing.assert_allclose(stain_density(stain, NM + 7, shift=7), density)
 
 
-def test_stains_are_those_of_the_sample():
+def test_stains_fit_the_densities_of_the_sample():
     """The densities of sample pixels are sums of the two stains, to the noise of their means."""
     from carl.files import resource_path
     from carl.io import read_cube, read_labels

@@ -1,4 +1,4 @@
-"""Random fields and shapes: their statistics, and that they come from the generator alone."""
+"""Statistics and reproducibility of random fields and shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 6.0])
-def test_smooth_fields_have_unit_variance_and_the_wanted_correlation(scale: float):
+def test_smooth_fields_have_unit_variance_and_the_right_correlation(scale: float):
     fields = smooth_fields(np.random.default_rng(0), 400, (48, 53), scale)
     assert fields.mean() == pytest.approx(0, abs=0.05)
     assert fields.var() == pytest.approx(1, rel=0.05)
@@ -23,14 +23,16 @@ def test_smooth_fields_have_unit_variance_and_the_wanted_correlation(scale: floa
     assert correlation == pytest.approx(np.exp(-(lag**2) / (4 * scale**2)), abs=0.05)
 
 
-def test_opposite_edges_of_a_field_are_strangers():
+def test_opposite_edges_of_a_field_are_uncorrelated():
     fields = smooth_fields(np.random.default_rng(0), 400, (32, 32), 4)
     assert abs((fields[:, 0] * fields[:, -1]).mean()) < 0.15
 
 
 @settings(max_examples=30, deadline=None)
 @given(SHAPES, st.integers(0, 2**32 - 1), st.floats(0, 20))
-def test_every_shape_can_be_drawn_and_drawn_again(shape: tuple[int, int], seed: int, scale: float):
+def test_patterns_of_every_shape_are_valid_and_reproducible(
+    shape: tuple[int, int], seed: int, scale: float
+):
     def draw() -> list[np.ndarray]:
         generator = np.random.default_rng(seed)
         return [
@@ -51,7 +53,7 @@ def test_every_shape_can_be_drawn_and_drawn_again(shape: tuple[int, int], seed: 
         assert share.max() <= 1
 
 
-def test_regions_are_those_of_the_nearest_point_when_borders_are_straight():
+def test_regions_without_waves_are_those_of_the_nearest_point():
     regions = voronoi_regions(np.random.default_rng(3), (40, 30), 5, 0, 5)
     points = np.random.default_rng(3).uniform((0, 0), (40, 30), (5, 2))
     rows, columns = np.mgrid[:40, :30]
@@ -68,7 +70,7 @@ def test_vessels_are_connected_and_thin_out():
     assert np.percentile(skeleton, 20) < 0.5 * skeleton.max()
 
 
-def test_nuclei_fill_what_they_are_asked_to():
+def test_nuclei_fill_the_requested_fraction():
     density = np.zeros((200, 200), np.float32)
     density[:, 100:] = 0.25
     drawn = nuclei(np.random.default_rng(0), density.shape, density, 3.0)

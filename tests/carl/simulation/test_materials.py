@@ -1,4 +1,4 @@
-"""What is not tissue: features where they belong."""
+"""Spectra of materials and their absorption features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_spectra_are_reflectance_and_differ(name: str):
     np.testing.assert_array_equal(again, spectra[0])
 
 
-def test_features_are_where_they_belong():
+def test_absorption_features_are_at_their_wavelengths():
     generator = np.random.default_rng(1)
     for _ in range(20):
         leaf = material_spectrum("vegetation", generator, NM)

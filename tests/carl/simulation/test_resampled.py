@@ -1,4 +1,4 @@
-"""Real cubes as another camera would have seen them."""
+"""Cubes in the bands of another camera."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cube() -> SpectralCube:
     return cube_of(np.random.default_rng(0).random((6, 5, NM.size)))
 
 
-def test_level_and_straight_spectra_stay_so():
+def test_flat_and_straight_spectra_do_not_change():
     seen = simulate_camera(cube_of(np.full((2, 2, NM.size), 0.4)), BROAD).to_numpy()
     np.testing.assert_allclose(seen, 0.4, rtol=1e-5)
     seen = simulate_camera(cube_of(np.broadcast_to(NM, (2, 2, NM.size))), BROAD).to_numpy()
@@ -39,8 +39,8 @@ def test_the_same_camera_gives_the_same_cube(cube: SpectralCube):
         )
 
 
-def test_blur_adds_up_to_that_of_the_other_camera():
-    """A line seen through 20 nm, then through what is missing to 60 nm, is 60 nm wide."""
+def test_only_the_additional_blur_is_applied():
+    """A line recorded with 20 nm filters is 60 nm wide for 60 nm filters."""
     nm = np.arange(400.0, 901.0, 2.0)
     own, wanted = 20.0, 60.0
     line = np.exp(-4 * np.log(2) * ((nm - 650) / own) ** 2)
@@ -51,7 +51,7 @@ def test_blur_adds_up_to_that_of_the_other_camera():
     np.testing.assert_allclose(seen, expected, atol=0.002)
 
 
-def test_order_and_doubles_of_bands_do_not_matter(cube: SpectralCube):
+def test_order_and_repetition_of_bands_do_not_matter(cube: SpectralCube):
     expected = simulate_camera(cube, BROAD).to_numpy()
     order = np.random.default_rng(1).permutation(NM.size)
     shuffled = cube_of(cube.to_numpy()[..., order], NM[order])
@@ -72,7 +72,7 @@ def test_blocks_are_read_lazily(cube: SpectralCube):
     np.testing.assert_allclose(seen.spectrum(0, 0), whole[0, 0], rtol=1e-5)
 
 
-def test_stored_numbers_become_physical_values(cube: SpectralCube):
+def test_values_are_physical_values(cube: SpectralCube):
     stored = np.rint(cube.to_numpy() * 1e4).astype(np.uint16)
     scaled = SpectralCube(stored, NM, scale=1e-4)
     np.testing.assert_allclose(
@@ -82,7 +82,7 @@ def test_stored_numbers_become_physical_values(cube: SpectralCube):
     )
 
 
-def test_missing_values_are_bridged_or_kept(cube: SpectralCube):
+def test_missing_values_are_interpolated_or_stay_missing(cube: SpectralCube):
     values = cube.to_numpy().copy()
     values[0, 0] = np.nan
     values[1, 1, 16] = np.nan  # 560 nm
@@ -92,7 +92,7 @@ def test_missing_values_are_bridged_or_kept(cube: SpectralCube):
     assert np.isfinite(seen).mean() == pytest.approx(29 / 30)
 
 
-def test_bad_bands_are_left_out(cube: SpectralCube):
+def test_bad_bands_are_not_used(cube: SpectralCube):
     values = cube.to_numpy().copy()
     values[..., 16] = 1e6
     good = np.ones(NM.size, bool)
@@ -102,13 +102,13 @@ def test_bad_bands_are_left_out(cube: SpectralCube):
     assert seen.good_bands.all()
 
 
-def test_measured_filters_are_applied_as_they_are(cube: SpectralCube):
+def test_measured_filters_are_applied_unchanged(cube: SpectralCube):
     camera = tabulated_camera([500, 501, 600, 601], [[0.0], [1], [1], [0]], "box")
     seen = simulate_camera(cube, camera).to_numpy()[..., 0]
     np.testing.assert_allclose(seen, cube.to_numpy()[..., 10:21].mean(axis=-1), atol=0.05)
 
 
-def test_what_the_cube_does_not_show_is_refused(cube: SpectralCube):
+def test_bands_that_the_cube_does_not_cover_are_refused(cube: SpectralCube):
     beyond = gaussian_camera([500, 950, 1200], 20, name="beyond")
     np.testing.assert_array_equal(covered_bands(cube, beyond), [True, False, False])
     with pytest.raises(WavelengthError, match=r"400 to 900 nm .* 2 of its 3 \(950, 1200 nm\)"):
@@ -117,19 +117,19 @@ def test_what_the_cube_does_not_show_is_refused(cube: SpectralCube):
     assert simulate_camera(cube, kept).n_bands == 1
 
 
-def test_gaps_are_not_bridged(cube: SpectralCube):
+def test_gaps_between_bands_are_not_covered(cube: SpectralCube):
     kept = (NM < 600) | (NM > 700)
     gappy = cube_of(cube.to_numpy()[..., kept], NM[kept])
     camera = gaussian_camera([550, 650, 750], 10)
     np.testing.assert_array_equal(covered_bands(gappy, camera), [True, False, True])
 
 
-def test_unknown_wavelengths_are_asked_for(cube: SpectralCube):
+def test_unknown_wavelengths_are_an_error(cube: SpectralCube):
     with pytest.raises(WavelengthError, match="has no wavelengths"):
         simulate_camera(SpectralCube(cube.to_numpy()), BROAD)
 
 
-def test_what_is_known_of_the_cube_is_kept(cube: SpectralCube):
+def test_metadata_of_the_cube_are_copied(cube: SpectralCube):
     source = cube_of(cube.to_numpy(), metadata={"path": "a.hdr", "band_names": ["x"] * NM.size})
     seen = simulate_camera(source, BROAD)
     assert dict(seen.metadata) == {"path": "a.hdr"}

@@ -1,4 +1,4 @@
-"""Whole scenes: exact truth, the same from the same seed, and from any camera."""
+"""Simulated scenes: ground truth and reproducibility, for any camera."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def perfect(seed: int, kind, camera=VISIBLE):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(5))
-def test_a_scene_is_whole(kind, seed: int):
+def test_a_scene_is_consistent(kind, seed: int):
     scene = simulate_scene(np.random.default_rng(seed), SHAPE, VISIBLE, kind)
     assert scene.kind == kind
     assert scene.cube.shape == (*SHAPE, 17)
@@ -55,7 +55,7 @@ def test_a_scene_is_whole(kind, seed: int):
 @pytest.mark.parametrize("kind", ["organ", "skin", "section"])
 @pytest.mark.parametrize("camera", [VISIBLE, INFRARED], ids=["visible", "infrared"])
 @pytest.mark.parametrize("seed", range(4))
-def test_truth_maps_say_what_the_camera_saw(kind, camera, seed: int):
+def test_the_image_can_be_rendered_from_the_ground_truth(kind, camera, seed: int):
     scene = perfect(seed, kind, camera)
     defined = SECTION_PARAMETERS if kind == "section" else TISSUE_PARAMETERS
     known = np.all([np.isfinite(scene.parameters[name]) for name in defined], axis=0)
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_scene(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_cameras_see_the_same_scene(kind):
+def test_two_cameras_record_the_same_scene(kind):
     one, other = perfect(3, kind, VISIBLE), perfect(3, kind, INFRARED)
     np.testing.assert_array_equal(one.labels, other.labels)
     assert one.classes == other.classes
@@ -92,7 +92,7 @@ def test_two_cameras_see_the_same_scene(kind):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 40), st.integers(1, 40)))
-def test_any_camera_and_any_shape(seed: int, shape: tuple[int, int]):
+def test_scenes_of_any_camera_and_shape_are_finite(seed: int, shape: tuple[int, int]):
     generator = np.random.default_rng(seed)
     camera = random_camera(generator)
     scene = simulate_scene(generator, shape, camera)
@@ -101,7 +101,7 @@ def test_any_camera_and_any_shape(seed: int, shape: tuple[int, int]):
     assert scene.labels.shape == shape
 
 
-def test_infrared_cameras_are_not_shown_stains():
+def test_infrared_cameras_do_not_record_sections():
     kinds = {
         simulate_scene(np.random.default_rng(seed), (4, 4), INFRARED).kind for seed in range(60)
     }
@@ -116,7 +116,7 @@ def test_bad_bands_are_marked():
     np.testing.assert_array_equal(scene.cube.good_bands, ~bad)
 
 
-def test_scenes_have_the_colours_of_what_they_show():
+def test_scenes_have_the_colours_of_their_kind():
     """Red before blue for organs and skin; pink, magenta or white for sections."""
     for seed in range(8):
         organ, skin, section = (
@@ -130,7 +130,7 @@ def test_scenes_have_the_colours_of_what_they_show():
         assert green <= min(red, blue) + 2
 
 
-def test_truth_can_be_read_from_the_spectra():
+def test_ground_truth_correlates_with_the_spectra():
     """More blood is darker at 540 nm, more oxygen redder: on average over many pixels."""
     slopes = []
     for seed in range(12):

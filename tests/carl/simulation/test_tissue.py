@@ -1,4 +1,4 @@
-"""Light in tissue: against photons followed one by one, and against what everybody has seen."""
+"""Reflectance and transmittance compared with Monte Carlo simulation and known properties."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def spectrum(**changes: float) -> np.ndarray:
 
 
 def monte_carlo(ratio: float, n: int = 30_000, index: float = 1.4) -> float:
-    """Share of photons that come back from a half space: isotropic scattering, Fresnel's surface.
+    """Simulate the reflectance of a half space: isotropic scattering, Fresnel reflection.
 
     Lengths in units of the mean free path between scatterings; photons lose weight by absorption.
     """
@@ -57,7 +57,7 @@ def monte_carlo(ratio: float, n: int = 30_000, index: float = 1.4) -> float:
 
 
 def _fresnel(cosine: np.ndarray, index: float) -> np.ndarray:
-    """Unpolarised reflection at the inner side of a surface."""
+    """Return the unpolarised reflectance of the inner side of a surface."""
     sine = index * np.sqrt(1 - np.clip(cosine, 0, 1) ** 2)
     outside = np.sqrt(np.maximum(1 - sine**2, 0))
     s = ((index * cosine - outside) / (index * cosine + outside + 1e-12)) ** 2
@@ -66,13 +66,13 @@ def _fresnel(cosine: np.ndarray, index: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("ratio", "tolerance"), [(0.003, 0.04), (0.03, 0.06), (0.3, 0.15)])
-def test_reflectance_agrees_with_photons_followed_one_by_one(ratio: float, tolerance: float):
+def test_reflectance_agrees_with_monte_carlo_simulation(ratio: float, tolerance: float):
     formula = float(diffuse_reflectance(np.array([ratio], np.float32))[0])
     assert formula == pytest.approx(monte_carlo(ratio), rel=tolerance)
 
 
 @given(st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=20))
-def test_reflectance_falls_with_absorption(ratios: list[float]):
+def test_reflectance_decreases_with_absorption(ratios: list[float]):
     values = diffuse_reflectance(np.array(sorted(ratios), np.float32))
     assert (values > 0).all()
     assert (values <= 1).all()
@@ -80,7 +80,7 @@ def test_reflectance_falls_with_absorption(ratios: list[float]):
 
 
 @given(st.floats(0, 1), st.floats(0.001, 0.3), st.floats(0, 1), st.floats(5, 60), st.floats(0, 0.4))
-def test_tissue_is_between_black_and_white(oxygenation, blood, fat, scatter, melanin):
+def test_reflectance_is_between_zero_and_one(oxygenation, blood, fat, scatter, melanin):
     values = spectrum(
         oxygenation=oxygenation, blood=blood, fat=fat, scatter=scatter, melanin=melanin
     )
@@ -99,7 +99,7 @@ def test_oxygenated_blood_is_redder():
     assert (with_oxygen[near_infrared] < without[near_infrared]).all()
 
 
-def test_substances_show_where_they_absorb():
+def test_substances_darken_the_bands_they_absorb():
     at = {nm: int(np.abs(NM - nm).argmin()) for nm in (460, 540, 660, 800, 900, 930, 970)}
     plain = spectrum()
     assert plain[at[540]] < 0.6 * plain[at[660]]  # blood
@@ -111,7 +111,7 @@ def test_substances_show_where_they_absorb():
     np.testing.assert_allclose(spectrum(glare=0.25), 0.25 + 0.75 * plain, rtol=1e-5)
 
 
-def test_a_section_follows_beer_and_lambert():
+def test_a_section_follows_the_law_of_beer_and_lambert():
     generator = np.random.default_rng(0)
     shape = (5, 7)
     maps = {name: generator.random(shape, np.float32) for name in SECTION_PARAMETERS}
@@ -128,7 +128,7 @@ def test_a_section_follows_beer_and_lambert():
     np.testing.assert_array_equal(section_transmittance(empty, NM, SAMPLES, 0.0), 1)
 
 
-def test_pixels_do_not_know_of_each_other():
+def test_pixels_are_independent_of_each_other():
     """A cube computed in several blocks equals its pixels computed alone."""
     generator = np.random.default_rng(0)
     shape = (70, 70)  # more pixels than one block holds
