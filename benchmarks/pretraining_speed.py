@@ -63,7 +63,7 @@ class Clock(Callback):
         return {name: each[_WARM_UP:] for name, each in measured.items()}
 
 
-def sets(bands: int) -> dict[str, dict[str, Any]]:
+def data_sets(bands: int) -> dict[str, dict[str, Any]]:
     """Return data sets by name: a real cube as other cameras record it, and simulated scenes."""
     if SHARED.is_dir():
         path, file, wavelengths = SHARED / "hims_bladder", "hims_bladder_uint16.tif", "380:770:10"
@@ -76,7 +76,9 @@ def sets(bands: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> dict[str, np.ndarray]:
+def time_batches(
+    values: dict[str, Any], workers: int, batches: int, folder: str
+) -> dict[str, np.ndarray]:
     """Measure seconds per batch of a pre-training with a number of processes that read crops."""
     steps = batches + _WARM_UP + 1
     run = {"output": folder, "steps": steps, "checkpoint_every": steps, "workers": workers}
@@ -100,7 +102,7 @@ def timed(values: dict[str, Any], workers: int, batches: int, folder: str) -> di
     return clock.seconds()
 
 
-def cell(seconds: np.ndarray, crops: int) -> str:
+def format_rate(seconds: np.ndarray, crops: int) -> str:
     """Format crops per second: median and quartiles."""
     low, middle, high = crops / np.percentile(seconds, (75, 50, 25))
     return f"{middle:.1f} ({low:.1f}-{high:.1f})"
@@ -138,12 +140,12 @@ def main() -> None:
     common = {"model": options.model, "precision": options.precision, "crop": options.crop}
     with tempfile.TemporaryDirectory() as folder:
         for objective in OBJECTIVES:
-            for name, images in sets(options.bands).items():
+            for name, images in data_sets(options.bands).items():
                 values = {**common, "objective": objective, "batch_size": options.batch_size}
                 values["data"] = [images]
-                alone = timed(values, 0, options.batches, folder)
-                both = timed(values, options.workers, options.batches, folder)["both"]
-                cells = (cell(each, options.batch_size) for each in (*alone.values(), both))
+                alone = time_batches(values, 0, options.batches, folder)
+                both = time_batches(values, options.workers, options.batches, folder)["both"]
+                cells = (format_rate(each, options.batch_size) for each in (*alone.values(), both))
                 print(f"| {objective} | {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -8,14 +8,12 @@ runs a whole pre-training and is the only function here that needs Lightning.
 
 from carl.pretraining.carl_ssl import (
     CARLSSL,
-    SSLLoss,
     SSLMasks,
-    SSLOutput,
     momentum_at,
     read_ssl_checkpoint,
     update_teacher,
 )
-from carl.pretraining.losses import INTLLoss, INTLTerms, VICRegLoss, VICRegTerms
+from carl.pretraining.losses import INTLLoss, VICRegLoss
 from carl.pretraining.mae import CARLMAE, MAEMasking
 from carl.pretraining.masked_prediction import SpatialPredictor, SpectralPredictor
 from carl.pretraining.masking import SpatialMasking, SpatialMasks, SpectralMasking, SpectralMasks
@@ -28,13 +26,10 @@ __all__ = [
     "CARLSSL",
     "CARLStatistics",
     "INTLLoss",
-    "INTLTerms",
     "MAEMasking",
     "PretrainConfig",
     "PretrainResult",
-    "SSLLoss",
     "SSLMasks",
-    "SSLOutput",
     "SpatialMasking",
     "SpatialMasks",
     "SpatialPredictor",
@@ -43,7 +38,6 @@ __all__ = [
     "SpectralPredictor",
     "StatisticsMasking",
     "VICRegLoss",
-    "VICRegTerms",
     "momentum_at",
     "pretrain",
     "read_ssl_checkpoint",

@@ -40,6 +40,16 @@ class SSLMasks(NamedTuple):
         spatial: visible and hidden patches.
         spectral: visible and hidden bands of each of the B·n visible patches, image after image.
         selected: (S,) indices of the visible patches whose hidden bands are predicted.
+
+    Examples:
+        >>> import torch
+        >>> from carl.pretraining import SpatialMasking, SpectralMasking, SSLMasks
+        >>> spatial = SpatialMasking()(batch=2, grid=(8, 8))
+        >>> n_visible = spatial.context.shape[1]
+        >>> spectral = SpectralMasking()(2 * n_visible, n_bands=30)
+        >>> masks = SSLMasks(spatial, spectral, selected=torch.tensor([0, n_visible]))
+        >>> masks.select_images(slice(1, 2)).selected
+        tensor([0])
     """
 
     spatial: SpatialMasks
@@ -111,6 +121,19 @@ class CARLSSL(nn.Module):
 
     Raises:
         ModelError: the configuration has no predictors.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model import build_model
+        >>> from carl.model.named_models import NAMED_MODELS
+        >>> from carl.pretraining import CARLSSL
+        >>> from carl.pretraining.pretrain_config import with_predictors
+        >>> config = with_predictors(NAMED_MODELS["carl-nano"].config)
+        >>> objective = CARLSSL(build_model(config))
+        >>> image, wavelengths_um = torch.randn(2, 20, 32, 32), torch.linspace(0.4, 0.9, 20)
+        >>> output = objective(image, wavelengths_um, objective.draw_masks(image))
+        >>> objective.loss(output).total.backward()
+        >>> objective.update_teacher(momentum=0.996)
     """
 
     def __init__(

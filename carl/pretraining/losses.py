@@ -41,6 +41,14 @@ class VICRegLoss:
         cov_coeff: weight of the covariance.
         var_param: γ, target standard deviation.
         eps: added to variances before the square root.
+
+    Examples:
+        >>> import torch
+        >>> from carl.pretraining import VICRegLoss
+        >>> collapsed = torch.ones(4, 1, 2)  # (N, L, D)
+        >>> terms = VICRegLoss()(collapsed, collapsed)
+        >>> float(terms.invariance), round(float(terms.variance), 2)
+        (0.0, 1.0)
     """
 
     inv_coeff: float = 1.0
@@ -102,6 +110,13 @@ class INTLLoss:
         iterations: T, number of Newton iterations; rounding errors grow from about ten on.
         trace_weight: β; None for 0.01·(log₂ D − 3), as in the paper.
         eps: weight of the identity in the covariance, for its condition number.
+
+    Examples:
+        >>> import torch
+        >>> from carl.pretraining import INTLLoss
+        >>> features = torch.randn(64, 4, 8)  # (N, L, D)
+        >>> abs(float(INTLLoss()(features, features).invariance)) < 1e-5
+        True
     """
 
     iterations: int = 4

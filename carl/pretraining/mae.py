@@ -80,6 +80,12 @@ class MAEMasking:
         hidden_patches: fraction of the patches that are hidden completely.
         hidden_bands: fraction of the bands hidden in each other patch, drawn for each patch.
         predicted_bands: largest number of hidden bands predicted per patch.
+
+    Examples:
+        >>> from carl.pretraining import MAEMasking
+        >>> masks = MAEMasking(hidden_patches=0.75)(batch=2, n_patches=16, n_bands=10)
+        >>> masks.context.shape, masks.bands.shape, masks.predicted.shape
+        (torch.Size([2, 4]), torch.Size([2, 4, 5]), torch.Size([2, 16, 5]))
     """
 
     hidden_patches: float = 0.75
@@ -129,6 +135,19 @@ class CARLMAE(nn.Module):
 
     Raises:
         ModelError: the configuration has no predictors.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model import build_model
+        >>> from carl.model.named_models import NAMED_MODELS
+        >>> from carl.pretraining import CARLMAE
+        >>> from carl.pretraining.pretrain_config import with_predictors
+        >>> config = with_predictors(NAMED_MODELS["carl-nano"].config)
+        >>> objective = CARLMAE(build_model(config))
+        >>> image, wavelengths_um = torch.randn(2, 6, 32, 32), torch.linspace(0.4, 0.9, 6)
+        >>> output = objective(image, wavelengths_um, objective.draw_masks(image))
+        >>> objective.loss(output)._fields
+        ('total',)
     """
 
     def __init__(self, student: CARL, masking: MAEMasking | None = None) -> None:

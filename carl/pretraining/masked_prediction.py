@@ -96,6 +96,16 @@ class SpectralPredictor(nn.Module):
         config: sizes of the predictor.
         embed_dim: D, channels of queries and of predictions.
         n_queries: K.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model.config import SpectralPredictorConfig
+        >>> from carl.pretraining import SpectralPredictor
+        >>> config = SpectralPredictorConfig(predictor_embed_dim=16, depth=1, num_heads=2)
+        >>> predictor = SpectralPredictor(config, embed_dim=16, n_queries=3)
+        >>> hidden = torch.tensor([[[0, 1]]])  # (T, N, d)
+        >>> predictor(torch.randn(1, 3, 16), torch.linspace(0.4, 0.9, 8)[None], hidden).shape
+        torch.Size([1, 2, 16])
     """
 
     def __init__(self, config: SpectralPredictorConfig, embed_dim: int, n_queries: int) -> None:
@@ -156,6 +166,16 @@ class SpatialPredictor(nn.Module):
     Args:
         config: sizes of the predictor.
         embed_dim: D, channels of the features.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model.config import SpatialPredictorConfig
+        >>> from carl.pretraining import SpatialPredictor
+        >>> config = SpatialPredictorConfig(predictor_embed_dim=8, depth=1, num_heads=2)
+        >>> predictor = SpatialPredictor(config, embed_dim=12)
+        >>> visible, hidden = torch.tensor([[0, 1]]), torch.tensor([[[2, 3]]])  # of 2 × 2 patches
+        >>> predictor(torch.randn(1, 2, 12), visible, hidden, grid=(2, 2)).shape
+        torch.Size([1, 2, 12])
     """
 
     def __init__(self, config: SpatialPredictorConfig, embed_dim: int) -> None:

@@ -29,6 +29,13 @@ class SpatialMasks:
     Attributes:
         context: (B, n) indices of the visible patches, ascending.
         targets: (T, B, m) indices of the patches of each target block, ascending.
+
+    Examples:
+        >>> import torch
+        >>> from carl.pretraining import SpatialMasks
+        >>> masks = SpatialMasks(torch.tensor([[0, 1]]), torch.tensor([[[2, 3]]]))  # 2 × 2 patches
+        >>> masks.context.shape, masks.targets.shape
+        (torch.Size([1, 2]), torch.Size([1, 1, 2]))
     """
 
     context: Tensor
@@ -42,6 +49,13 @@ class SpectralMasks:
     Attributes:
         context: (N, c) indices of the visible bands, ascending.
         targets: (T, N, d) indices of the bands of each dropped range, ascending.
+
+    Examples:
+        >>> import torch
+        >>> from carl.pretraining import SpectralMasks
+        >>> masks = SpectralMasks(torch.tensor([[0, 3]]), torch.tensor([[[1, 2]]]))  # 4 bands
+        >>> masks.context.shape, masks.targets.shape
+        (torch.Size([1, 2]), torch.Size([1, 1, 2]))
     """
 
     context: Tensor
@@ -62,6 +76,12 @@ class SpatialMasking:
         npred: T, target blocks per image.
         min_keep: the context should have more visible patches than this.
         allow_overlap: whether patches of the targets may be visible.
+
+    Examples:
+        >>> from carl.pretraining import SpatialMasking
+        >>> masks = SpatialMasking(npred=3)(batch=2, grid=(14, 14))
+        >>> masks.targets.shape[:2]  # (T, B, m)
+        torch.Size([3, 2])
     """
 
     enc_mask_scale: tuple[float, float] = (0.5, 0.75)
@@ -120,6 +140,12 @@ class SpectralMasking:
     Attributes:
         pred_mask_scale: smallest and largest fraction of the bands in a range.
         npred: T, ranges per patch.
+
+    Examples:
+        >>> from carl.pretraining import SpectralMasking
+        >>> masks = SpectralMasking((0.25, 0.25))(n_patches=5, n_bands=40)
+        >>> masks.targets.shape  # (T, N, d)
+        torch.Size([2, 5, 10])
     """
 
     pred_mask_scale: tuple[float, float] = (0.15, 0.3)

@@ -26,6 +26,13 @@ class PretrainResult:
         model: file of the network.
         steps: number of optimiser steps.
         wavelength_range_nm: shortest and longest wavelength of the training images.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from carl.pretraining import PretrainResult
+        >>> result = PretrainResult(Path("carl-nano.safetensors"), 1000, (400.0, 1000.0))
+        >>> result.model.name, result.wavelength_range_nm
+        ('carl-nano.safetensors', (400.0, 1000.0))
     """
 
     model: Path

@@ -101,6 +101,11 @@ class StatisticsMasking:
 
     Attributes:
         hidden: largest fraction of hidden patches; each step draws one from 0 to this.
+
+    Examples:
+        >>> from carl.pretraining import StatisticsMasking
+        >>> StatisticsMasking(hidden=0.5)(batch=2, grid=(8, 8)).visible.shape
+        torch.Size([2, 8, 8])
     """
 
     hidden: float = 0.6
@@ -125,6 +130,19 @@ class CARLStatistics(nn.Module):
     Args:
         student: network to train.
         masking: distribution of hidden patches.
+
+    Examples:
+        >>> import torch
+        >>> from carl.model import build_model
+        >>> from carl.pretraining import CARLStatistics
+        >>> from carl.pretraining.statistics_targets import N_COMPONENTS, N_TRUTHS
+        >>> objective = CARLStatistics(build_model("carl-nano"))
+        >>> image, wavelengths_um = torch.randn(2, 6, 32, 32), torch.linspace(0.4, 0.9, 6)
+        >>> moments = torch.randn(2, 2 * N_COMPONENTS, 4, 4)
+        >>> unknown = torch.full((2, N_TRUTHS, 4, 4), torch.nan)
+        >>> masks = objective.draw_masks(image)
+        >>> objective.loss(objective(image, wavelengths_um, masks, moments, unknown))._fields
+        ('total', 'spatial', 'spectral', 'parameters', 'regions')
     """
 
     def __init__(self, student: CARL, masking: StatisticsMasking | None = None) -> None:

@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip("lightning")
 
 from no_encoding import SIGMAS, load_or_train, recipe
-from pretraining_speed import OBJECTIVES, sets, timed
+from pretraining_speed import OBJECTIVES, data_sets, time_batches
 
 
 def test_recipes_differ_only_in_the_wavelength_encoding(tmp_path):
@@ -32,11 +32,11 @@ def test_trained_network_is_reused(tmp_path):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_batch_but_the_first_ones_is_timed(objective, tmp_path):
+def test_every_batch_after_the_warm_up_is_timed(objective, tmp_path):
     values = {"objective": objective, "crop": 32, "batch_size": 2, "precision": "float32"}
-    values["data"] = [sets(3)["simulated scenes"]]
+    values["data"] = [data_sets(3)["simulated scenes"]]
 
-    seconds = timed(values, workers=0, batches=2, folder=str(tmp_path))
+    seconds = time_batches(values, workers=0, batches=2, folder=str(tmp_path))
 
     assert [each.size for each in seconds.values()] == [2, 2, 2]
     np.testing.assert_allclose(seconds["both"], seconds["data"] + seconds["step"])

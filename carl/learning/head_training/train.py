@@ -61,6 +61,20 @@ class TrainResult:
         trained: the head in its best state, or in its last one without validation.
         scores: validation scores of that state; empty without validation.
         history: one report per step.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> import carl
+        >>> from carl.learning.head_training import PairConfig, TrainConfig, train
+        >>> labels = np.repeat(np.uint8([1, 2]), 8)[:, None] * np.ones((1, 16), np.uint8)
+        >>> values = np.random.default_rng(0).random((16, 16, 6), np.float32) * labels[..., None]
+        >>> _ = carl.write_cube("a.hdr", carl.SpectralCube(values, np.linspace(450, 700, 6)))
+        >>> _ = carl.write_labels("a.png", labels)
+        >>> pair = PairConfig(Path("a.hdr"), Path("a.png"))
+        >>> config = TrainConfig(Path("a.carl"), (pair,), held_out=0, steps=1, crop=8, batch_size=2)
+        >>> train(config, device="cpu")
+        TrainResult(head='linear', classes=['class 1', 'class 2'], steps=1, loss=...)
     """
 
     trained: TrainedHead
