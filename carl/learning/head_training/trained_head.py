@@ -55,7 +55,7 @@ _CACHED_BYTES = 256 << 20
 """Predictions of tiles held for the windows that share them: a row of tiles of a wide cube."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedHead(Predictor):
     """A trained head with its network, its classes and the configuration of its training.
 
@@ -65,6 +65,26 @@ class TrainedHead(Predictor):
         classes: the K classes.
         size: side in pixels of the images of the training, and of the tiles of a prediction.
         training: configuration and scores of the training, for information.
+
+    Examples:
+        >>> import carl
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from carl.learning.head_training import PairConfig
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
+        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
+        >>> path = carl.write_labels("truth.png", truth)
+        >>> cube = carl.SpectralCube(spectra[truth - 1], [450, 550, 650])
+        >>> files = carl.write_cube("cube.hdr", cube)
+        >>> pair = PairConfig(cube=Path("cube.hdr"), labels=Path("truth.png"))
+        >>> config = carl.TrainConfig(Path("two.carl"), (pair,), steps=1, batch_size=2, crop=16)
+        >>> result = carl.train(config, device="cpu")
+        >>> result.trained.save("two.carl")
+        >>> trained = carl.load_predictor("two.carl", "cpu")
+        >>> trained  # doctest: +ELLIPSIS
+        <TrainedHead: linear, held-out mIoU ...; class 1, class 2>
+        >>> trained.predict(cube).labels.shape
+        (48, 48)
     """
 
     head: Head
@@ -72,6 +92,10 @@ class TrainedHead(Predictor):
     classes: tuple[LabelClass, ...]
     size: int
     training: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        names = ", ".join(each.name for each in self.classes)
+        return f"<TrainedHead: {self.description}; {names}>"
 
     @property
     def output(self) -> Output:
