@@ -28,7 +28,7 @@ class ModelError(CarlError):
 
 
 class OutputError(CarlError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the requested path."""
 
 
 class Cancelled(CarlError):  # noqa: N818 - an outcome, not an error

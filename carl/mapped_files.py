@@ -109,6 +109,5 @@ def read_into(run: memoryview, file: IO[bytes], position: int, path: Path) -> No
             run = run[n_read:]
     except OSError as error:
         raise CubeError(
-            f"{path.name} cannot be read ({error.strerror or error}): check the disk or network "
-            "it lies on."
+            f"{path.name} cannot be read ({error.strerror or error}): check its disk or network."
         ) from error

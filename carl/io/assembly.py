@@ -193,7 +193,7 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None
     try:
         centres = wavelengths_as_nm(contents.wavelengths, contents.wavelength_unit)
     except WavelengthError as error:
-        notes.append(f"The wavelengths in the file were left out. {error}")
+        notes.append(f"The wavelengths in the file were ignored. {error}")
         return None
     return _if_fitting(BandTable(centres, _widths(contents, centres), "the file"), contents, notes)
 
@@ -210,7 +210,7 @@ def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandT
         try:
             bands = _read_json(table) if ending == ".json" else _read_table(table)
         except WavelengthError as error:
-            notes.append(f"A file beside the cube was passed over. {error}")
+            notes.append(f"A file beside the cube was ignored. {error}")
             continue
         if bands is not None:
             return _if_fitting(bands, contents, notes)
@@ -249,7 +249,7 @@ def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> B
     if count == n_bands:
         return bands
     notes.append(
-        f"The wavelengths of {bands.source} were left out: it lists {count} for {n_bands} bands."
+        f"The wavelengths of {bands.source} were ignored: it lists {count} for {n_bands} bands."
     )
     return None
 

@@ -103,9 +103,9 @@ def simulate(
     if not isinstance(camera, SimulatedCamera):
         camera = known_camera(camera)
     if drop_uncovered:
-        kept = np.flatnonzero(covered_bands(cube.usable_bands(), camera))
-        if kept.size:
-            camera = camera.choose(kept)
+        covered = np.flatnonzero(covered_bands(cube.usable_bands(), camera))
+        if covered.size:
+            camera = camera.choose(covered)
     return simulate_camera(cube, camera)
 
 

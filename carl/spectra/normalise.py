@@ -62,15 +62,15 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
         counts += block_counts
         progress((i + 1) / len(blocks), "Measuring the cube")
     weights = band_weights(cube)
-    share = weights * counts
+    weights *= counts
     if not counts.any():
         raise CubeError(
             f"{cube.name} holds missing values only: check the file or its no-data value."
         )
-    share /= share.sum()
+    weights /= weights.sum()
     variances = np.divide(squares, counts, out=np.zeros_like(squares), where=counts > 0)
-    mean = float(share @ means)
-    return mean, float(np.sqrt(share @ (variances + (means - mean) ** 2)))
+    mean = float(weights @ means)
+    return mean, float(np.sqrt(weights @ (variances + (means - mean) ** 2)))
 
 
 def spectra_statistics(spectra: Float32Array, wavelengths: Float64Array) -> tuple[float, float]:

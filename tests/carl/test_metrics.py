@@ -66,11 +66,11 @@ def test_incomparable_maps_are_refused(predicted: np.ndarray, message: str) -> N
 )
 def test_multilabel_scores_agree_with_scikit_learn(guess: np.ndarray, truth: np.ndarray) -> None:
     scores = evaluate_multilabel(guess, truth)
-    met = (guess | truth).any(axis=0)
+    present = (guess | truth).any(axis=0)
     expected = reference.f1_score(truth, guess, average=None, zero_division=0)
-    assert list(scores.f1) == np.flatnonzero(met).tolist()
-    np.testing.assert_allclose(list(scores.f1.values()), expected[met])
-    assert scores.mean_f1 == pytest.approx(expected[met].mean())
+    assert list(scores.f1) == np.flatnonzero(present).tolist()
+    np.testing.assert_allclose(list(scores.f1.values()), expected[present])
+    assert scores.mean_f1 == pytest.approx(expected[present].mean())
     assert scores.accuracy == pytest.approx(reference.accuracy_score(truth, guess))
 
 

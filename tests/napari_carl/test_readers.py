@@ -53,7 +53,7 @@ def test_notes_are_shown(path: str) -> None:
     assert read is not None
     assert len(read(path)) == 2
     (notification,) = notification_manager.records[told:]
-    assert notification.message.startswith("tissue: The wavelengths in the file were left out.")
+    assert notification.message.startswith("tissue: The wavelengths in the file were ignored.")
 
 
 def test_several_files_are_read_together(path: str) -> None:

@@ -152,13 +152,13 @@ def test_a_damaged_file_is_read_or_raises_one_clear_error(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9])
 def test_a_truncated_file_is_never_read_as_another_cube(
-    make: Callable[[Path], Path], tmp_path: Path, share: float
+    make: Callable[[Path], Path], tmp_path: Path, fraction: float
 ) -> None:
     path = make(tmp_path)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
+    path.write_bytes(content[: int(len(content) * fraction)])
     # The missing part may hold no pixels but a directory of pages or wavelengths.
     assert error_message(path) or np.array_equal(read_cube(path).to_numpy(), CUBE)
 

@@ -26,8 +26,8 @@ CLASSES = (
 def cube() -> SpectralCube:
     pixels = np.random.default_rng(1).random((50, 40, 3), np.float32)
     pixels[3, 4] = np.nan
-    facts = {"pixel_size": (2.0, 0.5), "pixel_unit": "µm"}
-    return SpectralCube(pixels, [500, 600.5, 700], name="slide", metadata=facts)
+    metadata = {"pixel_size": (2.0, 0.5), "pixel_unit": "µm"}
+    return SpectralCube(pixels, [500, 600.5, 700], name="slide", metadata=metadata)
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def assert_read_or_refused(folder: Path, least: int) -> None:
 
 def test_reading_imports_no_torch_and_starts_fast() -> None:
     code = (
-        "import sys, time; import numpy; start = time.perf_counter(); import carl.io; "
-        "took = time.perf_counter() - start; "
+        "import sys, time; import numpy; start = time.process_time(); import carl.io; "
+        "took = time.process_time() - start; "  # seconds of the processor, however busy it is
         "heavy = {'torch', 'napari', 'scipy', 'h5py', 'tifffile', 'spectral', 'PIL'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules); assert took < 0.3, took"
     )

@@ -72,9 +72,9 @@ def test_classification(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_multilabel_classification(tmp_path: Path) -> None:
     folder = write_geobench(tmp_path / "m-bigearthnet", SENTINEL_2, [0, 1, 1, 0])
     assert first_label(GeoBenchSplit(folder, "train")).tolist() == [0, 1, 1, 0]
-    odd = write_geobench(tmp_path / "odd", SENTINEL_2, Trap())
+    trapped = write_geobench(tmp_path / "trapped", SENTINEL_2, Trap())
     with pytest.raises(CubeError, match="no label that can be read without executing it"):
-        first_label(GeoBenchSplit(odd, "train"))
+        first_label(GeoBenchSplit(trapped, "train"))
 
 
 def test_segmentation_with_several_dates_uses_the_first(tmp_path: Path) -> None:

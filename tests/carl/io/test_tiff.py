@@ -69,13 +69,13 @@ def test_wavelengths_in_the_file_round_trip(tmp_path: Path, data: st.DataObject)
     dtype = data.draw(st.sampled_from(["u1", "u2", "i2", "f4", "f8"]))
     pixels = np.arange(height * width * n_bands).reshape(height, width, n_bands).astype(dtype)
     nm = 400.0 + 10 * np.arange(n_bands)
-    facts = {"axes": "CYX", "wavelengths": nm.tolist(), "scale": 0.5, "offset": 1.0}
+    metadata = {"axes": "CYX", "wavelengths": nm.tolist(), "scale": 0.5, "offset": 1.0}
     tifffile.imwrite(
         tmp_path / "a.tif",
         np.moveaxis(pixels, -1, 0),
         photometric="minisblack",
         compression=data.draw(st.sampled_from([None, "zlib"])),
-        metadata=facts,
+        metadata=metadata,
     )
     cube = read_cube(tmp_path / "a.tif")
     assert np.array_equal(cube.data, pixels)
@@ -140,13 +140,13 @@ def test_gdal_metadata_is_read(tmp_path: Path) -> None:
 
 
 def test_ome_channels_are_read(tmp_path: Path) -> None:
-    facts = {
+    metadata = {
         "axes": "CYX",
         "Channel": {"EmissionWavelength": NM.tolist(), "EmissionWavelengthUnit": ["nm"] * 7},
         "PhysicalSizeX": 0.5,
         "PhysicalSizeY": 0.25,
     }
-    tifffile.imwrite(tmp_path / "a.ome.tif", BANDS_FIRST, metadata=facts)
+    tifffile.imwrite(tmp_path / "a.ome.tif", BANDS_FIRST, metadata=metadata)
     cube = read_cube(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(cube.wavelengths, NM)
     assert cube.metadata["pixel_size"] == (0.25, 0.5)

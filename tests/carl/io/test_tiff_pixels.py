@@ -35,8 +35,8 @@ def with_pages(**options: Any) -> Callable[[Path], None]:
 
 
 def with_pixels_together(**options: Any) -> Callable[[Path], None]:
-    facts = {"axes": "YXC"}
-    return lambda path: tifffile.imwrite(path, CUBE, metadata=facts, **options)
+    metadata = {"axes": "YXC"}
+    return lambda path: tifffile.imwrite(path, CUBE, metadata=metadata, **options)
 
 
 MINIMAL = {"photometric": "minisblack"}

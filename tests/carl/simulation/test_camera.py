@@ -39,7 +39,7 @@ def is_whole(camera: SimulatedCamera) -> None:
     assert camera.weights.shape == (camera.nodes.size, camera.n_bands)
     assert camera.weights.min() >= 0
     assert (camera.fwhm > 0).all()
-    np.testing.assert_allclose(camera.weights.sum(axis=0), 1, rtol=1e-5)  # constants are kept
+    np.testing.assert_allclose(camera.weights.sum(axis=0), 1, rtol=1e-5)  # constants do not change
     # A filter sees a straight line at its centre.
     np.testing.assert_allclose(camera.nodes @ camera.weights, camera.wavelengths, atol=0.5)
 

@@ -59,7 +59,7 @@ def test_water_has_its_bands(nm: float, value: float):
 def test_fat_has_its_bands(nm: float, low: float, high: float):
     fat = absorption("fat", NM)
     assert peaks(fat, NM, low, high) == pytest.approx(nm, abs=4)
-    assert absorption("fat", [nm]) > absorption("water", [nm])  # where fat is told from water
+    assert absorption("fat", [nm]) > absorption("water", [nm])  # fat absorbs more than water
 
 
 def test_spectra_are_finite_and_not_negative():

@@ -48,9 +48,9 @@ def test_patterns_of_every_shape_are_valid_and_reproducible(
         assert one.shape == shape
         assert np.isfinite(one).all()
         np.testing.assert_array_equal(one, other)
-    for share in first[2:]:
-        assert share.min() >= 0
-        assert share.max() <= 1
+    for pattern in first[2:]:
+        assert pattern.min() >= 0
+        assert pattern.max() <= 1
 
 
 def test_regions_without_waves_are_those_of_the_nearest_point():

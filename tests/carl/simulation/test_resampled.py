@@ -42,12 +42,12 @@ def test_the_same_camera_gives_the_same_cube(cube: SpectralCube):
 def test_only_the_additional_blur_is_applied():
     """A line recorded with 20 nm filters is 60 nm wide for 60 nm filters."""
     nm = np.arange(400.0, 901.0, 2.0)
-    own, wanted = 20.0, 60.0
+    own, target = 20.0, 60.0
     line = np.exp(-4 * np.log(2) * ((nm - 650) / own) ** 2)
     source = cube_of(line[None, None], nm, fwhm=np.full(nm.size, own))
-    camera = gaussian_camera(np.arange(500.0, 801.0, 2.0), wanted)
+    camera = gaussian_camera(np.arange(500.0, 801.0, 2.0), target)
     seen = simulate_camera(source, camera).to_numpy()[0, 0]
-    expected = own / wanted * np.exp(-4 * np.log(2) * ((camera.wavelengths - 650) / wanted) ** 2)
+    expected = own / target * np.exp(-4 * np.log(2) * ((camera.wavelengths - 650) / target) ** 2)
     np.testing.assert_allclose(seen, expected, atol=0.002)
 
 
@@ -113,13 +113,13 @@ def test_bands_that_the_cube_does_not_cover_are_refused(cube: SpectralCube):
     np.testing.assert_array_equal(covered_bands(cube, beyond), [True, False, False])
     with pytest.raises(WavelengthError, match=r"400 to 900 nm .* 2 of its 3 \(950, 1200 nm\)"):
         simulate_camera(cube, beyond)
-    kept = beyond.choose(np.flatnonzero(covered_bands(cube, beyond)))
-    assert simulate_camera(cube, kept).n_bands == 1
+    selected = beyond.choose(np.flatnonzero(covered_bands(cube, beyond)))
+    assert simulate_camera(cube, selected).n_bands == 1
 
 
 def test_gaps_between_bands_are_not_covered(cube: SpectralCube):
-    kept = (NM < 600) | (NM > 700)
-    gappy = cube_of(cube.to_numpy()[..., kept], NM[kept])
+    selected = (NM < 600) | (NM > 700)
+    gappy = cube_of(cube.to_numpy()[..., selected], NM[selected])
     camera = gaussian_camera([550, 650, 750], 10)
     np.testing.assert_array_equal(covered_bands(gappy, camera), [True, False, True])
 

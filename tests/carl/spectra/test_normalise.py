@@ -48,10 +48,10 @@ def test_bands_are_weighted_by_their_spacing():
     even = 400 * 1.1 ** np.arange(8)
     shape = np.random.default_rng(0).uniform(1, 2, (5, 6, 8))
     crowded = np.sort(np.concatenate([even, even[2:3] * [1.001, 0.999, 1.002]]))
-    place = np.abs(crowded[:, None] - even).argmin(axis=1)
+    index = np.abs(crowded[:, None] - even).argmin(axis=1)
     mean, std = cube_statistics(SpectralCube(shape, even))
     assert (mean, std) == pytest.approx((shape.mean(), shape.std()), rel=1e-6)
-    assert cube_statistics(SpectralCube(shape[..., place], crowded)) == pytest.approx(
+    assert cube_statistics(SpectralCube(shape[..., index], crowded)) == pytest.approx(
         (mean, std), rel=0.01
     )
     weights = band_weights(SpectralCube(shape[..., [0, 0, 1, 2]], [500.0, 500, 550, 605]))
