@@ -1,8 +1,8 @@
-"""How long a cube takes to be ready the first time, and the next time it is opened.
+"""Measure how soon the features of a cube are available, the first time and when opened again.
 
-Every row opens the cube and asks for its features with a cache that is new in memory; "first" finds
-an empty folder, "next" what the first time left there. "Share" is what reading and hashing all
-pixels, by which features are found, takes of the first time. Medians, with the range behind them.
+Every row opens the cube and calls `embed_cached`: "first" with an empty cache, "again" with the
+features that the first call saved. "hash" is the fraction of the first call that hashing all pixels
+takes, by which cached features are found. Medians, with the range in brackets.
 
     python benchmarks/cache.py [CUBE [--wavelengths 380:770:10]]
 """
@@ -21,21 +21,28 @@ from machine import machine_line
 
 import carl
 from carl.files import resource_path
-from carl.inference import FeatureCache
-from carl.inference.content import content_key
-from carl.inference.feature_folder import FeatureFolder
+from carl.inference import ComputeOptions, embed_cached, planning
+from carl.inference.cache_keys import content_key
+from carl.inference.options import Speed
 from carl.model import CARL
-from carl.user_folders import features_folder
+from carl.user_folders import features_folder, plans_folder
 
 
-def ready(path: Path, wavelengths: str | None, model: CARL, speed: str) -> None:
-    """All that has to be done before features can be used."""
+def open_and_embed(path: Path, wavelengths: str | None, model: CARL, speed: Speed) -> None:
+    """Do everything that is needed before features can be used."""
     cube = carl.read_cube(path, wavelengths=wavelengths)
-    FeatureCache(folder=FeatureFolder()).embed(cube, model, speed=speed)
+    embed_cached(cube, model, ComputeOptions(speed=speed))
+
+
+def forget() -> None:
+    """Remove cached features and remembered plans."""
+    features_folder().clear()
+    plans_folder().clear()
+    planning._plans.clear()
 
 
 def seconds(work: Callable[[], object], before: Callable[[], object], repeats: int) -> np.ndarray:
-    """Wall-clock time of some work, (repeats,)."""
+    """Return the elapsed times (repeats,) of some work, without those of what is done before."""
     measured = []
     for _ in range(repeats):
         before()
@@ -46,7 +53,7 @@ def seconds(work: Callable[[], object], before: Callable[[], object], repeats: i
 
 
 def cell(measured: np.ndarray) -> str:
-    """Median and range."""
+    """Return median and range as text."""
     return f"{np.median(measured):7.3f} ({measured.min():.3f}-{measured.max():.3f})".ljust(24)
 
 
@@ -58,24 +65,25 @@ def main() -> None:
     )
     parser.add_argument("--wavelengths")
     parser.add_argument("--repeats", type=int, default=3)
-    wanted = parser.parse_args()
-    path, wavelengths, repeats = wanted.cube, wanted.wavelengths, wanted.repeats
+    args = parser.parse_args()
+    path, wavelengths, repeats = args.cube, args.wavelengths, args.repeats
     model = carl.load_model(device="cpu")
     cube = carl.read_cube(path, wavelengths=wavelengths)
     print(f"{machine_line()}\n{cube!r}, {model.name}\n")
-    print(f"{'speed':<8}{'first, s':<24}{'next, s':<24}{'share':>7}{'MB kept':>9}")
+    print(f"{'speed':<8}{'first, s':<24}{'again, s':<24}{'hash':>7}{'MB cached':>11}")
     with tempfile.TemporaryDirectory() as home:
         os.environ["CARL_HOME"] = home
         hashing = np.median(seconds(lambda: content_key(cube), lambda: None, repeats))
-        for speed in ("exact", "turbo"):
+        speeds: tuple[Speed, ...] = ("exact", "turbo")
+        for speed in speeds:
 
-            def work(speed: str = speed) -> None:
-                ready(path, wavelengths, model, speed)
+            def work(speed: Speed = speed) -> None:
+                open_and_embed(path, wavelengths, model, speed)
 
-            first = seconds(work, features_folder().clear, repeats)
-            following = seconds(work, lambda: None, repeats)
-            share, kept = hashing / np.median(first), features_folder().nbytes / 1e6
-            print(f"{speed:<8}{cell(first)}{cell(following)}{share:7.2%}{kept:9.1f}")
+            first = seconds(work, forget, repeats)
+            again = seconds(work, lambda: None, repeats)
+            fraction, cached = hashing / np.median(first), features_folder().nbytes / 1e6
+            print(f"{speed:<8}{cell(first)}{cell(again)}{fraction:7.2%}{cached:11.1f}")
 
 
 if __name__ == "__main__":

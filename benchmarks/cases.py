@@ -12,7 +12,7 @@ from scipy import ndimage
 import carl
 from carl.cube import SpectralCube
 from carl.files import resource_path
-from carl.inference import FeatureCache, embed_finely
+from carl.inference import embed_cached, embed_finely
 from carl.learning.feature_space import encodes_position
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.model import CARL
@@ -21,8 +21,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SENTINEL2_WAVELENGTHS_NM = (443, 492, 560, 665, 704, 741, 783, 833, 865, 945, 1374, 1614, 2202)
 SENTINEL2_CLASSES = (2, 3, 4, 8)
 """Land use classes with enough pixels in the scene."""
-
-_EMBEDDINGS = FeatureCache()
 
 Labels = np.ndarray
 """(H, W) integers, 0 = unlabelled."""
@@ -122,7 +120,7 @@ def pixel_features(cube: SpectralCube, model: CARL) -> FeatureStack:
 
     These are the spectral map and, if its features do not encode the position, the spatial map.
     """
-    embedding = embed_finely(cube, model.patch_size, lambda each: _EMBEDDINGS.embed(each, model))
+    embedding = embed_finely(cube, model.patch_size, lambda each: embed_cached(each, model))
     size = embedding.patch_size
     maps = [FeatureMap("spectral", embedding.spectral, size)]
     if not encodes_position(embedding):

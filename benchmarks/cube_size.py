@@ -1,11 +1,11 @@
-"""Time and peak memory of ``carl embed`` and ``carl predict`` against the size of the cube.
+"""Measure time and peak memory of ``carl embed`` and ``carl predict`` by the size of the cube.
 
-Cubes of 224 bands and 16-bit numbers, 2048 pixels wide, are written as ENVI into a temporary folder
-and given to the command in a process of its own, on the CPU. Peak memory is what the system counts
-for that process: PyTorch and the network (the row without a cube loads only these), pixels,
-features, everything. The largest cube is written last and takes its size on disk, features a few
-per cent more. What predicts is fitted to strokes on a small cube of the same kind; "none" as its
-model is the filter bank alone.
+Cubes of 224 bands of 16 bits, 2048 pixels wide, are written as ENVI into a temporary folder and
+passed to the command in a process of its own, on the CPU. Peak memory is the resident memory that
+the system reports for that process, with PyTorch and the network (the row without a cube loads only
+these). The largest cube is written last; the features take a few per cent of its size on disk. The
+segmenter of ``carl predict`` is fitted to a few labels on a small cube of the same kind; with the
+model "none" it uses the filter bank alone.
 
     python benchmarks/cube_size.py                       # up to 1 GB, minutes
     python benchmarks/cube_size.py --largest 6 --speed turbo
@@ -34,10 +34,10 @@ WAVELENGTHS = np.linspace(400, 1000, BANDS)
 ROWS_AT_ONCE = 8
 FIT = """
 import sys, numpy, carl
-cube, strokes, fitted, model, speed = sys.argv[1:]
+cube, labels, fitted, model, speed = sys.argv[1:]
 network = None if model == "none" else carl.load_model(model, "cpu")
 segmenter = carl.Segmenter(network, speed=speed)
-segmenter.fit(carl.read_cube(cube), numpy.load(strokes)).save(fitted)
+segmenter.fit(carl.read_cube(cube), numpy.load(labels)).save(fitted)
 """
 LOAD = "from carl.model import load_model; load_model({!r}, 'cpu')"
 AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
@@ -45,18 +45,14 @@ AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
 
 
 class Run(NamedTuple):
-    """What a process took: seconds, and bytes at its peak."""
+    """Elapsed seconds and peak memory in bytes of a process."""
 
     seconds: float
     peak: int
 
 
 def write_cube(header: Path, n_bytes: float, interleave: str) -> int:
-    """Write a cube of four materials and noise, a few rows at a time.
-
-    Returns:
-        its size in bytes.
-    """
+    """Write a cube of four materials with noise, a few rows at a time; return its bytes."""
     height = max(1, round(n_bytes / (2 * BANDS * WIDTH * ROWS_AT_ONCE))) * ROWS_AT_ONCE
     shape = (height, WIDTH, BANDS)
     axes = AXES[interleave]
@@ -90,7 +86,7 @@ def write_cube(header: Path, n_bytes: float, interleave: str) -> int:
 
 
 def run(*arguments: str) -> Run:
-    """Run Python in a process of its own."""
+    """Run Python in a process of its own and measure it."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -103,20 +99,20 @@ def run(*arguments: str) -> Run:
 
 
 def embedding(folder: Path, cube: Path, model: str, speed: str) -> list[str]:
-    """Arguments of ``carl embed``."""
+    """Return the arguments of ``carl embed``."""
     output = str(folder / "cube.npz")
     return ["embed", str(cube), "-o", output, "--device", "cpu", "--model", model, "--speed", speed]
 
 
 def predicting(folder: Path, cube: Path, model: str, speed: str) -> list[str]:
-    """Arguments of ``carl predict``, with a segmenter fitted to strokes."""
+    """Fit a segmenter to a few labels; return the arguments of ``carl predict``."""
     small, fitted = folder / "small.hdr", str(folder / "fitted.carl")
     write_cube(small, 2 * BANDS * WIDTH * 64, "bil")
     labels = np.zeros((64, WIDTH), np.uint8)
     for value in range(1, 5):
         labels[16 * value - 14, 40 * value : 40 * value + 80] = value
-    np.save(folder / "strokes.npy", labels)
-    run("-c", FIT, str(small), str(folder / "strokes.npy"), fitted, model, speed)
+    np.save(folder / "labels.npy", labels)
+    run("-c", FIT, str(small), str(folder / "labels.npy"), fitted, model, speed)
     return ["predict", str(cube), "--model", fitted, "-o", str(folder / "maps"), "--device", "cpu"]
 
 
@@ -124,7 +120,7 @@ PREPARED = {"embed": embedding, "predict": predicting}
 
 
 def row(n_bytes: float, runs: list[Run]) -> str:
-    """One line of the table: medians, and in brackets the extremes of several runs."""
+    """Return a line of the table: medians, and the range of several runs in brackets."""
     cells = []
     for values, digits in (
         ([each.seconds for each in runs], 1),
@@ -161,7 +157,7 @@ def main() -> None:
         header = Path(folder, "cube.hdr")
         command = PREPARED[options.command](Path(folder), header, options.model, options.speed)
         for step in reversed(range(options.sizes)):
-            # Elsewhere: what this process holds when it starts another one counts for that one.
+            # In another process: the memory of this one would count for the processes it starts.
             with ProcessPoolExecutor(1, get_context("spawn")) as writer:
                 wanted = options.largest * 1e9 / 2**step
                 size = writer.submit(write_cube, header, wanted, options.interleave).result()

@@ -1,8 +1,8 @@
-"""Whether inference is still as much faster than the plain way as it was: ratios within one run.
+"""Check that inference has not become slower relative to the plain network.
 
-The processor time of one thread is measured, in turns, so that other programs and the number of
-cores do not matter; a small image, so that it takes seconds. A ratio may fall to half of what is
-written in ratios.json before this fails: it is meant for a way that was lost, not for noise.
+The processor time of one thread is measured, the ways in turns, so that other programs and the
+number of cores do not matter; with a small image, so that it takes seconds. It fails if a ratio
+falls below half of that in ratios.json: it detects a fast way that is no longer used, not noise.
 
     python benchmarks/guard.py            # a table; exit status 1 if a ratio is too low
     python benchmarks/guard.py --write    # measure, and write ratios.json anew
@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from machine import machine_line
 
+from carl.inference.backend import PlainBackend, has_fast_bf16
 from carl.inference.engine import Engine
 from carl.inference.plan import Plan
-from carl.inference.precision import has_fast_bf16
 from carl.inference.turbo import BandGroups
 from carl.inference.workers import Workers
 from carl.model import CARL, CARLConfig
@@ -32,8 +32,9 @@ from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
 RATIOS = Path(__file__).with_name("ratios.json")
 TOLERATED = 0.5
+"""Smallest ratio that is accepted, as a fraction of the committed one."""
 N_BANDS, GRID, N_GROUPS, REPEATS = 100, 6, 12, 5
-CONFIG = CARLConfig(  # a quarter of the spectral encoder of the paper, and hardly more
+CONFIG = CARLConfig(  # a quarter of the spectral encoder of the paper, one spatial block
     spec_encoder_kwargs=SpectralEncoderConfig(embed_dim=384, n_queries=8, depth=2, num_heads=6),
     spat_encoder_kwargs=SpatialEncoderConfig("vit_tiny_patch16_224", depth=1),
 )
@@ -41,7 +42,7 @@ CPU = torch.device("cpu")
 
 
 def measured() -> dict[str, float]:
-    """How many times as fast each way is as the one it is compared with."""
+    """Return how many times as fast each way is as the one it is compared with."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,7 +60,7 @@ def measured() -> dict[str, float]:
 
 
 def too_low(ratios: dict[str, float]) -> list[str]:
-    """One sentence for each ratio that has fallen."""
+    """Return a sentence for each ratio that is too low."""
     committed = json.loads(RATIOS.read_text(encoding="utf-8"))
     return [
         f"{name}: {ratio:.2f} times as fast, and it was {committed[name]:.2f} times."
@@ -74,34 +75,34 @@ def _ways(workers: Workers) -> dict[str, Callable[[], object]]:
     size, nm = model.patch_size, np.linspace(400, 1000, N_BANDS)
     strip = np.random.default_rng(0).normal(size=(N_BANDS, size, size * GRID**2))
     strip = strip.astype(np.float32)
-    image, bands = torch.from_numpy(strip)[None], torch.tensor(nm / 1000, dtype=torch.float32)
+    wavelengths_um = torch.tensor(nm / 1000, dtype=torch.float32)
+    plain = PlainBackend(model)
 
     def naive() -> None:
-        with torch.inference_mode():
-            features = model.spectral_features(image, bands, patches_per_chunk=GRID**2)
-            model.spatial_features(features.view(1, -1, GRID, GRID))
+        features = plain.encode_spectral(torch.from_numpy(strip), wavelengths_um)
+        plain.encode_spatial(features.T.reshape(1, -1, GRID, GRID))
 
     def by_engine(plan: Plan) -> Callable[[], None]:
         def run() -> None:
-            engine = Engine(model, plan.precision, workers)
-            features = plan.spectral(engine, strip, nm)
-            list(engine.spatial([features.reshape(GRID, GRID, -1)]))
+            engine = Engine(model, workers)
+            features = engine.encode_spectral(strip, nm, plan)
+            list(engine.encode_spatial([features.reshape(GRID, GRID, -1)], plan))
 
         return run
 
     groups = BandGroups.of(nm, N_GROUPS)
     ways: dict[str, Callable[[], object]] = {
         "naive": naive,
-        "exact": by_engine(Plan("float32", None, None)),
-        "turbo": by_engine(Plan("float32", groups, None)),
+        "exact": by_engine(Plan()),
+        "turbo": by_engine(Plan(groups=groups)),
     }
     if has_fast_bf16(CPU):
-        ways["bf16"] = by_engine(Plan("bf16", None, None))
+        ways["bf16"] = by_engine(Plan("bf16", "bf16"))
     return ways
 
 
 def _seconds(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Of processor time, the median of repeats in turns; the first turn warms up."""
+    """Return median processor times; the ways take turns, the first turn warms up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(REPEATS + 1):
         for name, run in ways.items():
@@ -112,7 +113,7 @@ def _seconds(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the ratios beside the committed ones."""
+    """Print the ratios and the committed ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write ratios.json anew")
     ratios = measured()

@@ -1,4 +1,4 @@
-"""One line about the machine and versions a table was measured with."""
+"""Describe the machine and the versions a table was measured with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine_line() -> str:
-    """Processor, cores, Python and the libraries that matter."""
+    """Return processor, cores, and the versions of Python and of the libraries."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

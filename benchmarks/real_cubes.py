@@ -1,4 +1,4 @@
-"""The real cubes in ../shared/data that have a few dozen bands and more."""
+"""Open the real cubes in ../shared/data that have a few dozen bands or more."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ AVIRIS_NM = (400, 2500)
 
 
 def square(cube: SpectralCube, side: int) -> SpectralCube:
-    """A square of pixels in memory; smaller cubes are mirrored until they fill it."""
+    """Return a square of pixels in memory; smaller cubes are extended by reflection."""
     y, x = (mirror_indices(np.arange(side), length) for length in cube.shape[:2])
     block = cube.read(slice(0, int(y.max()) + 1), slice(0, int(x.max()) + 1))
     return SpectralCube(np.ascontiguousarray(block[y][:, x]), cube.require_wavelengths())
 
 
 def _opened(path: str, n_bands: int, wavelengths: str | None = None) -> SpectralCube:
-    """A cube, or as many of its bands, evenly chosen, as are asked for and there."""
+    """Return a cube with at most `n_bands` of its bands, evenly chosen."""
     cube = carl.read_cube(SHARED / path, wavelengths=wavelengths)
-    if cube.wavelengths is None:  # AVIRIS without a list: about
+    if cube.wavelengths is None:  # AVIRIS without a list of wavelengths: approximately
         cube = cube.with_wavelengths(np.linspace(*AVIRIS_NM, cube.n_bands))
     cube = cube.usable_bands()
     chosen = np.unique(np.linspace(0, cube.n_bands - 1, n_bands).round().astype(int))

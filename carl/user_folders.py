@@ -24,6 +24,8 @@ _NAME = "napari-carl"
 _DEFAULT_MAX_BYTES = 4 * 10**9
 _MAX_FRACTION_OF_DISK = 0.1
 """Fraction of the free disk space that a cache folder takes by default, if that is less."""
+_MAX_PLAN_BYTES = 10**8
+"""Largest size of all remembered plans in bytes; one takes about 1 MB."""
 _MAX_FILES = 4000
 """Files in a cache folder: listing more would take long."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -55,10 +57,16 @@ def features_folder() -> CacheFolder:
     return CacheFolder(path, _bytes(size) if size.strip() else None)
 
 
-def measurements_file() -> Path:
-    """Return the file of speeds measured on this machine, which may be removed at any time."""
-    folder = _home("") or user_cache_path(_NAME, appauthor=False)
-    return folder / "measured.json"
+def plans_folder() -> CacheFolder:
+    """Return the folder of remembered plans of turbo, which may be emptied at any time.
+
+    Nothing is remembered if ``CARL_CACHE`` is 0.
+
+    Raises:
+        CarlError: ``CARL_CACHE`` is not a size.
+    """
+    features = features_folder()
+    return CacheFolder(features.path.with_name("plans"), min(features.max_bytes, _MAX_PLAN_BYTES))
 
 
 @dataclass(frozen=True)

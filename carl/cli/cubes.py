@@ -106,9 +106,6 @@ def embed(
     ] = "carl-nano",
     speed: SpeedOption = "exact",
     precision: PrecisionOption = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Use torch.compile: for large cubes on a GPU.")
-    ] = False,
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
@@ -142,7 +139,6 @@ def embed(
             output,
             precision=precision,
             speed=speed,
-            compiled=compiled,
             progress=progress,
             note=print_note,
         )

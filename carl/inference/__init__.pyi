@@ -1,10 +1,9 @@
-from .blocks import normalisation
-from .cache import FeatureCache, embed_cached
+from .backend import has_fast_bf16
 from .cache_keys import cube_key
-from .embedding import Embedding, embed, embed_to_file, partial_folder
+from .embedding import Embedding, embed, embed_cached, embed_to_file, partial_folder
 from .options import DEFAULT_OPTIONS, ComputeOptions, Precision, Speed
+from .patches import normalisation
 from .pca import pca_picture
-from .precision import has_fast_bf16
 from .upsampled_cube import embed_finely
 from .upsampling import upsample
 
@@ -12,7 +11,6 @@ __all__ = [
     "DEFAULT_OPTIONS",
     "ComputeOptions",
     "Embedding",
-    "FeatureCache",
     "Precision",
     "Speed",
     "cube_key",

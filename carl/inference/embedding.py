@@ -1,10 +1,12 @@
-"""From a cube and a model to a map of features."""
+"""Embeddings of cubes: compute, cache on disk, save and load."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,41 +15,49 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.cube import SpectralCube
-from carl.errors import CarlError, OutputError
+from carl.errors import CarlError, CarlWarning, OutputError
 from carl.files import atomic_write
-from carl.inference.cache_keys import code_key, cube_key
-from carl.inference.chunk_folder import ChunkFolder
+from carl.inference.cache_keys import FileGuard, code_key, content_key, cube_key
+from carl.inference.feature_maps import FeatureMaps
 from carl.inference.npz import write_npz
+from carl.inference.options import DEFAULT_OPTIONS, ComputeOptions, Precision, Speed
 from carl.inference.pca import colour_picture, pca_picture
-from carl.inference.pipeline import Pipeline
-from carl.inference.plan import check_wishes
-from carl.inference.tile_grid import FloatMap, MemoryChunks
+from carl.inference.tile_store import MemoryTiles, TileFolder
 from carl.io.numpy_files import load_entry
 from carl.mapped_files import read_mapped
 from carl.model import CARL
 from carl.progress import Progress, no_progress, subprogress
+from carl.user_folders import features_folder
+
+_METADATA = ("shape", "patch_size", "model", "fingerprint", "precision", "speed", "fidelity")
+"""Attributes of an embedding that are saved as metadata."""
+_STRIP_BYTES = 8 << 20
+"""Bytes of features that are saved at a time."""
+_KEY_FRACTION = 0.02
+"""Approximate fraction of the time of a computation that hashing the cube takes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What a model sees in a cube: one feature vector per patch.
+    """Features that a model computes of a cube: one vector per patch.
 
     Attributes:
         spatial: (h, w, D) features of patches in the context of their neighbours.
-        spectral: (h, w, D) features of each patch alone.
-        shape: (H, W) of the cube, pixels; the grid may reach over it by a part of a patch.
+        spectral: (h, w, D) features of single patches.
+        shape: (H, W) of the cube in pixels; the last patches may reach over its border.
         patch_size: pixels along a side of a patch.
         model: name of the model.
-        fingerprint: of its configuration and weights.
-        precision: that it computed in, "float32" or "bf16".
+        fingerprint: of the configuration and weights of the model.
+        precision: number format of the spectral half, "float32" or "bf16".
         speed: "exact", or "turbo" where neighbouring bands were merged.
-        fidelity: how near the spectral features come to those of all bands in float32, measured as
-            `carl.inference.plan.fidelity` on a sample; None where nothing is approximated.
+        fidelity: similarity to the exact features in float32, measured on a sample as
+            `carl.inference.planning.fidelity`; None if nothing is approximated.
     """
 
-    spatial: FloatMap
-    spectral: FloatMap
+    spatial: Float32Array
+    spectral: Float32Array
     shape: tuple[int, int]
     patch_size: int
     model: str
@@ -58,104 +68,105 @@ class Embedding:
 
     @property
     def nbytes(self) -> int:
-        """Memory the features take, in bytes."""
+        """Size of the features in bytes."""
         return self.spatial.nbytes + self.spectral.nbytes
 
-    def pca(self, n_components: int = 3) -> FloatMap:
-        """Principal components of the spatial features as a picture, (H, W, N) in 0..1."""
+    def pca(self, n_components: int = 3) -> Float32Array:
+        """Return principal components of the spatial features as an image, (H, W, N) in 0..1."""
         return pca_picture(self.spatial, self.shape, self.patch_size, n_components)
 
     def picture(self) -> NDArray[np.uint8]:
-        """The same as colours to save: (H, W, 3), of a very large cube (h, w, 3)."""
+        """Return the first three components as colours: (H, W, 3), of a very large cube (h, w, 3).
+
+        See `carl.inference.pca.colour_picture`.
+        """
         return colour_picture(self.spatial, self.shape, self.patch_size)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to an ``.npz`` file: the arrays ``spatial`` and ``spectral``, facts as JSON.
+        """Write to an ``.npz`` file: arrays ``spatial`` and ``spectral``, ``metadata`` as JSON.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        facts = {name: getattr(self, name) for name in _FACTS}
+        metadata = {name: getattr(self, name) for name in _METADATA}
         arrays = {"spatial": self.spatial, "spectral": self.spectral}
         blocks = {name: (values.shape, _strips(values)) for name, values in arrays.items()}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            write_npz(file, blocks, facts)
+            write_npz(file, blocks, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mapped: bool = False) -> Embedding:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Args:
-            path: the file.
-            mapped: leave the features in the file and read them as they are asked for.
+            path: of the file.
+            mapped: memory-map the features instead of loading them.
 
         Raises:
-            CarlError: the file cannot be read or is something else.
+            CarlError: the file cannot be read or is not a saved embedding.
         """
         try:
             with ZipFile(path) as archive:
-                facts, spatial, spectral = (
-                    load_entry(archive, name, Path(path))
-                    for name in ("facts", "spatial", "spectral")
-                )
-            told = json.loads(str(facts))
-            told["shape"] = tuple(told["shape"])
+                # Earlier versions named the entry "facts".
+                is_old = "facts.npy" in archive.namelist()
+                names = ("facts" if is_old else "metadata", "spatial", "spectral")
+                text, spatial, spectral = (load_entry(archive, name, Path(path)) for name in names)
+            metadata = json.loads(str(text))
+            metadata["shape"] = tuple(metadata["shape"])
             if not mapped:
                 spatial, spectral = np.array(spatial), np.array(spectral)
-            return cls(spatial=spatial, spectral=spectral, **told)
+            return cls(spatial=spatial, spectral=spectral, **metadata)
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise CarlError(
                 f"{Path(path).name} is not a saved embedding: make one with carl embed."
             ) from error
 
 
-def _strips(values: FloatMap) -> Iterator[FloatMap]:
-    """Some rows at a time: mapped features count as memory once they are touched."""
+def _strips(values: Float32Array) -> Iterator[Float32Array]:
+    """Yield some rows at a time: mapped features occupy memory once they are accessed."""
     step = max(1, _STRIP_BYTES // max(values[:1].nbytes, 1))
     for top in range(0, len(values), step):
         yield read_mapped(values[top : top + step])
-
-
-_STRIP_BYTES = 8 << 20
-_FACTS = ("shape", "patch_size", "model", "fingerprint", "precision", "speed", "fidelity")
 
 
 def embed(
     cube: SpectralCube,
     model: CARL,
     *,
-    precision: str = "auto",
-    speed: str = "exact",
-    compiled: bool = False,
+    precision: Precision = "auto",
+    speed: Speed = "exact",
     progress: Progress = no_progress,
 ) -> Embedding:
-    """Features of every patch of a cube.
+    """Compute the features of every patch of a cube.
 
-    The cube is read in blocks, so memory holds one block of pixels and the features, never the
-    cube. Bad bands are left out, values normalised as `normalisation` says, missing ones filled.
+    The cube is read in blocks: one block of pixels and the features are in memory, never the whole
+    cube. Bad bands are left out, values are normalised, and missing values filled.
 
     Args:
         cube: with known wavelengths.
         model: in eval mode, on the device to compute on.
-        precision: "float32", "bf16", or "auto": bf16 where the device is fast in it and the
-            features survive it.
-        speed: "exact", or "turbo": neighbouring bands are merged before the network as far as the
-            features survive it. They do if they stay the same to a cosine of 0.99 on a sample.
-        compiled: whether to compute by `torch.compile`. To compile takes a minute or more, so that
-            it pays for large cubes on a GPU if at all; without a compiler it is done without.
-        progress: told many times a second; cancels by raising.
+        precision: "float32", "bf16", or "auto": bf16 if the device has instructions for it and the
+            features stay close to those in float32.
+        speed: "exact", or "turbo": merge neighbouring bands and run a part of the spectral encoder,
+            as far as the fidelity of the features on a sample stays at 0.99 or above.
+        progress: called many times a second; cancels by raising.
 
     Raises:
         WavelengthError: the wavelengths are not known.
         CubeError: no band is good, or no value is finite.
-        CarlError: no such precision or speed, or not enough memory for a single patch.
+        CarlError: unknown precision or speed, or not enough memory for a single patch.
         Cancelled: by `progress`.
     """
-    pipeline = Pipeline.of(cube, model)
-    chunks = MemoryChunks()
-    facts = pipeline.run(chunks, precision, speed, progress, compiled=compiled)
-    spatial, spectral = (each.read(chunks) for each in (pipeline.spatial, pipeline.spectral))
-    return Embedding(spatial=spatial, spectral=spectral, **facts)
+    return _embed_in_memory(cube, model, ComputeOptions(precision, speed), progress)
+
+
+def _embed_in_memory(
+    cube: SpectralCube, model: CARL, options: ComputeOptions, progress: Progress
+) -> Embedding:
+    maps, tiles = FeatureMaps.of(cube, model), MemoryTiles()
+    metadata = maps.compute(tiles, options, progress)
+    spatial, spectral = (each.read(tiles) for each in (maps.spatial, maps.spectral))
+    return Embedding(spatial=spatial, spectral=spectral, **metadata)
 
 
 def embed_to_file(
@@ -163,94 +174,184 @@ def embed_to_file(
     model: CARL,
     path: str | os.PathLike[str],
     *,
-    precision: str = "auto",
-    speed: str = "exact",
-    compiled: bool = False,
+    precision: Precision = "auto",
+    speed: Speed = "exact",
     progress: Progress = no_progress,
     note: Callable[[str], None] = lambda _: None,
 ) -> Embedding:
-    """As `embed`, into a file as `Embedding.save` writes it, in memory that the cube does not need.
+    """Compute an embedding directly into a file, for cubes of any size.
 
-    Finished pieces are kept in a folder beside the file, named after it with ``.partial`` added,
-    until the file is complete. Whatever interrupts the work, the same call goes on from there and
-    comes to the same result; it starts anew when the cube, the model or the wishes have changed.
+    The file is as `Embedding.save` writes it. Until it is complete, finished tiles are in a folder
+    beside it with ``.partial`` added to its name. After an interruption of any kind, the same call
+    resumes from there and gives the same result. It starts over if the cube, the model, the options
+    or the version of the program differ.
 
     Args:
         cube: with known wavelengths.
         model: in eval mode, on the device to compute on.
-        path: the file; overwritten if it is there.
+        path: of the file, which is overwritten if it exists.
         precision: as in `embed`.
         speed: as in `embed`.
-        compiled: as in `embed`.
-        progress: told many times a second; cancels by raising.
-        note: told in a sentence what is done about an earlier run that was interrupted.
+        progress: called many times a second; cancels by raising.
+        note: called with a sentence about what happens to the results of an interrupted run.
 
     Returns:
-        the embedding, its features mapped from the file.
+        the embedding, its features memory-mapped from the file.
 
     Raises:
         WavelengthError, CubeError, CarlError, Cancelled: as `embed`.
-        CubeError: the cube changed on disk meanwhile; nothing is kept then.
+        CubeError: the cube changed on disk meanwhile; no result is saved.
         OutputError: there is not enough space, or the file cannot be written.
     """
-    check_wishes(precision, speed)
-    pipeline = Pipeline.of(cube, model)
+    options = ComputeOptions(precision, speed)
+    maps = FeatureMaps.of(cube, model)
     settings = {
         "cube": cube_key(cube),
         "model": f"{model.fingerprint} {model.normalisation}",
-        "precision": precision,
-        "speed": speed,
+        "precision": options.precision,
+        "speed": options.speed,
         "device": next(model.parameters()).device.type,
         "version": code_key(),
     }
-    with ChunkFolder(partial_folder(path), settings) as chunks:
+    with TileFolder(partial_folder(path), settings) as tiles:
         try:
-            _tell(chunks, pipeline, note)
-            _check_space(chunks, pipeline)
-            told = subprogress(progress, 0.0, 0.98)
-            facts = pipeline.run(chunks, precision, speed, told, compiled=compiled)
+            if tiles.changed:
+                changes = " and ".join(tiles.changed)
+                note(f"Starting over: another {changes} than in the interrupted run.")
+            elif fraction := maps.fraction_done(tiles):
+                note(f"Resuming the run that was interrupted at {fraction:.0%}.")
+            _check_space(tiles, maps)
+            metadata = maps.compute(tiles, options, subprogress(progress, 0.0, 0.98))
+            progress(0.98, "Writing")
+            arrays = {
+                each.name: ((*each.shape, model.embed_dim), each.strips(tiles, model.embed_dim))
+                for each in (maps.spatial, maps.spectral)
+            }
             with atomic_write(path) as temporary, temporary.open("wb") as file:
-                progress(0.98, "Writing")
-                arrays = {
-                    name: ((*each.shape, model.embed_dim), each.strips(chunks, model.embed_dim))
-                    for name, each in (
-                        ("spatial", pipeline.spatial),
-                        ("spectral", pipeline.spectral),
-                    )
-                }
-                write_npz(file, arrays, facts)
+                write_npz(file, arrays, metadata)
         finally:
-            if pipeline.guard.changed or chunks.is_empty:
-                chunks.remove()
-        chunks.remove()
+            if maps.guard.changed or tiles.is_empty:
+                tiles.remove()
+        tiles.remove()
     progress(1.0, "Written")
     return Embedding.load(path, mapped=True)
 
 
 def partial_folder(path: str | os.PathLike[str]) -> Path:
-    """Where `embed_to_file` keeps finished pieces until the file is complete."""
+    """Return the folder of finished tiles of `embed_to_file`."""
     return Path(path).with_name(f"{Path(path).name}.partial")
 
 
-def _tell(chunks: ChunkFolder, pipeline: Pipeline, note: Callable[[str], None]) -> None:
-    if chunks.changed:
-        note(f"Starting anew: another {' and '.join(chunks.changed)} than in the run before.")
-    elif share := pipeline.done(chunks):
-        note(f"Continuing the run that was interrupted at {share:.0%}.")
-
-
-def _check_space(chunks: ChunkFolder, pipeline: Pipeline) -> None:
-    """Make sure that pieces and file have room, before long work begins.
+def _check_space(tiles: TileFolder, maps: FeatureMaps) -> None:
+    """Check that there is space for the tiles and the file before a long computation.
 
     Raises:
-        OutputError: they have not.
+        OutputError: there is not.
     """
-    height, width = pipeline.spectral.shape
-    file = 2 * 4 * height * width * pipeline.model.embed_dim
-    needed = pipeline.nbytes - chunks.nbytes + file
-    free = shutil.disk_usage(chunks.folder).free
+    height, width = maps.spectral.shape
+    file = 2 * 4 * height * width * maps.model.embed_dim
+    needed = maps.nbytes - tiles.nbytes + file
+    free = shutil.disk_usage(tiles.folder).free
     if needed > free:
         raise OutputError(
-            f"{chunks.folder.parent} has {free / 1e9:.1f} GB of free space and the features need "
+            f"{tiles.folder.parent} has {free / 1e9:.1f} GB of free space and the features need "
             f"{needed / 1e9:.1f} GB while they are computed: free some, or write to another disk."
+        )
+
+
+def embed_cached(
+    cube: SpectralCube,
+    model: CARL,
+    options: ComputeOptions = DEFAULT_OPTIONS,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = no_progress,
+) -> Embedding:
+    """Return the embedding of a cube from the disk cache, or compute it and add it to the cache.
+
+    The cache is shared by all processes, see `carl.user_folders.features_folder`. If it cannot be
+    written, there is a warning and no error.
+
+    Args:
+        cube: with known wavelengths.
+        model: in eval mode, on the device to compute on.
+        options: of the computation.
+        scratch: file for features that are not cached, to be removed by the caller. The features
+            are then memory-mapped, so that a cube of any size fits; None keeps them in memory.
+        progress: called often; cancels by raising.
+
+    Raises:
+        WavelengthError, CubeError, CarlError, Cancelled: as `embed`.
+        OutputError: `scratch` cannot be written.
+    """
+
+    def compute(progress: Progress) -> Embedding:
+        if scratch is None:
+            return _embed_in_memory(cube, model, options, progress)
+        return embed_to_file(
+            cube,
+            model,
+            scratch,
+            precision=options.precision,
+            speed=options.speed,
+            progress=progress,
+        )
+
+    if features_folder().max_bytes == 0:
+        return compute(progress)
+    guard = FileGuard(cube)
+    key = _embedding_key(cube, model, options, subprogress(progress, 0.0, _KEY_FRACTION))
+    embedding = _load_cached(key, mapped=scratch is not None)
+    if embedding is None:
+        embedding = compute(subprogress(progress, _KEY_FRACTION, 1.0))
+        if not guard.changed:
+            _save_cached(key, embedding)
+    return embedding
+
+
+def _embedding_key(
+    cube: SpectralCube, model: CARL, options: ComputeOptions, progress: Progress
+) -> str:
+    """Compute a hash of everything the features depend on.
+
+    This includes the type of the device, which decides what the precision "auto" means.
+    """
+    ingredients = (
+        code_key(),
+        content_key(cube, progress),
+        model.fingerprint,
+        repr(model.normalisation),
+        options.precision,
+        options.speed,
+        next(model.parameters()).device.type,
+    )
+    return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40]
+
+
+def _load_cached(key: str, *, mapped: bool) -> Embedding | None:
+    """Return a cached embedding, or None; a damaged file is removed."""
+    folder = features_folder()
+    path = folder.find(key)
+    if path is None:
+        return None
+    try:
+        return Embedding.load(path, mapped=mapped)
+    except Exception:  # readers of archives raise almost anything on damaged ones
+        folder.remove(key)
+        return None
+
+
+def _save_cached(key: str, embedding: Embedding) -> None:
+    """Add an embedding to the cache; warn if it cannot be written."""
+    folder = features_folder()
+    try:
+        folder.add(key, embedding.nbytes, embedding.save)
+    except OutputError as error:
+        # The folder, not the file: Python shows a repeated warning only once.
+        reason = getattr(error.__cause__, "strerror", None) or str(error)
+        warnings.warn(
+            f"Features are not cached for the next time, as {folder.path} cannot be written "
+            f"({reason}): free some space, or choose another folder by CARL_HOME.",
+            CarlWarning,
+            stacklevel=3,
         )

@@ -1,12 +1,10 @@
-"""Run a model in passes that fit the memory of its device."""
+"""Run a network on patches in passes that fit the memory of its device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import chain, islice
-from time import thread_time
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,257 +13,254 @@ from torch import Tensor, nn
 
 from carl.arrays import Float32Array
 from carl.errors import CarlError, is_out_of_memory
-from carl.inference.folded import ComputeBudget
-from carl.inference.pass_size import PassSizes
-from carl.inference.precision import Precision
-from carl.inference.prepared import Prepared, prepared
-from carl.inference.transfers import Upload, uploads
-from carl.inference.workers import Workers
+from carl.inference.backend import Backend, NumberFormat, full_budget
+from carl.inference.fast import FastBackend
+from carl.inference.plan import Plan
+from carl.inference.turbo import band_statistics
+from carl.inference.workers import Workers, equal_parts
 from carl.model import CARL
 
+_CPU_PASS_BYTES = 1 << 20
+"""Bytes of all tokens and queries of a pass on a CPU: they fit into the cache of a core."""
+_MIN_CPU_PATCHES = 8
+"""Patches of a pass on a CPU: with fewer, the overhead dominates, and results differ in rounding
+from those of larger passes."""
 _GPU_BYTES_PER_TOKEN_VALUE = 64
-"""That a pass needs on a GPU for every value of its band tokens, in float32, all layers counted."""
-_GPU_MEMORY_SHARE = 0.5
-"""Of the free memory of a GPU that a pass may need."""
-_GPU_MOST_VALUES = 1 << 28
-"""Of the band tokens of a pass on a GPU: enough to keep the largest busy, in several passes."""
-_OTHER_GPU_BYTES = 1 << 31
-"""That a pass may need on a GPU which does not tell what is free, as Apple's."""
-
-
-class _Features(NamedTuple):
-    """Features of a pass, and the seconds of a processor core they took."""
-
-    values: Float32Array
-    seconds: float
+"""Memory a pass needs on a GPU per value of its band tokens in float32, all layers counted."""
+_GPU_MEMORY_FRACTION = 0.5
+"""Fraction of the free memory of a GPU that a pass may need."""
+_GPU_MAX_TOKEN_VALUES = 1 << 28
+"""Values of the band tokens of a pass on a GPU: enough to keep the largest GPU busy."""
+_UNKNOWN_GPU_BYTES = 1 << 31
+"""Memory a pass may need on a GPU that does not report its free memory, such as Apple's."""
 
 
 class Engine:
-    """The two halves of a model, from NumPy to NumPy, in a given precision.
+    """Compute features as a plan describes, from NumPy to NumPy.
 
-    When the device runs out of memory, passes become smaller; when they cannot, a copy of the model
-    does the rest of the work on the CPU. The caller's model is never changed.
+    If the device runs out of memory, passes become smaller; if a single patch does not fit, a copy
+    of the model does the rest of the work on the CPU. The caller's model is not changed.
 
     Args:
         model: in eval mode, on the device to compute on.
-        precision: to compute the spectral half in; results are float32.
-        workers: to share the passes among.
-        spatial_precision: to compute the spatial half in; the same by default.
-        compiled: whether to run the spectral half through `torch.compile`. The first passes then
-            take up to a minute, so that this pays for large cubes; without a compiler on this
-            machine it is done without.
+        workers: threads that share the passes.
+        make_backend: returns the implementation of the network.
 
     Attributes:
-        workers: as given.
-        note: what is done otherwise than asked for, in words for the user; empty if nothing is.
+        note: what is done differently from what was asked for, for the user; empty if nothing is.
     """
 
     def __init__(
         self,
         model: CARL,
-        precision: Precision,
         workers: Workers,
-        spatial_precision: Precision | None = None,
-        *,
-        compiled: bool = False,
+        make_backend: Callable[[CARL], Backend] = FastBackend,
     ) -> None:
         self.note = ""
         self._model = model
-        self._precision = precision
-        self._spatial_precision = spatial_precision
-        self.workers = workers
-        self._compiled = compiled
-        self._network = self._prepared(compiled=compiled)
-        self._most_patches: int | None = None  # none known to be too many yet
+        self._workers = workers
+        self._make_backend = make_backend
+        self._backend = make_backend(model)
+        self._max_patches: int | None = None
+        """Patches of a pass that fit into memory; None as long as nothing was too large."""
 
-    def spectral(
+    def encode_spectral(
         self,
         strip: Float32Array,
-        wavelengths_um: NDArray[np.floating],
-        done: Callable[[int], None] = lambda _: None,
-        *,
-        budget: ComputeBudget | None = None,
+        wavelengths: NDArray[np.float64],
+        plan: Plan,
+        on_pass: Callable[[int], None] = lambda _: None,
     ) -> Float32Array:
-        """Features of patches from their spectra.
+        """Compute the features of single patches.
 
         Args:
             strip: (C, P, n·P) normalised patches side by side.
-            wavelengths_um: (C,) in µm.
-            done: told after every pass how many patches are done.
-            budget: how much of the spectral encoder to run; all by default.
+            wavelengths: (C,) in nm.
+            plan: of the computation.
+            on_pass: called after every pass with the number of patches done.
 
         Returns:
             (n, D).
         """
-        bands = torch.as_tensor(wavelengths_um, dtype=torch.float32)
-        sizes = PassSizes(self._model, self._precision, len(bands), budget, self.workers.count)
-        pieces: list[Float32Array] = []
-        n_done = 0
+        groups, correction = plan.groups, plan.correction
+        if groups is None:
+            return self._run_passes(strip, wavelengths, plan, on_pass)
+        size = strip.shape[1]
+        n_patches = strip.shape[2] // size
+        parts = equal_parts(n_patches, min(self._workers.count, n_patches))
 
-        def run(upload: Upload) -> _Features:
-            began = thread_time()
-            values = self._spectral_pass(upload, bands, budget)
-            return _Features(values, thread_time() - began)
+        def pixels(part: slice) -> Float32Array:
+            return strip[..., part.start * size : part.stop * size]
 
-        passes = self._passes(torch.from_numpy(strip), sizes)
-        for features, seconds in self.workers.map(run, uploads(passes, self._device)):
-            sizes.took(len(features), seconds)
-            pieces.append(features)
-            n_done += len(features)
-            done(n_done)
-        return np.concatenate(pieces)
+        merged = list(self._workers.map(lambda part: groups.merge(pixels(part)), parts))
+        features = self._run_passes(
+            np.concatenate(merged, axis=2), groups.wavelengths, plan, on_pass
+        )
+        if correction is None:
+            return features
+        corrected = self._workers.map(
+            lambda part: correction(features[part], band_statistics(pixels(part))), parts
+        )
+        return np.concatenate(list(corrected))
 
-    def spatial(
-        self, grids: Iterable[Float32Array], waiting: Callable[[], None] = lambda: None
+    def encode_spatial(
+        self,
+        maps: Iterable[Float32Array],
+        plan: Plan,
+        waiting: Callable[[], None] = lambda: None,
     ) -> Iterator[Float32Array]:
-        """Features of patches in the context of their neighbours, for several maps of patches.
+        """Compute the features of patches in the context of their neighbours.
+
+        Several maps are computed at the same time, one per thread; a single map is computed by all
+        threads together.
 
         Args:
-            grids: (h, w, D) each.
-            waiting: called many times a second meanwhile; calls the work off by raising.
+            maps: (h, w, D) spectral features each.
+            plan: of the computation.
+            waiting: called many times a second meanwhile; cancels by raising.
 
         Yields:
-            (h, w, D) for each, in order.
+            (h, w, D) for each map, in order.
         """
-        ahead = iter(grids)
-        first = list(islice(ahead, 2))
-        if len(first) == 1 and self.workers.count > 1:
-            yield self._spatial_together(first[0], waiting)
-        else:
-            yield from self.workers.map(self._spatial_pass, chain(first, ahead), waiting)
+        maps = iter(maps)
+        first = list(islice(maps, 2))
+        n_threads = self._workers.count if len(first) == 1 else 1
 
-    def _passes(self, strip: Tensor, sizes: PassSizes) -> Iterator[Tensor]:
-        """Parts of (C, P, n·P) that are computed at once."""
-        size = self._model.patch_size
-        start, n_left = 0, strip.shape[-1] // size
+        def encode(features: Float32Array) -> Float32Array:
+            with self._workers.threads_per_operation(n_threads):
+                return self._encode_map(features, plan.spatial_format)
+
+        yield from self._workers.map(encode, chain(first, maps), waiting)
+
+    def _run_passes(
+        self,
+        strip: Float32Array,
+        wavelengths: NDArray[np.float64],
+        plan: Plan,
+        on_pass: Callable[[int], None],
+    ) -> Float32Array:
+        """Run the spectral half on patches (C, P, n·P) with the bands given: (n, D)."""
+        wavelengths_um = torch.as_tensor(wavelengths / 1000, dtype=torch.float32)
+        features: list[Float32Array] = []
+        n_done = 0
+        passes = self._split(torch.from_numpy(strip), plan)
+        for result in self._workers.map(
+            lambda part: self._run_pass(part, wavelengths_um, plan), passes
+        ):
+            features.append(result)
+            n_done += len(result)
+            on_pass(n_done)
+        return np.concatenate(features)
+
+    def _split(self, strip: Tensor, plan: Plan) -> Iterator[Tensor]:
+        """Split (C, P, n·P) into the passes."""
+        n_bands, size, width = strip.shape
+        dim = self._model.config.spec_encoder_kwargs.embed_dim
+        n_queries = (plan.budget or full_budget(self._model)).queries
+        value_bytes = 2 if plan.spectral_format == "bf16" else 4
+        cpu_size = _CPU_PASS_BYTES // (value_bytes * (n_bands + n_queries) * dim)
+        start, n_left = 0, width // size
+        cpu_size = _balanced_pass(n_left, cpu_size, self._workers.count)
         while n_left:
-            n_patches = min(n_left, self._patches_per_pass(n_left, sizes))
+            device = self._backend.device  # changes when its memory is full
+            n_patches = cpu_size if device.type == "cpu" else _gpu_patches(device, n_bands * dim)
+            n_patches = min(n_left, n_patches, self._max_patches or n_patches)
             yield strip[..., start : start + n_patches * size]
             start += n_patches * size
             n_left -= n_patches
 
-    def _spectral_pass(
-        self, upload: Upload, bands: Tensor, budget: ComputeBudget | None
-    ) -> Float32Array:
-        """(n, D) features of (C, P, n·P), in halves if all at once is too much."""
-        n_patches = upload.source.shape[-1] // self._model.patch_size
+    def _run_pass(self, strip: Tensor, wavelengths_um: Tensor, plan: Plan) -> Float32Array:
+        """Compute features (n, D) of (C, P, n·P); in halves if memory is short."""
+        n_patches = strip.shape[-1] // self._model.patch_size
+        backend = self._backend
         try:
-            return self._run_spectral(upload, bands, budget)
+            return _to_numpy(
+                backend.encode_spectral(
+                    strip.to(backend.device, non_blocking=True),
+                    wavelengths_um.to(backend.device),
+                    plan.spectral_format,
+                    plan.budget,
+                )
+            )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if n_patches == 1:
-                self._leave_device(error)
-                return self._spectral_pass(Upload(upload.source, self._device), bands, budget)
-        self._shrink(n_patches // 2)
+                self._move_to_cpu(error)
+                return self._run_pass(strip, wavelengths_um, plan)
+        self._limit_passes(n_patches // 2)
         middle = n_patches // 2 * self._model.patch_size
-        halves = upload.source[..., :middle], upload.source[..., middle:]
-        return np.concatenate(
-            [self._spectral_pass(Upload(half, self._device), bands, budget) for half in halves]
-        )
+        halves = strip[..., :middle], strip[..., middle:]
+        return np.concatenate([self._run_pass(half, wavelengths_um, plan) for half in halves])
 
-    def _run_spectral(
-        self, upload: Upload, bands: Tensor, budget: ComputeBudget | None
-    ) -> Float32Array:
-        network = self._network
-        code, strip = network.encode(bands), upload.take(network.device)
-        try:
-            features = network.spectral(strip, code, budget)
-        except Exception as error:
-            if not self._compiled or is_out_of_memory(error):
-                raise
-            self._compiled = False
-            self.note = "not compiled, as this machine has no working compiler"
-            self._network = network = self._prepared()
-            features = network.spectral(strip, code, budget)
-        return _to_numpy(features)
-
-    def _spatial_pass(self, grid: Float32Array) -> Float32Array:
+    def _encode_map(self, grid: Float32Array, number_format: NumberFormat) -> Float32Array:
+        """Compute spatial features (h, w, D) of a map (h, w, D)."""
         features = torch.from_numpy(grid).permute(2, 0, 1)[None]
+        backend = self._backend
         try:
-            encoded = _to_numpy(self._network.spatial(features.to(self._device)))
+            encoded = _to_numpy(backend.encode_spatial(features.to(backend.device), number_format))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._leave_device(error)
-            return self._spatial_pass(grid)
+            self._move_to_cpu(error)
+            return self._encode_map(grid, number_format)
         return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
 
-    def _spatial_together(self, grid: Float32Array, waiting: Callable[[], None]) -> Float32Array:
-        """As `_spatial_pass`, by all workers at once."""
-        features = torch.from_numpy(grid).permute(2, 0, 1)[None]
-        h, w, _ = grid.shape
-        team = self._network.spatial_team((h, w), self.workers.count)
-
-        def part(member: int) -> Float32Array:
-            return _to_numpy(self._network.spatial_part(features, team, member))
-
-        try:
-            parts = list(self.workers.map(part, range(len(team.parts)), waiting))
-        except RuntimeError:  # also where there is not enough memory for all at once
-            team.leave()
-            return next(self.workers.map(self._spatial_pass, [grid], waiting))
-        except BaseException:
-            team.leave()
-            raise
-        return np.concatenate(parts).reshape(h, w, -1)
-
-    def _prepared(self, *, compiled: bool = False) -> Prepared:
-        return prepared(self._model, self._precision, self._spatial_precision, compiled=compiled)
-
-    @property
-    def _device(self) -> torch.device:
-        return self._network.device
-
-    def _patches_per_pass(self, n_left: int, sizes: PassSizes) -> int:
-        if self._device.type == "cpu":
-            wanted = sizes.next(n_left)
-        else:
-            wanted = _gpu_patches(self._device, sizes.token_values)
-        return min(wanted, self._most_patches or wanted)
-
-    def _shrink(self, n_patches: int) -> None:
-        """From now on, passes of no more than so many patches."""
-        self._most_patches = min(n_patches, self._most_patches or n_patches)
-        self.note = "in small pieces, as memory is short"
-        if self._device.type == "cuda":
+    def _limit_passes(self, n_patches: int) -> None:
+        self._max_patches = min(n_patches, self._max_patches or n_patches)
+        self.note = "in small passes, as memory is short"
+        if self._backend.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _leave_device(self, error: RuntimeError | MemoryError) -> None:
-        """Go on with the CPU.
+    def _move_to_cpu(self, error: RuntimeError | MemoryError) -> None:
+        """Continue on the CPU.
 
         Raises:
             CarlError: this is the CPU.
         """
-        if self._device.type == "cpu":
+        if self._backend.device.type == "cpu":
             raise CarlError(
-                "There is not enough memory to run this model even on a small piece: close other "
-                "programs or choose a smaller model."
+                "There is not enough memory to run this model even on a small part of the cube: "
+                "close other programs or choose a smaller model."
             ) from error
-        self._model = _copy_on_cpu(self._model)
-        self._network = self._prepared()
-        self._most_patches = None
+        self._model = _copy_to_cpu(self._model)
+        self._backend = self._make_backend(self._model)
+        self._max_patches = None
         self.note = "on the CPU, as the memory of the graphics card is full"
 
 
+def _balanced_pass(n_patches: int, size: int, n_workers: int) -> int:
+    """Return a pass size near `size` with which all workers get equally many, equal passes."""
+    size = max(_MIN_CPU_PATCHES, size)
+    rounds = -(-n_patches // (size * n_workers))
+    n_passes = min(rounds * n_workers, max(1, n_patches // _MIN_CPU_PATCHES))
+    return -(-n_patches // n_passes)
+
+
 def _gpu_patches(device: torch.device, token_values: int) -> int:
-    """Patches that one pass on a GPU takes by its free memory, if one has so many token values."""
+    """Return the patches of a pass that fits the free memory of a GPU.
+
+    Args:
+        device: the GPU.
+        token_values: values of the band tokens of a patch.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        fitting = int((free + kept) * _GPU_MEMORY_SHARE)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        usable = int((free + cached) * _GPU_MEMORY_FRACTION)
     else:
-        fitting = _OTHER_GPU_BYTES
-    return max(1, min(fitting // _GPU_BYTES_PER_TOKEN_VALUE, _GPU_MOST_VALUES) // token_values)
+        usable = _UNKNOWN_GPU_BYTES
+    values = min(usable // _GPU_BYTES_PER_TOKEN_VALUE, _GPU_MAX_TOKEN_VALUES)
+    return max(1, values // token_values)
 
 
 def _to_numpy(features: Tensor) -> Float32Array:
-    array: Float32Array = features.float().cpu().numpy()
+    array: Float32Array = features.cpu().numpy()
     return array
 
 
-def _copy_on_cpu(model: CARL) -> CARL:
-    """A copy that needs no room on the device, which is full."""
+def _copy_to_cpu(model: CARL) -> CARL:
+    """Return a copy on the CPU, made without memory of the device."""
     memo: dict[int, Tensor] = {id(buffer): buffer.cpu() for buffer in model.buffers()}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().cpu(), parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""Options of inference: number format, speed and compilation."""
+"""Options of a computation with a network: precision and speed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ class ComputeOptions:
 
     Attributes:
         precision: "float32", "bf16", or "auto": bf16 where the device has instructions for it and
-            the features stay within the required fidelity.
+            the features stay close to those in float32.
         speed: "exact", or "turbo": merge neighbouring bands and run a part of the spectral encoder,
-            as far as the features stay within the required fidelity.
-        compiled: run the spectral encoder through `torch.compile`.
+            as far as the features stay close to the exact ones.
 
     Raises:
         CarlError: an unknown precision or speed.
@@ -28,7 +27,6 @@ class ComputeOptions:
 
     precision: Precision = "auto"
     speed: Speed = "exact"
-    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (

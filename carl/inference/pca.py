@@ -1,4 +1,4 @@
-"""A colour picture of a feature map."""
+"""Principal components of a feature map as a colour image."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.arrays import Float32Array
 from carl.inference.upsampling import upsample
 
 _STRETCH = (1.0, 99.0)
-"""Percentiles that become black and full colour: a few odd patches must not flatten the rest."""
-
-
-_MOST_PIXELS = 1 << 25
-_MOST_FITTED = 1 << 16
-"""Patches that tell the components of a map; more do not change them."""
+"""Percentiles of a component that become 0 and 1, so that a few outliers do not reduce contrast."""
+_MAX_PIXELS = 1 << 25
+"""Largest image of `colour_picture` with one pixel per pixel of the cube: 100 MB."""
+_MAX_FITTED = 1 << 16
+"""Largest number of patches the components are computed from; more do not change them."""
 _STRIP_ROWS = 64
+"""Rows that are transformed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class ComponentImage:
-    """Principal components of features, and how they become brightness.
+    """Linear transform of features to principal components, scaled to brightness 0..1.
 
-    Features are standardised first. The sign of a component, which the analysis leaves open, is
-    chosen so that its largest loading is positive: the same features always give the same picture.
+    Features are standardised first. The sign of a component, which the decomposition leaves open,
+    is chosen so that its largest loading is positive: the same features give the same image.
 
     Attributes:
-        mean: (D,) subtracted from features.
-        axes: (D, N) what they are multiplied by after that.
+        mean: (D,) of the features.
+        axes: (D, N) loadings, divided by the standard deviation of each feature.
         low: (N,) value of a component that becomes 0.
-        span: (N,) from there to what becomes 1; infinite for a component without variance.
+        span: (N,) difference to the value that becomes 1; infinite for a component without
+            variance.
     """
 
     mean: NDArray[np.float64]
@@ -41,16 +43,16 @@ class ComponentImage:
 
     @classmethod
     def fit(cls, features: NDArray[np.floating], n_components: int) -> Self:
-        """The leading components of a map (h, w, D), from patches spread evenly over it."""
+        """Compute the leading components of a map (h, w, D) from evenly spaced patches."""
         h, w, depth = features.shape
-        step = max(1, int(np.ceil(np.sqrt(h * w / _MOST_FITTED))))
+        step = max(1, int(np.ceil(np.sqrt(h * w / _MAX_FITTED))))
         table = features[::step, ::step].reshape(-1, depth).astype(np.float64)
         mean = table.mean(axis=0)
         table -= mean
-        spread = table.std(axis=0)
-        # A feature whose spread is rounding noise would be blown up to unit variance.
-        noise = 1e-6 * max(float(spread.max()), 1e-12)
-        scale = 1 / np.where(spread > noise, spread, np.inf)
+        deviation = table.std(axis=0)
+        # A feature that varies by rounding errors only must not be scaled to unit variance.
+        noise = 1e-6 * max(float(deviation.max()), 1e-12)
+        scale = 1 / np.where(deviation > noise, deviation, np.inf)
         table *= scale
 
         _, axes = np.linalg.eigh(table.T @ table)
@@ -61,8 +63,8 @@ class ComponentImage:
         span = high - low
         return cls(mean, axes * scale[:, None], low, np.where(span > 1e-9, span, np.inf))
 
-    def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """ComponentImage (h, w, N) of a map (h, w, D), in 0..1."""
+    def __call__(self, features: NDArray[np.floating]) -> Float32Array:
+        """Return the components (h, w, N) in 0..1 of a map (h, w, D)."""
         h, w, _ = features.shape
         result = np.empty((h, w, self.low.size), np.float32)
         for top in range(0, h, _STRIP_ROWS):
@@ -74,26 +76,26 @@ class ComponentImage:
 
 def pca_picture(
     features: NDArray[np.floating], shape: tuple[int, int], patch_size: int, n_components: int = 3
-) -> NDArray[np.float32]:
-    """The leading principal components of a feature map, stretched to 0..1.
+) -> Float32Array:
+    """Return the leading principal components of a feature map, upsampled to pixels.
 
     Args:
         features: (h, w, D) one vector per patch.
         shape: (H, W) of the image in pixels.
         patch_size: pixels along a side of a patch.
-        n_components: N, at most D; 3 for a colour picture.
+        n_components: N, at most D; 3 for a colour image.
 
     Returns:
-        (H, W, N) float32 in 0..1. A component without variance is 0.
+        (H, W, N) in 0..1. A component without variance is 0.
     """
-    picture = ComponentImage.fit(features, n_components)(features)
-    return upsample(picture, shape, patch_size)
+    components = ComponentImage.fit(features, n_components)(features)
+    return upsample(components, shape, patch_size)
 
 
 def colour_picture(
     features: NDArray[np.floating], shape: tuple[int, int], patch_size: int
 ) -> NDArray[np.uint8]:
-    """The first three components as colours, in memory that a large cube does not need.
+    """Return the first three components as colours, computed in strips of bounded memory.
 
     Args:
         features: (h, w, D) one vector per patch; D at least 3.
@@ -101,17 +103,17 @@ def colour_picture(
         patch_size: pixels along a side of a patch.
 
     Returns:
-        (H, W, 3); of a cube beyond 32 million pixels (h, w, 3), a pixel for each patch.
+        (H, W, 3); for a cube of more than 32 million pixels (h, w, 3), one pixel per patch.
     """
-    picture = ComponentImage.fit(features, 3)(features)
-    if shape[0] * shape[1] > _MOST_PIXELS:
-        return _as_bytes(picture)
+    components = ComponentImage.fit(features, 3)(features)
+    if shape[0] * shape[1] > _MAX_PIXELS:
+        return _as_bytes(components)
     colours = np.empty((*shape, 3), np.uint8)
     for top in range(0, shape[0], _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        colours[rows] = _as_bytes(upsample(picture, shape, patch_size, rows))
+        colours[rows] = _as_bytes(upsample(components, shape, patch_size, rows))
     return colours
 
 
-def _as_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(255 * picture).astype(np.uint8)
+def _as_bytes(image: Float32Array) -> NDArray[np.uint8]:
+    return np.rint(255 * image).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Fewer bands through less of the network, and what that changes taken off again.
+"""Approximate spectral features: merged bands, a part of the encoder, and a learned correction.
 
-Neighbours in wavelength are averaged before the network, and of the spectral encoder only some
-pairs of blocks and some queries are run. It answers differently then, but much of the difference
-follows, all over a cube, from the features and from what each band shows in a patch. It is learned
-from patches that were computed in full.
+Neighbouring bands are averaged, and of the spectral encoder only some pairs of blocks and some
+queries are run (a `Shortcut`). Most of the resulting error is a smooth function of the approximate
+features and of the mean and standard deviation of each band in the patch. It is learned from
+patches whose exact features are known, and subtracted (`Correction`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carl.arrays import Float32Array
-from carl.inference.folded import ComputeBudget
+from carl.inference.backend import ComputeBudget
 
 _GROUP_COUNTS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_LEAST_SAVED = 1.5
-"""Of the cost of all bands; with less it is not worth being inexact."""
-_TRIED = 3.0
-"""Times the cost of all bands that trying may take."""
+"""Candidate numbers of band groups, each at most half as many again as the one before."""
+_MIN_SPEEDUP = 1.5
+"""Smallest ratio of the exact cost to that of a shortcut that is worth an approximation."""
+_MAX_TRIAL_COST = 3.0
+"""Largest total cost of trying shortcuts, as a multiple of the exact cost of the same patches."""
 
 
 @dataclass(frozen=True, eq=False)
 class BandGroups:
-    """Bands that lie side by side in wavelength, gathered in groups of nearly equal size.
+    """Bands adjacent in wavelength, in groups whose sizes differ by one at most.
 
     Attributes:
-        order: (C,) bands by wavelength.
-        starts: (G,) where in `order` each group begins.
-        wavelengths: (G,) mean wavelength of each group.
+        order: (C,) bands in order of wavelength.
+        starts: (G,) index into `order` at which each group starts.
+        wavelengths: (G,) mean wavelength of each group, in the unit given.
     """
 
     order: NDArray[np.intp]
@@ -42,68 +43,80 @@ class BandGroups:
 
     @classmethod
     def of(cls, wavelengths: NDArray[np.float64], n_groups: int) -> Self:
-        """So many groups, of as many bands each as another or one more."""
+        """Group the bands of a camera.
+
+        Args:
+            wavelengths: (C,) of the bands.
+            n_groups: G, at most C.
+        """
         order = np.argsort(wavelengths, kind="stable")
         starts = np.arange(n_groups) * order.size // n_groups
-        counts = _counts(order, starts).astype(np.float64)
-        return cls(order, starts, np.add.reduceat(wavelengths[order], starts) / counts)
+        sizes = np.diff(starts, append=order.size).astype(np.float64)
+        return cls(order, starts, np.add.reduceat(wavelengths[order], starts) / sizes)
 
     def merge(self, strip: Float32Array) -> Float32Array:
-        """Mean of each group: (C, P, n·P) to (G, P, n·P)."""
-        if np.any(np.diff(self.order) != 1):  # bands are seldom out of order, and copies cost
+        """Average the bands of each group: (C, P, n·P) to (G, P, n·P)."""
+        if np.any(np.diff(self.order) != 1):  # bands are rarely out of order, and a copy is slow
             strip = strip[self.order]
         stops = (*self.starts[1:], self.order.size)
         groups = zip(self.starts, stops, strict=True)
         return np.stack([strip[start:stop].mean(axis=0) for start, stop in groups])
 
 
-def _counts(order: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.float32]:
-    return np.diff(starts, append=order.size).astype(np.float32)
-
-
 class Shortcut(NamedTuple):
     """A cheaper way through the spectral encoder.
 
     Attributes:
-        groups: of bands.
-        budget: how much of the encoder is run.
+        groups: bands to merge.
+        budget: part of the encoder to run.
     """
 
     groups: BandGroups
     budget: ComputeBudget
 
 
-def shortcuts(
-    wavelengths: NDArray[np.float64], whole: ComputeBudget, fewest_queries: int
+def candidate_shortcuts(
+    wavelengths: NDArray[np.float64], full: ComputeBudget, min_queries: int
 ) -> list[Shortcut]:
-    """Shortcuts worth trying, the cheapest first; no more than it pays to try.
+    """Return the shortcuts to try, cheapest first, limited by the total cost of trying them.
+
+    The cost of a pass is taken as pairs × (bands + queries), since the linear layers dominate and
+    act on every token and query of every pair of blocks.
 
     Args:
         wavelengths: (C,) of the camera.
-        whole: all that there is to run.
-        fewest_queries: that can be run.
+        full: budget of the whole encoder.
+        min_queries: smallest number of queries that the readout accepts.
     """
 
     def cost(n_bands: int, budget: ComputeBudget) -> float:
-        return budget.pairs * (n_bands + budget.queries)  # tokens and queries cost the same
+        return budget.pairs * (n_bands + budget.queries)
 
-    full_cost = cost(wavelengths.size, whole)
-    efforts = {*(ComputeBudget(n, fewest_queries) for n in range(1, whole.pairs + 1)), whole}
-    ways = [(cost(count, each), count, each) for each in efforts for count in _GROUP_COUNTS]
-    worthwhile = sorted(
-        way for way in ways if way[0] * _LEAST_SAVED <= full_cost and way[1] < wavelengths.size
+    full_cost = cost(wavelengths.size, full)
+    budgets = {*(ComputeBudget(n, min_queries) for n in range(1, full.pairs + 1)), full}
+    candidates = sorted(
+        (cost(count, budget), count, budget)
+        for budget in budgets
+        for count in _GROUP_COUNTS
+        if count < wavelengths.size and cost(count, budget) * _MIN_SPEEDUP <= full_cost
     )
-    spent = np.cumsum([way[0] for way in worthwhile])
+    total_cost = np.cumsum([each[0] for each in candidates])
+    n_affordable = int(np.searchsorted(total_cost, _MAX_TRIAL_COST * full_cost, "right"))
     return [
         Shortcut(BandGroups.of(wavelengths, count), budget)
-        for _, count, budget in worthwhile[
-            : int(np.searchsorted(spent, _TRIED * full_cost, "right"))
-        ]
+        for _, count, budget in candidates[:n_affordable]
     ]
 
 
 def band_statistics(strip: Float32Array) -> Float32Array:
-    """Mean and spread of each band in each patch: (C, P, n·P) to (n, 2·C)."""
+    """Compute mean and standard deviation of each band in each patch.
+
+    Args:
+        strip: (C, P, n·P) patches side by side.
+
+    Returns:
+        (n, 2·C): the means of all bands, then their standard deviations.
+    """
     n_bands, size, width = strip.shape
     rows = torch.from_numpy(strip).unbind(1)
     total, squares = rows[0].clone(), rows[0].square()
@@ -112,26 +125,26 @@ def band_statistics(strip: Float32Array) -> Float32Array:
         squares.addcmul_(row, row)
     shape = n_bands, width // size, size
     mean, square = (each.view(shape).sum(2) / size**2 for each in (total, squares))
-    spread = (square - mean.square()).clamp(min=0).sqrt()
-    statistics: Float32Array = torch.cat([mean, spread]).T.numpy()
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    statistics: Float32Array = torch.cat([mean, deviation]).T.numpy()
     return statistics
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """From approximate to exact features: kernel ridge regression of their difference.
+    """Kernel ridge regression of the difference between exact and approximate features.
 
-    Its inputs x are the approximate features and, as merged bands hide what differs between them,
-    the `band_statistics` of the patch, both with the same say; x·x is 1 on average. Its kernel
-    (1 + x·y / 2)² − 1 is that of straight and quadratic terms. Patches farther out than any it was
-    learned from are treated as if they lay no farther, since squares grow without bound.
+    The input x of a patch is its approximate features and its `band_statistics`, each centred, and
+    scaled so that both contribute the same to x·x, whose mean is 1. The kernel is that of linear
+    and quadratic terms, k(x, y) = (1 + x·y / 2)² − 1 = x·y + (x·y)² / 4. Inputs longer than any it
+    was learned from are shortened to that length, since quadratic terms extrapolate without bound.
 
     Attributes:
-        origin: (D + S,) mean of the inputs it was learned from.
-        scale: (D + S,) of the inputs.
-        patches: (D + S, n) the inputs x.
-        weights: (n, D) of these patches in the difference.
-        offset: (D,) of the difference.
+        origin: (D + S,) mean of the inputs.
+        scale: (D + S,) factors of the inputs.
+        patches: (D + S, n) inputs x of the patches it was learned from.
+        weights: (n, D) dual coefficients α of these patches.
+        offset: (D,) constant term.
     """
 
     origin: Float32Array
@@ -141,15 +154,15 @@ class Correction:
     offset: Float32Array
 
     def __call__(self, features: Float32Array, statistics: Float32Array) -> Float32Array:
-        """Corrected features (n, D) of approximate ones and of statistics (n, S)."""
+        """Return corrected features (n, D) of approximate ones (n, D) and statistics (n, S)."""
         inputs = np.concatenate([features, statistics], axis=1)
         inputs -= self.origin
         inputs *= self.scale
-        farthest = np.sqrt(_squares(self.patches.T).max())
-        lengths = np.sqrt(_squares(inputs))[:, None]
-        inputs /= np.maximum(lengths / max(farthest, _TINY), 1)
+        longest = np.sqrt(_squared_norms(self.patches.T).max())
+        lengths = np.sqrt(_squared_norms(inputs))[:, None]
+        inputs /= np.maximum(lengths / max(longest, _TINY), 1)
         inputs_, patches, weights = map(torch.from_numpy, (inputs, self.patches, self.weights))
-        corrected: Float32Array = (_kernel(inputs_ @ patches) @ weights).numpy()
+        corrected: Float32Array = (_kernel(inputs_ @ patches) @ weights).numpy()  # Σ α k(x, xᵢ)
         corrected += features
         corrected += self.offset
         return corrected
@@ -162,49 +175,56 @@ class Correction:
         exact: Float32Array,
         penalty: float,
     ) -> tuple[Self, Float32Array]:
-        """Learn from patches of which both are known.
+        """Learn from patches whose approximate and exact features are known.
+
+        With the centred kernel matrix K' = H K H, H = I − 1/n, and the centred differences Y, the
+        dual coefficients are α = (K' + λ I)⁻¹ Y (Saunders et al. 1998, "Ridge regression learning
+        algorithm in dual variables").
 
         Args:
-            approximate: (n, D).
-            statistics: (n, S).
-            exact: (n, D).
-            penalty: of the regression, over the mean of the kernel of a patch with itself.
+            approximate: (n, D) features.
+            statistics: (n, S) band statistics.
+            exact: (n, D) features.
+            penalty: λ as a multiple of the mean diagonal of K'.
 
         Returns:
-            the correction, and what each patch becomes by a correction learned from all others:
-            e / (1 − h) is the residual of a patch left out, if e is its residual and h its leverage
-            (Cook & Weisberg 1982, "Residuals and influence in regression").
+            the correction, and the leave-one-out predictions (n, D): each patch corrected by a
+            regression learned from all others. With the residual e and the leverage h of a patch,
+            its leave-one-out residual is e / (1 − h) (Cook & Weisberg 1982, "Residuals and
+            influence in regression").
         """
         inputs = np.concatenate([approximate, statistics], axis=1, dtype=np.float64)
         origin, scale = inputs.mean(axis=0), np.ones(inputs.shape[1])
         inputs -= origin
         for kind in (slice(exact.shape[1]), slice(exact.shape[1], None)):
-            scale[kind] = max(2 * _squares(inputs[:, kind]).mean(), _TINY) ** -0.5
+            scale[kind] = max(2 * _squared_norms(inputs[:, kind]).mean(), _TINY) ** -0.5
         inputs *= scale
         gram = _kernel(inputs @ inputs.T)
-        usual = gram.mean(axis=0)
-        centred = gram - usual - usual[:, None] + usual.mean()
+        column_mean = gram.mean(axis=0)
+        centred = gram - column_mean - column_mean[:, None] + column_mean.mean()  # H K H
         difference = np.asarray(exact, np.float64) - approximate
         mean = difference.mean(axis=0)
         ridge = penalty * max(np.trace(centred) / len(gram), _TINY)
         inverse = np.linalg.inv(centred + ridge * np.eye(len(gram)))
-        weights = inverse @ (difference - mean)
-        residual = difference - mean - centred @ weights
-        leverage = 1 / len(gram) + np.einsum("ij,ji->i", centred, inverse)
+        weights = inverse @ (difference - mean)  # α
+        residual = difference - mean - centred @ weights  # e
+        leverage = 1 / len(gram) + np.einsum("ij,ji->i", centred, inverse)  # h
         left_out = exact - residual / (1 - leverage)[:, None]
-        arrays = (origin, scale, inputs.T, weights, mean - usual @ weights)
+        arrays = (origin, scale, inputs.T, weights, mean - column_mean @ weights)
         return cls(*(each.astype(np.float32) for each in arrays)), left_out.astype(np.float32)
 
 
 _TINY = np.finfo(np.float32).tiny
+"""Smallest positive divisor, for inputs without variance."""
 _Product = TypeVar("_Product", Tensor, NDArray[np.float64])
 
 
 def _kernel(product: _Product) -> _Product:
+    """Return (1 + p / 2)² − 1 of dot products p."""
     return product * (1 + product / 4)
 
 
-def _squares(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Squared lengths of the rows."""
+def _squared_norms(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the squared lengths (n,) of rows (n, d)."""
     squares: NDArray[np.floating] = np.einsum("ij,ij->i", vectors, vectors)
     return squares

@@ -1,10 +1,9 @@
-"""Small cubes, enlarged before they are embedded, so that patches do not hide what is in them."""
+"""Upsample small cubes before they are embedded, so that structures span several patches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,58 +13,56 @@ from carl.inference.embedding import Embedding
 from carl.inference.upsampling import upsample
 from carl.lazy_array import Block, LazyArray
 
-_FEWEST_PATCHES = 48
-"""Along the shorter side. A field or a vessel a few pixels wide is lost in a patch of eight."""
-_MOST = 4
-_MOST_PIXELS = 1 << 20
+_MIN_PATCHES = 48
+"""Number of patches wanted along the shorter side: in smaller cubes, structures such as a vessel or
+a field are a few pixels wide, and lost within a patch of 8 pixels."""
+_MAX_FACTOR = 4
+"""Largest upsampling factor: beyond it, patches contain interpolated pixels only."""
+_MAX_PIXELS = 1 << 20
+"""Largest size of an upsampled cube in pixels, so that embedding it takes seconds."""
 
-_ENLARGED: WeakKeyDictionary[SpectralCube, SpectralCube] = WeakKeyDictionary()
-"""What has been read once is not read again with every stroke."""
 
-
-def enlargement(shape: tuple[int, ...], patch_size: int) -> int:
-    """How many times larger a cube should be seen: a divisor of the patch size, 1 for most cubes.
+def upsampling_factor(shape: tuple[int, ...], patch_size: int) -> int:
+    """Return by how much a cube is upsampled: a divisor of the patch size, 1 for most cubes.
 
     Args:
         shape: of the cube, height and width first.
         patch_size: P, pixels.
     """
     height, width = shape[:2]
-    wanted = _FEWEST_PATCHES * patch_size / min(height, width)
-    fitting = [
+    wanted = _MIN_PATCHES * patch_size / min(height, width)
+    allowed = [
         factor
-        for factor in range(1, _MOST + 1)
+        for factor in range(1, _MAX_FACTOR + 1)
         if patch_size % factor == 0
         and factor < 2 * wanted
-        and height * width * factor**2 <= _MOST_PIXELS
+        and height * width * factor**2 <= _MAX_PIXELS
     ]
-    return max(fitting, default=1)
+    return max(allowed, default=1)
 
 
 def embed_finely(
     cube: SpectralCube, patch_size: int, embed: Callable[[SpectralCube], Embedding]
 ) -> Embedding:
-    """The embedding of a cube, of a small one as if it had been taken from nearer by.
+    """Embed a cube, a small one with smaller patches by upsampling it first.
 
     Args:
         cube: with known wavelengths.
         patch_size: of the model, pixels.
-        embed: makes the embedding of a cube; `carl.inference.embed` or a cache in front of it.
+        embed: embeds a cube: `carl.inference.embed` or `carl.inference.embed_cached`.
 
     Returns:
-        of the cube's own shape; its patches are as many times smaller as the cube was enlarged.
+        an embedding with the shape of the cube, and the patch size divided by the factor.
     """
-    factor = enlargement(cube.shape, patch_size)
+    factor = upsampling_factor(cube.shape, patch_size)
     if factor == 1:
         return embed(cube)
-    if cube not in _ENLARGED:
-        _ENLARGED[cube] = enlarged(cube, factor)
-    seen = embed(_ENLARGED[cube])
-    return replace(seen, shape=cube.shape[:2], patch_size=patch_size // factor)
+    embedding = embed(upsample_cube(cube, factor))
+    return replace(embedding, shape=cube.shape[:2], patch_size=patch_size // factor)
 
 
-def enlarged(cube: SpectralCube, factor: int) -> SpectralCube:
-    """A cube `factor` times as high and wide, interpolated linearly between centres of pixels."""
+def upsample_cube(cube: SpectralCube, factor: int) -> SpectralCube:
+    """Return a cube `factor` times as high and wide, interpolated bilinearly between pixels."""
     pixels = _UpsampledPixels(cube.to_numpy(), factor)
     return replace(cube, data=pixels, scale=1.0, offset=0.0, nodata=None)
 

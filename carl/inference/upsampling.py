@@ -1,9 +1,11 @@
-"""From one feature vector per patch to one per pixel."""
+"""Interpolate a map of patches to pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from carl.arrays import Float32Array
 
 
 def upsample(
@@ -12,18 +14,18 @@ def upsample(
     patch_size: int,
     rows: slice = slice(None),
     columns: slice = slice(None),
-) -> NDArray[np.float32]:
-    """Bilinear interpolation of a patch grid to pixels, centre to centre.
+) -> Float32Array:
+    """Interpolate a patch grid to pixels bilinearly, centre to centre.
 
     The centre of patch i lies at pixel coordinate (i + ½)·P − ½. Pixels outside the outermost
     centres take the value at the border.
 
     Args:
         features: (h, w, D) one vector per patch.
-        shape: (H, W) of the image in pixels; the grid may reach over it by a part of a patch.
+        shape: (H, W) of the image in pixels; the last patches may reach over its border.
         patch_size: P, pixels.
-        rows: which rows of pixels to make, so that memory can be bounded; all by default.
-        columns: which columns of pixels to make; all by default.
+        rows: rows of pixels to compute; all by default.
+        columns: columns of pixels to compute; all by default.
 
     Returns:
         (rows, columns, D) float32.
@@ -38,8 +40,8 @@ def upsample(
 
 def _neighbours(
     pixels: NDArray[np.intp], n_patches: int, patch_size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each pixel the patch before it, the one after, and the weight of the latter."""
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32Array]:
+    """Return the patches before and after each pixel, and the weight of the latter."""
     position = np.clip((pixels + 0.5) / patch_size - 0.5, 0, n_patches - 1)
     before = position.astype(np.intp)
     after = np.minimum(before + 1, n_patches - 1)
@@ -47,13 +49,13 @@ def _neighbours(
 
 
 def _blend(
-    values: NDArray[np.float32],
+    values: Float32Array,
     before: NDArray[np.intp],
     after: NDArray[np.intp],
-    weight: NDArray[np.float32],
+    weight: Float32Array,
     axis: int,
-) -> NDArray[np.float32]:
-    # In place: these are the largest arrays of a prediction.
+) -> Float32Array:
+    # In place, since these are the largest arrays of a prediction.
     result = np.take(values, before, axis)
     result *= 1 - weight
     other = np.take(values, after, axis)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.errors import LabelError
-from carl.inference.blocks import PatchReader, normalisation
-from carl.inference.plan import make_plan
-from carl.inference.precision import Precision
+from carl.inference.backend import NumberFormat
+from carl.inference.engine import Engine
+from carl.inference.patches import PatchReader, normalisation
+from carl.inference.planning import make_plan
 from carl.inference.workers import Workers
 from carl.learning.crops import StrokeCrops
 from carl.learning.cube_features import CubeFeatures, add_network, compute_joint_features
@@ -253,14 +254,15 @@ def _precision(
     cubes: Sequence[SpectralCube],
     scales: Sequence[tuple[float, float]],
     workers: Workers,
-) -> Precision:
+) -> NumberFormat:
     """Return bf16 if inference would choose it for all cubes."""
     readers = (
         PatchReader(cube.usable_bands(), model.patch_size, *scale)
         for cube, scale in zip(cubes, scales, strict=True)
     )
-    plans = (make_plan(reader, model, workers, "auto", "exact") for reader in readers)
-    return "bf16" if all(plan.precision == "bf16" for plan in plans) else "float32"
+    engine = Engine(model, workers)
+    plans = (make_plan(reader, model, engine) for reader in readers)
+    return "bf16" if all(plan.spectral_format == "bf16" for plan in plans) else "float32"
 
 
 def _crops(

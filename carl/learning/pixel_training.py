@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from carl.errors import CarlError
-from carl.inference.precision import Precision
+from carl.inference.backend import NumberFormat
 from carl.inference.workers import Workers
 from carl.learning.crops import IGNORED, Crop
 from carl.learning.lora import add_adapters, merge_adapters
@@ -54,7 +54,7 @@ class PixelTraining:
         *,
         steps: int,
         seed: int,
-        precision: Precision,
+        precision: NumberFormat,
         workers: Workers,
     ) -> None:
         self._model = model

@@ -19,7 +19,7 @@ def small(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> CARL:
     return tiny_model
 
 
-def test_naive_is_the_forward_of_the_model(small: CARL) -> None:
+def test_naive_is_the_forward_pass_of_the_model(small: CARL) -> None:
     cube = forward.square(forward.bundled(6), 40)
     pixels = cube.to_numpy()
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
@@ -33,14 +33,15 @@ def test_naive_is_the_forward_of_the_model(small: CARL) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's")
-def test_ways_are_compared_with_the_naive_one(small: CARL, tmp_path: Path) -> None:
+def test_ways_are_compared_with_naive(small: CARL, tmp_path: Path) -> None:
     args = argparse.Namespace(model="tiny", cube=None, quick=True, most_seconds=1.0)
-    rows = {way: forward.measure(way, args, 12, tmp_path) for way in ("naive", "exact", "turbo")}
+    rows = {way: forward.measure(way, args, 12, tmp_path) for way in forward.WAYS}
     assert rows["naive"]["difference"] == 0
     assert 0 < rows["exact"]["difference"] < 1e-4
     assert rows["exact"]["cosine"][1] > 0.99999
     assert all(len(row["seconds"]) == 1 for row in rows.values())
-    assert rows["turbo"]["fidelity"] <= 1
+    assert rows["bf16"]["fidelity"] <= 1
+    assert all(set(rows[way]["calls"]) == set(forward.CALLS) for way in forward.OPTIONS)
 
 
 def test_operations_are_those_of_the_plain_network(tiny_model: CARL) -> None:
@@ -54,7 +55,7 @@ def test_operations_are_those_of_the_plain_network(tiny_model: CARL) -> None:
 
 
 @pytest.mark.skipif(resolve_device("auto").type == "cuda", reason="there is a GPU")
-def test_without_a_gpu_its_benchmark_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_its_benchmark_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["gpu.py"])
     with pytest.raises(SystemExit, match="No GPU that computes in bf16"):
         gpu.main()

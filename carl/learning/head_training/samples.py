@@ -16,7 +16,7 @@ from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.inference import normalisation
-from carl.inference.content import content_key
+from carl.inference.cache_keys import content_key
 from carl.io import LabelClass, LabelMap, read_cube, read_labels
 from carl.io.geobench import GeoBenchSplit
 from carl.io.labels import default_colour

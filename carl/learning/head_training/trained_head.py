@@ -22,8 +22,7 @@ from carl.cube import SpectralCube
 from carl.errors import ModelError
 from carl.files import atomic_write
 from carl.inference import normalisation
-from carl.inference.tile_grid import Tile
-from carl.inference.tiling import TileLayout, tiles
+from carl.inference.tile_grid import Tile, TileLayout, overlapping_tiles
 from carl.inference.workers import Workers
 from carl.io import LabelClass
 from carl.learning.cube_features import CubeFeatures
@@ -229,7 +228,7 @@ class HeadTiles:
             self._nm / 1000, dtype=torch.float32, device=self._device
         )
         layout = TileLayout(trained.size, trained.size // 4, trained.size // 16)
-        self.layout = tiles(*cube.shape[:2], layout)
+        self.layout = overlapping_tiles(*cube.shape[:2], layout)
 
     def predict(
         self, chosen: Sequence[Tile], progress: Progress

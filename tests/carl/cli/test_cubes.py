@@ -93,7 +93,7 @@ def test_embed_resumes_after_sigterm(call, large_path: Path, tmp_path: Path) -> 
 
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
-    assert again.stderr.startswith("Continuing the run that was interrupted at ")
+    assert again.stderr.startswith("Resuming the run that was interrupted at ")
     assert not partial.exists()
     assert call("embed", large_path, "-o", tmp_path / "whole.npz", *options)[0] == 0
     assert (tmp_path / "cut.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
@@ -105,7 +105,7 @@ def test_embed_interrupted_before_the_first_block_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("carl.inference.pipeline.check_wishes", interrupted)
+    monkeypatch.setattr("carl.inference.feature_maps.normalisation", interrupted)
     status, out, err = call("embed", cube_path, "-o", tmp_path / "two.npz", "--device", "cpu")
     assert (status, out) == (130, "")
     assert err.endswith("carl: Interrupted: nothing was written.\n")
@@ -115,7 +115,7 @@ def test_embed_interrupted_before_the_first_block_leaves_nothing(
 def test_pca_picture_of_a_huge_cube_has_one_pixel_per_patch(
     call, cube_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carl.inference.pca._MOST_PIXELS", 40 * 48 - 1)
+    monkeypatch.setattr("carl.inference.pca._MAX_PIXELS", 40 * 48 - 1)
     output = ("-o", tmp_path / "two.npz", "--pca", tmp_path / "two.png")
     assert call("embed", cube_path, *output, "--device", "cpu")[0] == 0
     with Image.open(tmp_path / "two.png") as image:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError, WavelengthError
 from carl.inference import Embedding, embed
-from carl.inference.prepared import Prepared
+from carl.inference.fast import FastBackend
 from carl.model import CARL
 from carl.spectra.normalise import cube_statistics
 
@@ -24,7 +25,7 @@ def cube(height: int = 37, width: int = 29) -> SpectralCube:
     return SpectralCube(random.normal(3, 2, (height, width, 7)).astype(np.float32), NM)
 
 
-def as_the_model_sees_it(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.ndarray]:
+def by_forward_pass(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.ndarray]:
     """Spatial and spectral features by one plain forward pass over a padded, normalised cube."""
     pad = [(0, -n % model.patch_size) for n in data.shape[:2]]
     mean, std = cube_statistics(SpectralCube(data, NM))
@@ -36,12 +37,12 @@ def as_the_model_sees_it(data: np.ndarray, model: CARL) -> tuple[np.ndarray, np.
     return spatial, spectral
 
 
-def test_the_blocks_add_up_to_the_forward_pass(
+def test_features_are_those_of_the_forward_pass(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("carl.inference.feature_maps._BLOCK_BYTES", 10_000)
     embedding = embed(cube(), tiny_model, precision="float32")
-    spatial, spectral = as_the_model_sees_it(cube().to_numpy(), tiny_model)
+    spatial, spectral = by_forward_pass(cube().to_numpy(), tiny_model)
     np.testing.assert_allclose(embedding.spectral, spectral, atol=1e-4)
     np.testing.assert_allclose(embedding.spatial, spatial, atol=1e-4)
     assert embedding.shape == (37, 29)
@@ -50,19 +51,17 @@ def test_the_blocks_add_up_to_the_forward_pass(
     assert embedding.pca(3).shape == (37, 29, 3)
 
 
-def test_memory_holds_blocks_of_the_cube_never_the_cube(
-    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 20_000)
-    monkeypatch.setattr("carl.inference.blocks.cube_statistics", lambda *_: (0.0, 1.0))
-    data = WatchedArray(cube(160, 40).to_numpy())
+def test_the_cube_is_read_in_blocks(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carl.inference.feature_maps._BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("carl.inference.patches.cube_statistics", lambda *_: (0.0, 1.0))
+    data = RecordingArray(cube(160, 40).to_numpy())
     embed(SpectralCube(data, NM), tiny_model)
     assert max(data.read_sizes) < data.values.size / 8
     assert sum(data.read_sizes) < 1.5 * data.values.size
 
 
-class WatchedArray:
-    """Pixels that remember how many numbers were asked of them at a time."""
+class RecordingArray:
+    """Pixels that record how many values are read at a time."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -76,7 +75,7 @@ class WatchedArray:
         return block
 
 
-def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
+def test_bad_bands_and_missing_values_are_ignored(tiny_model: CARL) -> None:
     clean = embed(cube(), tiny_model, precision="float32")
     data = np.concatenate([cube().to_numpy(), np.full((37, 29, 1), 1e9, np.float32)], axis=2)
     data[5, 5, 2] = np.nan
@@ -89,51 +88,49 @@ def test_bad_bands_and_missing_values_do_no_harm(tiny_model: CARL) -> None:
     assert changed.sum() <= 1
 
 
-def test_compiled_only_where_asked_for(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def watched(module: torch.nn.Module, **_: object) -> torch.nn.Module:
-        seen.append(module)
-        return module
-
-    monkeypatch.setattr(torch, "compile", watched)
-    plain = embed(cube(), tiny_model, precision="float32")
-    assert not seen
-    compiled = embed(cube(), tiny_model, precision="float32", compiled=True)
-    assert len(seen) == 1
-    np.testing.assert_allclose(compiled.spatial, plain.spatial, atol=1e-4)
-
-
 def test_turbo_runs_fewer_bands(tiny_model: CARL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carl.inference.plan.LEAST_FIDELITY", -1.0)
-    seen = set()
-    spectral = Prepared.spectral
+    monkeypatch.setattr("carl.inference.planning.MIN_FIDELITY", -1.0)
+    n_bands = set()
+    encode = FastBackend.encode_spectral
 
-    def watched(self: Prepared, strip: Tensor, *rest: Tensor) -> Tensor:
-        seen.add(len(strip))
-        return spectral(self, strip, *rest)
+    def recorded(self: FastBackend, strip: Tensor, *rest: Any) -> Tensor:
+        n_bands.add(len(strip))
+        return encode(self, strip, *rest)
 
-    monkeypatch.setattr(Prepared, "spectral", watched)
+    monkeypatch.setattr(FastBackend, "encode_spectral", recorded)
     turbo = embed(cube(), tiny_model, speed="turbo")
     assert turbo.speed == "turbo"
     assert turbo.fidelity is not None
-    assert seen == {7, 3}  # the sample with all bands; the sample and the cube with three groups
+    assert n_bands == {7, 3}  # the sample with all bands; the sample and the cube with three groups
 
 
-def test_a_saved_embedding_comes_back(tiny_model: CARL, tmp_path: Path) -> None:
+def test_a_saved_embedding_can_be_loaded(tiny_model: CARL, tmp_path: Path) -> None:
     embedding = embed(cube(), tiny_model, speed="turbo")
     embedding.save(tmp_path / "features.npz")
     loaded = Embedding.load(tmp_path / "features.npz")
     np.testing.assert_array_equal(loaded.spatial, embedding.spatial)
     np.testing.assert_array_equal(loaded.spectral, embedding.spectral)
     arrays = {"spatial": embedding.spatial, "spectral": embedding.spectral}
-    facts = vars(replace(loaded, **arrays))
-    assert facts == vars(embedding)
+    assert vars(replace(loaded, **arrays)) == vars(embedding)
     assert list(tmp_path.iterdir()) == [tmp_path / "features.npz"]
 
 
+def test_a_file_of_an_earlier_version_can_be_loaded(tmp_path: Path) -> None:
+    features = np.ones((2, 3, 4), np.float32)
+    metadata = {
+        "shape": [16, 24], "patch_size": 8, "model": "m", "fingerprint": "f",
+        "precision": "bf16", "speed": "turbo", "fidelity": 0.995,
+    }  # fmt: skip
+    facts = np.array(json.dumps(metadata))
+    np.savez(tmp_path / "old.npz", spatial=features, spectral=-features, facts=facts)
+    loaded = Embedding.load(tmp_path / "old.npz")
+    np.testing.assert_array_equal(loaded.spectral, -features)
+    assert loaded.shape == (16, 24)
+    assert (loaded.model, loaded.fidelity) == ("m", 0.995)
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
-def test_what_is_no_embedding_is_said_to_be_none(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_an_embedding_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "other.npz"
     if content is None:
         np.savez(path, something=np.ones(3))
@@ -143,15 +140,15 @@ def test_what_is_no_embedding_is_said_to_be_none(tmp_path: Path, content: bytes 
         Embedding.load(path)
 
 
-def test_wrong_wishes(tiny_model: CARL) -> None:
+def test_unusable_cubes_and_options_are_refused(tiny_model: CARL) -> None:
     with pytest.raises(WavelengthError, match="has no wavelengths"):
         embed(SpectralCube(np.ones((9, 9, 3))), tiny_model)
     with pytest.raises(CubeError, match="holds missing values only"):
         embed(SpectralCube(np.full((9, 9, 7), np.nan), NM), tiny_model)
     with pytest.raises(CarlError, match="'fast' is not a speed"):
-        embed(cube(), tiny_model, speed="fast")
+        embed(cube(), tiny_model, speed="fast")  # type: ignore[arg-type]
     with pytest.raises(CarlError, match="'half' is not a precision"):
-        embed(cube(), tiny_model, precision="half")
+        embed(cube(), tiny_model, precision="half")  # type: ignore[arg-type]
 
 
 def test_a_constant_cube_is_embedded(tiny_model: CARL) -> None:
@@ -162,12 +159,12 @@ def test_a_constant_cube_is_embedded(tiny_model: CARL) -> None:
 
 
 def test_progress_rises_to_one_and_cancels(tiny_model: CARL) -> None:
-    told: list[float] = []
-    embed(cube(), tiny_model, progress=lambda share, _: told.append(share))
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
+    reported: list[float] = []
+    embed(cube(), tiny_model, progress=lambda fraction, _: reported.append(fraction))
+    assert reported == sorted(reported)
+    assert reported[-1] == pytest.approx(1)
 
-    def stop(share: float, message: str) -> None:
+    def stop(fraction: float, message: str) -> None:
         raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):

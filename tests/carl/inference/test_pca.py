@@ -12,7 +12,7 @@ def features(h: int = 9, w: int = 7, depth: int = 12) -> np.ndarray:
     return (hidden @ random.normal(size=(3, depth))).astype(np.float32)
 
 
-def test_the_picture_covers_the_image_and_uses_its_range() -> None:
+def test_image_has_the_shape_of_the_cube_and_uses_its_range() -> None:
     picture = pca_picture(features(), (70, 51), 8)
     assert picture.shape == (70, 51, 3)
     assert picture.dtype == np.float32
@@ -21,8 +21,7 @@ def test_the_picture_covers_the_image_and_uses_its_range() -> None:
     assert (picture.max(axis=(0, 1)) > 0.9).all()
 
 
-def test_the_first_component_explains_most() -> None:
-    """Against an independent decomposition of the same standardised table."""
+def test_first_component_is_that_of_a_singular_value_decomposition() -> None:
     table = features().reshape(-1, 12).astype(np.float64)
     table = (table - table.mean(0)) / table.std(0)
     first = np.linalg.svd(table, full_matrices=False)[0][:, 0]
@@ -43,8 +42,8 @@ def test_a_map_without_variance_is_black(depth: int) -> None:
     assert not picture.any()
 
 
-def test_one_odd_patch_does_not_flatten_the_rest() -> None:
-    odd = features(20, 20)
-    odd[0, 0] *= 1000
-    picture = pca_picture(odd, (20, 20), 1)
+def test_an_outlier_does_not_reduce_the_contrast() -> None:
+    outlier = features(20, 20)
+    outlier[0, 0] *= 1000
+    picture = pca_picture(outlier, (20, 20), 1)
     assert picture[5:, 5:, 0].std() > 0.05

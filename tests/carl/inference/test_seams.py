@@ -1,4 +1,4 @@
-"""No line where tiles meet, measured with a network that has positions and global attention."""
+"""No seams where tiles meet, for a network with position encoding and global attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from carl.cube import SpectralCube
 from carl.inference import embed
-from carl.inference.tiling import TileLayout, tile_weights, tiles
+from carl.inference.tile_grid import TileLayout, overlapping_tiles, tile_weights
 from carl.model import CARL
 
 GRID = (112, 40)
@@ -17,12 +17,12 @@ Texture = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 def steps(features: np.ndarray) -> np.ndarray:
-    """(h − 1,) mean length of the step from each row of patches to the next."""
+    """Return the mean distance (h − 1,) between each row of patches and the next."""
     return np.linalg.norm(np.diff(features, axis=0), axis=2).mean(axis=1)
 
 
 def borders(layout: TileLayout) -> np.ndarray:
-    """(h − 1,) True where one tile hands over to another, or where it begins or ends."""
+    """Return (h − 1,) True where tiles overlap, begin or end."""
     where = np.zeros(GRID[0] - 1, bool)
     for start, weights in tile_weights(GRID[0], layout)[1:]:
         where[start - 1 : start + layout.overlap] = True
@@ -52,14 +52,13 @@ def test_features_change_no_faster_where_tiles_meet(tiny_model: CARL, texture: T
     assert found[meet].mean() <= found[~meet].mean()
 
 
-def test_tiles_that_are_cut_and_not_blended_would_be_noticed() -> None:
-    """The measure finds the line that it is there to exclude."""
+def test_unblended_tiles_have_seams_by_this_measure() -> None:
     layout = TileLayout()
     random = np.random.default_rng(0)
     levels = random.normal(0, 1, (9, 1, 1, 4)).astype(np.float32)
     noise = random.normal(0, 0.1, (*GRID, 4)).astype(np.float32)
     features = noise.copy()
-    for number, piece in enumerate(tiles(*GRID, layout)):
-        features[piece.rows, piece.columns] = noise[piece.rows, piece.columns] + levels[number]
+    for number, tile in enumerate(overlapping_tiles(*GRID, layout)):
+        features[tile.rows, tile.columns] = noise[tile.rows, tile.columns] + levels[number]
     found, meet = steps(features), borders(layout)
     assert found[meet].max() > 2 * found[~meet].max()

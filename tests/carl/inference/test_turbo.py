@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from carl.inference.folded import ComputeBudget
-from carl.inference.turbo import BandGroups, Correction, band_statistics, shortcuts
-
-FloatArray = NDArray[np.float32]
+from carl.arrays import Float32Array
+from carl.inference.backend import ComputeBudget
+from carl.inference.turbo import BandGroups, Correction, band_statistics, candidate_shortcuts
 
 
 @given(n_bands=st.integers(2, 60), n_groups=st.integers(1, 16), seed=st.integers(0, 9))
-def test_groups_are_neighbours_and_hold_every_band_once(
+def test_groups_are_adjacent_bands_and_contain_every_band_once(
     n_bands: int, n_groups: int, seed: int
 ) -> None:
     n_groups = min(n_groups, n_bands)
@@ -33,11 +31,11 @@ def test_groups_are_neighbours_and_hold_every_band_once(
 
 
 @given(n_bands=st.integers(2, 600), pairs=st.integers(1, 4), queries=st.integers(1, 16))
-def test_the_cheapest_shortcuts_are_tried_first_and_only_what_saves_work(
+def test_candidate_shortcuts_are_in_order_of_cost_and_save_work(
     n_bands: int, pairs: int, queries: int
 ) -> None:
     whole = ComputeBudget(pairs, queries)
-    found = shortcuts(np.arange(1.0, n_bands + 1), whole, min(2, queries))
+    found = candidate_shortcuts(np.arange(1.0, n_bands + 1), whole, min(2, queries))
     costs = [each.budget.pairs * (each.groups.starts.size + each.budget.queries) for each in found]
     full = pairs * (n_bands + queries)
     assert costs == sorted(costs)
@@ -47,12 +45,12 @@ def test_the_cheapest_shortcuts_are_tried_first_and_only_what_saves_work(
     assert len({(each.groups.starts.size, each.budget) for each in found}) == len(found)
 
 
-def test_many_bands_are_worth_trying() -> None:
-    found = shortcuts(np.arange(400.0, 700.0, 3.0), ComputeBudget(3, 8), 2)
+def test_candidate_shortcuts_of_a_camera_with_many_bands() -> None:
+    found = candidate_shortcuts(np.arange(400.0, 700.0, 3.0), ComputeBudget(3, 8), 2)
     assert found[0].groups.starts.size == 3
     assert found[0].budget == ComputeBudget(1, 2)
-    efforts = {each.budget for each in found}
-    assert efforts == {
+    budgets = {each.budget for each in found}
+    assert budgets == {
         ComputeBudget(1, 2),
         ComputeBudget(2, 2),
         ComputeBudget(3, 2),
@@ -63,7 +61,7 @@ def test_many_bands_are_worth_trying() -> None:
 @given(
     n_bands=st.integers(1, 9), size=st.integers(1, 8), n=st.integers(1, 5), seed=st.integers(0, 9)
 )
-def test_each_band_of_each_patch_has_its_mean_and_spread(
+def test_band_statistics_are_means_and_standard_deviations(
     n_bands: int, size: int, n: int, seed: int
 ) -> None:
     strip = np.random.default_rng(seed).normal(size=(n_bands, size, n * size)).astype(np.float32)
@@ -72,8 +70,8 @@ def test_each_band_of_each_patch_has_its_mean_and_spread(
     np.testing.assert_allclose(band_statistics(strip), expected, atol=1e-3)
 
 
-def _patches(n: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Approximate features, statistics, and exact features that follow from both, also squared."""
+def _patches(n: int, seed: int) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """Approximate features, statistics, and exact features, a quadratic function of both."""
     random = np.random.default_rng(seed)
     shared = np.random.default_rng(0)
     approximate = random.normal(size=(n, 6))
@@ -85,7 +83,7 @@ def _patches(n: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return approximate.astype(np.float32), statistics.astype(np.float32), exact.astype(np.float32)
 
 
-def test_a_correction_takes_off_what_follows_from_the_patch() -> None:
+def test_correction_predicts_exact_features_of_new_patches() -> None:
     known, new = _patches(200, 1), _patches(50, 2)
     correction, left_out = Correction.learn(*known, 1e-4)
     assert np.abs(new[0] - new[2]).mean() > 1
@@ -93,7 +91,7 @@ def test_a_correction_takes_off_what_follows_from_the_patch() -> None:
     assert np.abs(left_out - known[2]).mean() < 0.05
 
 
-def test_a_patch_far_from_all_others_is_not_sent_farther() -> None:
+def test_correction_of_an_outlier_is_bounded() -> None:
     correction, _ = Correction.learn(*_patches(200, 1), 1e-4)
     approximate, statistics, _ = _patches(1, 2)
     near, far = (correction(approximate, statistics * times) for times in (1e3, 1e6))
@@ -101,10 +99,10 @@ def test_a_patch_far_from_all_others_is_not_sent_farther() -> None:
 
 
 @pytest.mark.parametrize("patch", [0, 17])
-def test_what_a_patch_becomes_without_it_is_known_without_learning_again(patch: int) -> None:
+def test_left_out_predictions_are_those_of_a_regression_without_the_patch(patch: int) -> None:
     approximate, statistics, exact = _patches(30, 3)
     correction, left_out = Correction.learn(approximate, statistics, exact, 0.1)
-    # Learned anew from the others: ridge regression with a constant that is not shrunk.
+    # Learned from the other patches: ridge regression with an unpenalised constant.
     product = correction.patches.T.astype(float) @ correction.patches
     gram = (1 + product / 2) ** 2 - 1
     ridge = 0.1 * np.trace(gram - gram.mean(0)) / len(gram)

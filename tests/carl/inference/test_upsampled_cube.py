@@ -7,7 +7,7 @@ from scipy import ndimage
 
 import carl
 from carl.cube import SpectralCube
-from carl.inference.upsampled_cube import embed_finely, enlarged, enlargement
+from carl.inference.upsampled_cube import embed_finely, upsample_cube, upsampling_factor
 from carl.model import CARL, CARLConfig
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 
@@ -26,8 +26,8 @@ NM = np.linspace(450, 700, 4)
         ((1, 1), 8, 4),
     ],
 )
-def test_small_cubes_are_seen_larger(shape: tuple[int, int], patch_size: int, factor: int) -> None:
-    assert enlargement((*shape, 5), patch_size) == factor
+def test_small_cubes_are_upsampled(shape: tuple[int, int], patch_size: int, factor: int) -> None:
+    assert upsampling_factor((*shape, 5), patch_size) == factor
 
 
 def cube() -> SpectralCube:
@@ -36,8 +36,8 @@ def cube() -> SpectralCube:
     return SpectralCube(values, wavelengths=NM, scale=0.1, nodata=0, name="small")
 
 
-def test_an_enlarged_cube_is_interpolated_between_centres_of_pixels() -> None:
-    large = enlarged(cube(), 4)
+def test_an_upsampled_cube_is_interpolated_between_pixel_centres() -> None:
+    large = upsample_cube(cube(), 4)
     assert large.shape == (36, 28, 4)
     values = np.nan_to_num(cube().to_numpy())
     expected = ndimage.zoom(values, (4, 4, 1), order=1, grid_mode=True, mode="nearest")
@@ -47,15 +47,15 @@ def test_an_enlarged_cube_is_interpolated_between_centres_of_pixels() -> None:
     assert known[:4].all()
 
 
-def test_an_enlarged_cube_is_read_like_an_array() -> None:
-    data = enlarged(cube(), 2).data
+def test_an_upsampled_cube_is_indexed_like_an_array() -> None:
+    data = upsample_cube(cube(), 2).data
     whole = np.asarray(data[:, :, :])
     np.testing.assert_array_equal(data[3:9, 2:4, 1:3], whole[3:9, 2:4, 1:3])
     np.testing.assert_array_equal(data[5, -1, :], whole[5, -1])
     assert data[0, 0, -1] == whole[0, 0, -1]
 
 
-def test_an_embedding_is_of_the_cube_but_finer() -> None:
+def test_the_embedding_of_a_small_cube_has_smaller_patches() -> None:
     torch.manual_seed(0)
     config = CARLConfig(
         patch_size=8,
@@ -66,8 +66,10 @@ def test_an_embedding_is_of_the_cube_but_finer() -> None:
     )
     model = CARL(config).eval()
     small = cube()
-    fine = embed_finely(small, 8, lambda seen: carl.embed(seen, model, precision="float32"))
-    direct = carl.embed(enlarged(small, 4), model, precision="float32")
+    fine = embed_finely(
+        small, 8, lambda upsampled: carl.embed(upsampled, model, precision="float32")
+    )
+    direct = carl.embed(upsample_cube(small, 4), model, precision="float32")
     assert (fine.shape, fine.patch_size) == ((9, 7), 2)
     np.testing.assert_array_equal(fine.spatial, direct.spatial)
     assert fine.pca(3).shape == (9, 7, 3)

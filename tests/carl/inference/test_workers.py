@@ -19,12 +19,12 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_results_come_in_order_from_threads_that_compute_alone() -> None:
-    def look(item: int) -> tuple[int, str, int]:
+def test_results_are_in_order_from_single_threaded_workers() -> None:
+    def describe(item: int) -> tuple[int, str, int]:
         return item, threading.current_thread().name, torch.get_num_threads()
 
     with Workers(CPU) as workers:
-        results = list(workers.map(look, range(50)))
+        results = list(workers.map(describe, range(50)))
         assert torch.get_num_threads() == 1
     assert [item for item, _, _ in results] == list(range(50))
     assert all(name.startswith("inference worker") and n == 1 for _, name, n in results)
@@ -45,7 +45,7 @@ def test_items_are_taken_as_workers_become_free() -> None:
         assert len(taken) < 20
 
 
-def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_work() -> None:
+def test_an_error_ends_the_work() -> None:
     def fail(item: int) -> int:
         if item == 5:
             raise ValueError("five")
@@ -62,7 +62,7 @@ def test_an_error_of_the_work_or_the_caller_ends_it_and_leaves_no_work() -> None
         assert torch.get_num_threads() == 3
 
 
-def test_threads_wait_for_the_next_context_and_are_never_shared() -> None:
+def test_threads_are_reused_by_the_next_context_and_never_shared() -> None:
     def names(workers: Workers) -> set[int]:
         return set(workers.map(lambda _: threading.get_ident(), range(30)))
 
@@ -76,7 +76,7 @@ def test_threads_wait_for_the_next_context_and_are_never_shared() -> None:
     assert threading.active_count() == before
 
 
-def test_of_several_the_last_gives_the_threads_back() -> None:
+def test_the_last_of_several_contexts_restores_the_number_of_threads() -> None:
     first, second = Workers(CPU), Workers(CPU)
     first.__enter__()
     list(first.map(abs, range(9)))
@@ -87,13 +87,25 @@ def test_of_several_the_last_gives_the_threads_back() -> None:
     assert torch.get_num_threads() == 3
 
 
+def test_a_worker_can_use_several_threads_per_operation() -> None:
+    def n_threads(wanted: int) -> tuple[int, int, int]:
+        before = torch.get_num_threads()
+        with workers.threads_per_operation(wanted):
+            inside = torch.get_num_threads()
+        return before, inside, torch.get_num_threads()
+
+    with Workers(CPU) as workers:
+        assert list(workers.map(n_threads, [1, 3])) == [(1, 1, 1), (1, 3, 1)]
+    assert torch.get_num_threads() == 3
+
+
 def test_other_devices_are_used_from_the_calling_thread() -> None:
     with Workers(torch.device("cuda")) as workers:
         names = set(workers.map(lambda _: threading.current_thread().name, range(3)))
     assert names == {threading.current_thread().name}
 
 
-def test_a_caller_who_leaves_waits_for_one_operation_only() -> None:
+def test_a_cancelled_computation_ends_after_the_current_operation() -> None:
     begun = threading.Event()
     operations: list[int] = []
 
@@ -103,13 +115,13 @@ def test_a_caller_who_leaves_waits_for_one_operation_only() -> None:
             torch.zeros(10_000)
             operations.append(number)
 
-    def called_off() -> None:
+    def cancel() -> None:
         if begun.is_set():
             raise KeyboardInterrupt
 
     def wait_for_work() -> None:
         with Workers(CPU) as workers:
-            list(workers.map(work, range(3), called_off))
+            list(workers.map(work, range(3), cancel))
 
     with pytest.raises(KeyboardInterrupt):
         wait_for_work()

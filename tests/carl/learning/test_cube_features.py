@@ -33,7 +33,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cube_features, "_COLUMNS", 60)
     monkeypatch.setattr(cube_features, "_WINDOW", 100)
     monkeypatch.setattr(cube_features, "_SMALL_PIXELS", 1000)
-    monkeypatch.setattr(upsampled_cube, "_MOST_PIXELS", 1000)
+    monkeypatch.setattr(upsampled_cube, "_MAX_PIXELS", 1000)
 
 
 def scene(height: int = 450, width: int = 230, seed: int = 0) -> SpectralCube:

@@ -17,11 +17,12 @@ import torch
 
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning
-from carl.inference import Embedding, FeatureCache, embed, feature_folder
-from carl.inference.cache_keys import FileGuard
-from carl.inference.feature_folder import CacheKey, FeatureFolder
+from carl.inference import ComputeOptions, Embedding, embed, embed_cached, embedding
+from carl.inference.embedding import _embed_in_memory, _load_cached, _save_cached
+from carl.inference.options import DEFAULT_OPTIONS
 from carl.io import read_cube, write_cube
 from carl.model import CARL
+from carl.progress import Progress
 from carl.user_folders import features_folder
 
 NM = np.array([450.0, 550, 650])
@@ -34,65 +35,77 @@ def cube(seed: int = 0) -> SpectralCube:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[SpectralCube]:
-    """The cubes whose features were computed, not found."""
-    seen: list[SpectralCube] = []
+    """The cubes whose features were computed, not loaded."""
+    cubes: list[SpectralCube] = []
+    compute = embedding._embed_in_memory
 
-    def counted(cube: SpectralCube, model: CARL, **wishes: Any) -> Embedding:
-        seen.append(cube)
-        return embed(cube, model, **wishes)
+    def counted(
+        cube: SpectralCube, model: CARL, options: ComputeOptions, progress: Progress
+    ) -> Embedding:
+        cubes.append(cube)
+        return compute(cube, model, options, progress)
 
-    monkeypatch.setattr("carl.inference.cache.embed", counted)
-    return seen
-
-
-def another_day() -> FeatureCache:
-    """The cache of a program that was just started."""
-    return FeatureCache(folder=FeatureFolder())
+    monkeypatch.setattr(embedding, "_embed_in_memory", counted)
+    return cubes
 
 
 def entries() -> list[Path]:
     return sorted(features_folder().path.iterdir())
 
 
-def test_features_are_there_the_next_time(tiny_model: CARL, computed: list[SpectralCube]) -> None:
-    first = another_day().embed(cube(), tiny_model)
-    told: list[float] = []
-    again = another_day().embed(cube(), tiny_model, progress=lambda share, _: told.append(share))
+def test_features_are_loaded_the_next_time(tiny_model: CARL, computed: list[SpectralCube]) -> None:
+    first = embed_cached(cube(), tiny_model)
+    reported: list[float] = []
+    again = embed_cached(cube(), tiny_model, progress=lambda fraction, _: reported.append(fraction))
     assert len(computed) == 1
-    assert told
+    assert reported
     np.testing.assert_array_equal(again.spatial, first.spatial)
     np.testing.assert_array_equal(again.spectral, first.spectral)
     for name in ("shape", "patch_size", "model", "fingerprint", "precision", "speed", "fidelity"):
         assert getattr(again, name) == getattr(first, name)
 
 
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_features_can_be_mapped_from_disk(
+    tiny_model: CARL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    expected = embed_cached(cube(), tiny_model)
+    if not is_cached:
+        monkeypatch.setenv("CARL_CACHE", "0")
+    scratch = tmp_path / "scratch.npz"
+    mapped = embed_cached(cube(), tiny_model, scratch=scratch)
+    assert isinstance(mapped.spatial, np.memmap)
+    assert scratch.exists() == (not is_cached)
+    np.testing.assert_array_equal(mapped.spatial, expected.spatial)
+
+
 def test_each_ingredient_makes_another_entry(
     tiny_model: CARL, computed: list[SpectralCube], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(cube: SpectralCube, **wishes: str) -> None:
-        another_day().embed(cube, tiny_model, **wishes)
+    def compute(cube: SpectralCube, options: ComputeOptions = DEFAULT_OPTIONS) -> None:
+        embed_cached(cube, tiny_model, options)
 
     def change_weights() -> None:
         with torch.no_grad():
             tiny_model.connector.bias[0] += 1
-        ask(cube())
+        compute(cube())
 
     def change_normalisation() -> None:
         tiny_model.normalisation = (0.1, 2.0)
-        ask(cube())
+        compute(cube())
 
     def change_code() -> None:
-        monkeypatch.setattr(feature_folder, "code_key", lambda: "other")
-        ask(cube())
+        monkeypatch.setattr(embedding, "code_key", lambda: "other")
+        compute(cube())
 
     steps: list[Callable[[], None]] = [
-        lambda: ask(cube()),
-        lambda: ask(cube(1)),
-        lambda: ask(replace(cube(), scale=2.0, offset=1.0)),
-        lambda: ask(cube().with_wavelengths(NM + 1)),
-        lambda: ask(cube(), precision="float32"),
-        lambda: ask(cube(), precision="bf16"),
-        lambda: ask(cube(), speed="turbo"),
+        lambda: compute(cube()),
+        lambda: compute(cube(1)),
+        lambda: compute(replace(cube(), scale=2.0, offset=1.0)),
+        lambda: compute(cube().with_wavelengths(NM + 1)),
+        lambda: compute(cube(), ComputeOptions("float32")),
+        lambda: compute(cube(), ComputeOptions("bf16")),
+        lambda: compute(cube(), ComputeOptions(speed="turbo")),
         change_weights,
         change_normalisation,
         change_code,
@@ -100,57 +113,58 @@ def test_each_ingredient_makes_another_entry(
     for number, step in enumerate(steps, start=1):
         step()
         assert (len(computed), len(entries())) == (number, number)
-    ask(cube())
+    compute(cube())
     assert len(computed) == len(steps)
 
 
-def test_a_file_that_changed_has_other_features(
+def test_features_of_a_changed_file_are_computed_again(
     tiny_model: CARL, computed: list[SpectralCube], tmp_path: Path
 ) -> None:
     header, data = write_cube(tmp_path / "a.hdr", cube())
-    first = another_day().embed(read_cube(header), tiny_model)
+    first = embed_cached(read_cube(header), tiny_model)
     stamp = data.stat()
     values = np.fromfile(data, np.float32)
     values[values.size // 2] += 5
     values.tofile(data)
     os.utime(data, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    second = another_day().embed(read_cube(header), tiny_model)
+    second = embed_cached(read_cube(header), tiny_model)
     assert len(computed) == 2
     assert not np.array_equal(first.spatial, second.spatial)
 
 
-def test_nothing_is_kept_of_a_file_that_changes_meanwhile(
+def test_features_of_a_file_that_changes_meanwhile_are_not_cached(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     header, data = write_cube(tmp_path / "a.hdr", cube())
 
-    def change_first(cube: SpectralCube, model: CARL, **wishes: Any) -> Embedding:
+    def change_first(
+        cube: SpectralCube, model: CARL, options: ComputeOptions, progress: Progress
+    ) -> Embedding:
         os.utime(data, ns=(1, 1))
-        return embed(cube, model, **wishes)
+        return _embed_in_memory(replace(cube, metadata={}), model, options, progress)
 
-    monkeypatch.setattr("carl.inference.cache.embed", change_first)
-    another_day().embed(read_cube(header), tiny_model)
+    monkeypatch.setattr(embedding, "_embed_in_memory", change_first)
+    embed_cached(read_cube(header), tiny_model)
     assert len(features_folder()) == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", None])
-def test_a_damaged_entry_is_computed_again(
+def test_features_of_a_damaged_entry_are_computed_again(
     tiny_model: CARL, computed: list[SpectralCube], damage: bytes | None
 ) -> None:
-    first = another_day().embed(cube(), tiny_model)
+    first = embed_cached(cube(), tiny_model)
     (entry,) = entries()
     entry.write_bytes(entry.read_bytes()[:-100] if damage is None else damage)
-    again = another_day().embed(cube(), tiny_model)
+    again = embed_cached(cube(), tiny_model)
     assert len(computed) == 2
     np.testing.assert_array_equal(again.spatial, first.spatial)
-    another_day().embed(cube(), tiny_model)
+    embed_cached(cube(), tiny_model)
     assert len(computed) == 2
 
 
 def test_no_changed_byte_gives_wrong_features(tiny_model: CARL) -> None:
-    folder, place = FeatureFolder(), CacheKey("a", FileGuard(cube()))
     truth = embed(cube(), tiny_model)
-    folder.put(place, truth)
+    _save_cached("a", truth)
     (entry,) = entries()
     sound, sample = entry.read_bytes(), random.Random(0)
     misses = 0
@@ -158,7 +172,7 @@ def test_no_changed_byte_gives_wrong_features(tiny_model: CARL) -> None:
         broken = bytearray(sound)
         broken[position] ^= 1 << sample.randrange(8)
         entry.write_bytes(broken)
-        found = folder.get(place)
+        found = _load_cached("a", mapped=False)
         if found is None:
             misses += 1
             assert not entry.exists()
@@ -169,7 +183,7 @@ def test_no_changed_byte_gives_wrong_features(tiny_model: CARL) -> None:
     assert misses > 200
 
 
-def test_a_full_disk_is_told_once_and_harms_nothing(
+def test_a_full_disk_gives_one_warning_and_no_error(
     tiny_model: CARL, computed: list[SpectralCube], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Embedding, path: Path) -> None:
@@ -177,68 +191,68 @@ def test_a_full_disk_is_told_once_and_harms_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Embedding, "save", full)
-    cache = another_day()
-    with pytest.warns(CarlWarning, match="not kept for the next time: .*No space left"):
-        cache.embed(cube(), tiny_model)
-    with warnings.catch_warnings(action="error"):
-        cache.embed(cube(1), tiny_model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for seed in range(3):
+            assert embed_cached(cube(seed), tiny_model).shape == (16, 16)
+    (warning,) = caught
+    assert issubclass(warning.category, CarlWarning)
+    assert "not cached for the next time" in str(warning.message)
+    assert "No space left" in str(warning.message)
     assert entries() == []
-    assert cache.embed(cube(), tiny_model).shape == (16, 16)
-    assert len(computed) == 2
+    assert len(computed) == 3
 
 
-def test_a_folder_that_cannot_be_made_harms_nothing(
+def test_a_folder_that_cannot_be_created_gives_a_warning(
     tiny_model: CARL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CARL_HOME", str(tmp_path / "file"))
     with pytest.warns(CarlWarning, match="cannot be written"):
-        assert another_day().embed(cube(), tiny_model).shape == (16, 16)
+        assert embed_cached(cube(), tiny_model).shape == (16, 16)
 
 
-def test_a_size_of_zero_keeps_nothing_and_reads_nothing_twice(
+def test_nothing_is_cached_or_hashed_if_the_cache_has_no_size(
     tiny_model: CARL, computed: list[SpectralCube], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CARL_CACHE", "0")
-    monkeypatch.setattr(feature_folder, "content_key", pytest.fail)
+    monkeypatch.setattr(embedding, "content_key", pytest.fail)
     for _ in range(2):
-        another_day().embed(cube(), tiny_model)
+        embed_cached(cube(), tiny_model)
     assert len(computed) == 2
     assert not features_folder().path.exists()
 
 
-# ---- two windows
+# ---- two processes
 
 _SIDE = 64
 _N_KEYS = 12
 
 
 def features_of(number: int) -> Embedding:
-    """Features whose every value tells which they are."""
+    """Features whose values are all the number."""
     values = np.full((_SIDE, _SIDE, 8), number, np.float32)
     return Embedding(values, -values, (1, 1), 1, f"m{number}", "f", "float32", "exact")
 
 
-def hammer(seed: int, seconds: float, queue: Any) -> None:
-    """Read, write, damage and drop entries at random, and count what is wrong with them."""
+def read_and_write(seed: int, seconds: float, queue: Any) -> None:
+    """Read, write and remove entries at random, and check what is read."""
     warnings.simplefilter("error", CarlWarning)
-    draw, folder = random.Random(seed), FeatureFolder()
-    nowhere = FileGuard(cube())
+    draw = random.Random(seed)
     found = missed = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         number = draw.randrange(_N_KEYS)
-        place = CacheKey(f"k{number}", nowhere)
-        embedding = folder.get(place)
-        if embedding is None:
+        loaded = _load_cached(f"k{number}", mapped=False)
+        if loaded is None:
             missed += 1
-            folder.put(place, features_of(number))
+            _save_cached(f"k{number}", features_of(number))
             continue
         found += 1
         if not (
-            (embedding.spatial == number).all()
-            and (embedding.spectral == -number).all()
-            and embedding.model == f"m{number}"
+            (loaded.spatial == number).all()
+            and (loaded.spectral == -number).all()
+            and loaded.model == f"m{number}"
         ):
             queue.put("wrong features")
             return
@@ -247,18 +261,20 @@ def hammer(seed: int, seconds: float, queue: Any) -> None:
     queue.put((found, missed))
 
 
-def test_two_programs_never_see_wrong_or_half_features(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_never_read_wrong_or_incomplete_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     n_bytes = features_of(0).nbytes
     monkeypatch.setenv("CARL_CACHE", str(int(6.5 * n_bytes)))
     spawn = multiprocessing.get_context("spawn")
     queue = spawn.Queue()
-    programs = [spawn.Process(target=hammer, args=(seed, 2.0, queue)) for seed in range(2)]
-    for program in programs:
-        program.start()
-    results = [queue.get(timeout=120) for _ in programs]
-    for program in programs:
-        program.join(60)
-        assert program.exitcode == 0
+    processes = [spawn.Process(target=read_and_write, args=(seed, 2.0, queue)) for seed in range(2)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
     for found, missed in results:
         assert found > 20
         assert missed > 20
@@ -266,18 +282,15 @@ def test_two_programs_never_see_wrong_or_half_features(monkeypatch: pytest.Monke
     assert not [path for path in entries() if path.name.startswith(".")]
 
 
-def test_an_entry_that_vanishes_while_it_is_read_is_not_there(
-    tiny_model: CARL, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, place = FeatureFolder(), CacheKey("a", FileGuard(cube()))
-    folder.put(place, features_of(1))
+def test_an_entry_removed_while_it_is_read_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _save_cached("a", features_of(1))
     load = Embedding.load
 
-    def vanish_first(path: Path) -> Embedding:
+    def remove_first(path: Path, *, mapped: bool) -> Embedding:
         shutil.rmtree(path.parent)
-        return load(path)
+        return load(path, mapped=mapped)
 
-    monkeypatch.setattr(Embedding, "load", vanish_first)
-    assert folder.get(place) is None
-    folder.put(place, features_of(1))
+    monkeypatch.setattr(Embedding, "load", remove_first)
+    assert _load_cached("a", mapped=False) is None
+    _save_cached("a", features_of(1))
     assert len(features_folder()) == 1

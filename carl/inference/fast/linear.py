@@ -1,4 +1,7 @@
-"""Linear layers whose weights are brought into the processor's own form once, not at every call."""
+"""Linear layers whose weights are in the packed layout of oneDNN.
+
+They use private operations of PyTorch, the ones `torch.compile` generates calls to.
+"""
 
 from __future__ import annotations
 
@@ -12,50 +15,48 @@ from torch import Tensor, nn
 
 
 class PackedLinear(nn.Module):
-    """x·Wᵀ + b for inference, alone or together with what follows it.
+    """Linear layer x Wᵀ + b for inference, alone or fused with the operation after it.
 
-    On a CPU oneDNN computes it: with weights packed in blocks, and GELU or the sum with the
-    residual while the result is still in registers. PyTorch gives float32 to MKL instead, which
-    takes the widest instructions of Intel's processors only: on an AMD EPYC 9005 it is 2.3 times as
-    slow. Where PyTorch lacks these operations, or on another device, its own layers do the work.
+    On a CPU, oneDNN computes it with weights packed in blocks once, and applies GELU or adds the
+    residual while the result is in registers. By default PyTorch passes float32 products to MKL,
+    which is 2.3 times slower on an AMD EPYC 9005 because it uses the widest instructions on Intel
+    processors only. On another device, or if this PyTorch lacks the operations, plain PyTorch
+    operations are used.
 
     Args:
         weight: (out, in).
         bias: (out,), or None.
         dtype: to compute in; inputs are converted.
-        packs: whether to use packed weights where they can be. `torch.compile` packs by itself.
     """
 
     _weight: Tensor
     _bias: Tensor | None
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, packs: bool = True
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
         weight = weight.detach().to(dtype).contiguous()
         self.dtype = dtype
         self.register_buffer("_bias", None if bias is None else bias.detach().to(dtype))
-        self._packs = packs and weight.device.type == "cpu" and can_pack(dtype)
-        self.register_buffer("_weight", _pack(weight) if self._packs else weight)
+        self._is_packed = weight.device.type == "cpu" and can_pack(dtype)
+        self.register_buffer("_weight", _pack(weight) if self._is_packed else weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
+        """Apply the layer: (..., in) to (..., out)."""
         x = x.to(self.dtype)
-        if self._packs:
+        if self._is_packed:
             return _linear(x, self._weight, self._bias)
         result: Tensor = F.linear(x, self._weight, self._bias)
         return result
 
     def gelu(self, x: Tensor) -> Tensor:
-        """GELU of the layer: (..., in) to (..., out)."""
-        if self._packs:
+        """Apply the layer and GELU: (..., in) to (..., out)."""
+        if self._is_packed:
             return _linear(x.to(self.dtype), self._weight, self._bias, "gelu")
         return F.gelu(self(x))
 
-    def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        """A residual (..., out) and the layer of (..., in) together."""
-        if self._packs:
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Apply the layer and add a residual (..., out): (..., in) to (..., out)."""
+        if self._is_packed:
             return _linear_sum(x.to(self.dtype), residual, self._weight, self._bias)
         total: Tensor = residual + self(x)
         return total
@@ -63,10 +64,7 @@ class PackedLinear(nn.Module):
 
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has the operations for packed weights, and they compute the right thing.
-
-    They are those that `torch.compile` uses; they are not part of its documented interface.
-    """
+    """Return whether this PyTorch has the packed operations and they compute correct results."""
     random = torch.Generator().manual_seed(0)
     x, residual, weight, bias = (
         torch.randn(shape, generator=random).to(dtype) for shape in ((3, 32), (3, 16), (16, 32), 16)
@@ -86,17 +84,17 @@ def can_pack(dtype: torch.dtype) -> bool:
         return False
 
 
-def with_packed_linears(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace the linear layers of a module by packed ones."""
+def pack_linears(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the linear layers of a module by packed ones, in place."""
     for parent in list(module.modules()):
-        _give_bias_to_layer(parent)
+        _join_qkv_biases(parent)
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, PackedLinear(child.weight, child.bias, dtype))
 
 
-def _give_bias_to_layer(module: nn.Module) -> None:
-    """Where EVA keeps the biases of its layer for queries, keys and values apart, join them."""
+def _join_qkv_biases(module: nn.Module) -> None:
+    """Give the qkv layer of timm's EVA attention its bias, which EVA keeps in three parameters."""
     biases: list[Tensor | None] = [
         getattr(module, name, None) for name in ("q_bias", "k_bias", "v_bias")
     ]
@@ -107,7 +105,7 @@ def _give_bias_to_layer(module: nn.Module) -> None:
     joined = nn.Linear(layer.in_features, layer.out_features, device="meta")
     joined.weight, joined.bias = layer.weight, nn.Parameter(torch.cat(present).detach())
     module.add_module("qkv", joined)
-    module.register_parameter("q_bias", None)  # without it, it does not look at the others
+    module.register_parameter("q_bias", None)  # EVA uses the bias of the layer if q_bias is None
 
 
 def _operation(name: str) -> Callable[..., Tensor]:
@@ -121,8 +119,8 @@ def _pack(weight: Tensor) -> Tensor:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none") -> Tensor:
-    exactly = "none"  # GELU by the error function, not by tanh
-    return _operation("_linear_pointwise")(x, weight, bias, then, [], exactly)
+    approximate = "none"  # GELU by the error function, not by tanh
+    return _operation("_linear_pointwise")(x, weight, bias, then, [], approximate)
 
 
 def _linear_sum(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

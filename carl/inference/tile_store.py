@@ -1,4 +1,4 @@
-"""Pieces of a computation in a folder, so that it can be interrupted at any moment and go on."""
+"""Stores of tiles, in memory or in a folder from which an interrupted computation resumes."""
 
 from __future__ import annotations
 
@@ -8,37 +8,62 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from carl.arrays import Float32Array
 from carl.errors import OutputError
 from carl.files import atomic_write
 from carl.inference.npz import write_npy
-from carl.inference.tile_grid import FloatMap
 
 _MANIFEST = "manifest.json"
 _LOCK = "in-use.lock"
-_FORMAT = 1
+_FORMAT = 2
+"""Version of the content of the folder; a folder of another version is started over."""
 
 
-class ChunkFolder:
-    """Pieces, one ``.npy`` file each, and facts in a ``manifest.json``; each is whole or not there.
+class TileStore(Protocol):
+    """Named tiles, and intermediate values that all tiles depend on."""
 
-    A context manager that keeps other processes out of the folder. What an earlier process left
-    there is taken up if it was made under the same settings, else removed.
+    def __contains__(self, name: object) -> bool:
+        """Whether a tile is stored completely."""
+
+    def __getitem__(self, name: str) -> Float32Array:
+        """Return a tile (t, u, D)."""
+
+    def __setitem__(self, name: str, values: Float32Array) -> None:
+        """Store a tile."""
+
+    def get_or_compute(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return a value that JSON can represent: the stored one, else compute and store it."""
+
+
+class MemoryTiles(dict[str, Float32Array]):
+    """Tiles in memory."""
+
+    def get_or_compute(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute a value; it is used once in the lifetime of the store."""
+        return compute()
+
+
+class TileFolder:
+    """Tiles as ``.npy`` files, and values in a ``manifest.json``; each complete or absent.
+
+    A context manager that locks the folder against other processes. What an earlier process stored
+    is used if it was computed with the same settings, else removed.
 
     Args:
-        folder: made if need be.
-        settings: what the pieces depend on, by a name for people: "cube", "model", ….
+        folder: created if it does not exist.
+        settings: what the tiles depend on, by a name for users: "cube", "model", ….
 
     Attributes:
-        folder: where it is.
-        changed: settings that differ from those of an earlier process, whose work is removed.
+        folder: its path.
+        changed: names of the settings that differ from those of an earlier process.
 
     Raises:
-        OutputError: the folder holds something else, is in use by another process or cannot be
+        OutputError: the folder holds other files, is in use by another process or cannot be
             written.
     """
 
@@ -46,16 +71,19 @@ class ChunkFolder:
         self.folder = folder
         self.changed: list[str] = []
         self._settings = {"format": str(_FORMAT), **settings}
-        self._facts: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         self._lock = FileLock(folder / _LOCK, timeout=0)
 
     def __enter__(self) -> Self:
         try:
-            if self.folder.exists() and not self._is_ours():
-                raise OutputError(f"{self.folder} is in the way: move it, or choose another name.")
+            if self.folder.exists() and not self._is_tile_folder():
+                raise OutputError(
+                    f"{self.folder} exists and holds other files: move it, or choose another name "
+                    "for the output."
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._take_up()
+            self._load()
         except Timeout as error:
             raise OutputError(
                 f"{self.folder} is in use by another run: wait for that one, or choose another "
@@ -79,25 +107,25 @@ class ChunkFolder:
     def __contains__(self, name: object) -> bool:
         return self._path(str(name)).exists()
 
-    def __getitem__(self, name: str) -> FloatMap:
-        values: FloatMap = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
+    def __getitem__(self, name: str) -> Float32Array:
+        values: Float32Array = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
         return values
 
-    def __setitem__(self, name: str, values: FloatMap) -> None:
+    def __setitem__(self, name: str, values: Float32Array) -> None:
         with self._writing(self._path(name)) as path, path.open("wb") as file:
             write_npy(file, values.shape, [values])
 
-    def recall(self, name: str, compute: Callable[[], Any]) -> Any:
-        """A fact from the manifest; computed and kept there if it is new."""
-        if name not in self._facts:
-            self._facts[name] = compute()
+    def get_or_compute(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return a value of the manifest; compute and store it if it is new."""
+        if name not in self._values:
+            self._values[name] = compute()
             self._write_manifest()
-        return self._facts[name]
+        return self._values[name]
 
     @property
     def is_empty(self) -> bool:
-        """Whether neither a piece nor a fact is there."""
-        return not self._facts and not any(self.folder.glob("*.npy"))
+        """Whether neither a tile nor a value is stored."""
+        return not self._values and not any(self.folder.glob("*.npy"))
 
     @property
     def nbytes(self) -> int:
@@ -105,25 +133,25 @@ class ChunkFolder:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def remove(self) -> None:
-        """Remove the folder and all it holds."""
+        """Remove the folder with its content."""
         self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
 
-    def _is_ours(self) -> bool:
+    def _is_tile_folder(self) -> bool:
         entries = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else {""}
         return _MANIFEST in entries or entries <= {_LOCK}
 
-    def _take_up(self) -> None:
-        """Keep what fits the settings, and drop pieces that a crash of the system left damaged."""
-        found = _read_manifest(self.folder / _MANIFEST)
-        stored = found.get("settings")
+    def _load(self) -> None:
+        """Load the manifest, and remove what was made with other settings or is damaged."""
+        manifest = _read_manifest(self.folder / _MANIFEST)
+        stored = manifest.get("settings")
         if stored == self._settings:
-            self._facts = found["facts"]
+            self._values = manifest["values"]
             for path in self.folder.glob("*.npy"):
-                if not _is_whole(path):
+                if not _is_complete(path):  # after a crash of the system
                     path.unlink()
             return
         if isinstance(stored, dict):
@@ -133,7 +161,7 @@ class ChunkFolder:
         self._write_manifest()
 
     def _write_manifest(self) -> None:
-        content = {"settings": self._settings, "facts": self._facts}
+        content = {"settings": self._settings, "values": self._values}
         with self._writing(self.folder / _MANIFEST) as path:
             path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -145,12 +173,12 @@ class ChunkFolder:
         except OutputError as error:
             raise OutputError(
                 f"{self.folder} cannot be written ({_reason(error.__cause__)}): free some space "
-                "and start the same again, it goes on where it stopped."
+                "and start the same again, it resumes where it stopped."
             ) from error
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """What the manifest says; nothing if it is missing or damaged."""
+    """Return the content of the manifest; empty if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -158,12 +186,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _is_whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     try:
         np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return False
-    return not path.name.startswith(".")  # else it was still being written
+    return not path.name.startswith(".")  # hidden while it is being written
 
 
 def _reason(error: BaseException | None) -> str:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from carl.inference.folded import ComputeBudget, FoldedSpectral, full_budget
-from carl.inference.prepared import Prepared
+from carl.inference.backend import ComputeBudget, PlainBackend, full_budget
+from carl.inference.fast import FastBackend
+from carl.inference.fast.spectral import FoldedSpectralEncoder
 from carl.model import CARL, CARLConfig, load_model
 from carl.model.config import READOUTS, SpatialEncoderConfig, SpectralEncoderConfig
 
@@ -17,7 +18,7 @@ Make = Callable[..., CARL]
 
 @pytest.fixture
 def make() -> Make:
-    """Networks in which every weight counts; arguments change the spectral encoder."""
+    """Networks with large random weights; arguments change the spectral encoder."""
 
     def build(**spectral: object) -> CARL:
         torch.manual_seed(0)
@@ -38,18 +39,17 @@ def make() -> Make:
 
 
 def both(model: CARL, n_bands: int, n_patches: int) -> tuple[Tensor, Tensor]:
-    """Features by the network itself, and by its rewritten form."""
+    """Features by the plain backend and by the folded encoder."""
     strip = torch.randn(n_bands, 4, 4 * n_patches)
-    bands = torch.rand(n_bands) + 0.4
+    wavelengths_um = torch.rand(n_bands) + 0.4
+    plain = PlainBackend(model).encode_spectral(strip, wavelengths_um)
     with torch.inference_mode():
-        plain = model.spectral_features(strip[None], bands, patches_per_chunk=n_patches)
-        folded = FoldedSpectral(model, torch.float32)
-        return plain[0, :, 0].T, folded(strip, folded.encode(bands))
+        return plain, FoldedSpectralEncoder(model, torch.float32)(strip, wavelengths_um)
 
 
 @pytest.mark.parametrize("n_patches", [1, 9])
 @pytest.mark.parametrize("n_bands", [1, 3, 20])
-def test_is_the_same_function(make: Make, n_bands: int, n_patches: int) -> None:
+def test_folded_encoder_is_the_same_function(make: Make, n_bands: int, n_patches: int) -> None:
     plain, folded = both(make(), n_bands, n_patches)
     torch.testing.assert_close(folded, plain, atol=1e-5, rtol=1e-5)
 
@@ -67,7 +67,7 @@ def test_is_the_same_function(make: Make, n_bands: int, n_patches: int) -> None:
         {"n_queries": 1},
     ],
 )
-def test_is_the_same_function_in_every_configuration(
+def test_folded_encoder_is_the_same_function_in_every_configuration(
     make: Make, changes: dict[str, object]
 ) -> None:
     plain, folded = both(make(**changes), 7, 5)
@@ -79,7 +79,7 @@ def test_is_the_same_function_in_every_configuration(
 def test_equals_the_original(carl_reference, case: str, bands: int) -> None:
     folder = carl_reference / case
     model = load_model(folder / "checkpoint.ckpt", "cpu", folder / "config.json")
-    network = Prepared(model, "float32")
+    network = FastBackend(model)
     with np.load(folder / f"forward_{bands}ch.npz", allow_pickle=False) as reference:
         for index, image in enumerate(torch.from_numpy(reference["image"])):
             wavelengths = torch.from_numpy(
@@ -91,35 +91,43 @@ def test_equals_the_original(carl_reference, case: str, bands: int) -> None:
             h, w = patches.shape[:2]
             strip = patches.unflatten(-1, (model.patch_size, -1)).permute(2, 3, 0, 1, 4)
             strip = strip.reshape(bands, model.patch_size, -1)
-            spectral = network.spectral(strip, network.encode(wavelengths)).T.view(1, -1, h, w)
-            spatial = network.spatial(spectral)
+            spectral = network.encode_spectral(strip, wavelengths).T.view(1, -1, h, w)
+            spatial = network.encode_spatial(spectral)
             assert np.abs(spectral[0].numpy() - reference["spectral"][index]).max() <= 1e-4
             assert np.abs(spatial[0].numpy() - reference["spatial"][index]).max() <= 1e-4
 
 
-def test_less_of_it_can_be_run(make: Make) -> None:
+def test_a_budget_runs_a_part_of_the_encoder(make: Make) -> None:
     model, shorter = make(n_queries=4), make(n_queries=2, depth=2)
-    kept = shorter.state_dict()
+    weights = shorter.state_dict()
     for name, value in model.state_dict().items():
-        if name in kept:
-            half = value.shape != kept[name].shape
-            kept[name].copy_(value[:, ::2] if half else value)
-    strip, bands = torch.randn(7, 4, 20), torch.rand(7) + 0.4
+        if name in weights:
+            half = value.shape != weights[name].shape
+            weights[name].copy_(value[:, ::2] if half else value)
+    strip, wavelengths_um = torch.randn(7, 4, 20), torch.rand(7) + 0.4
     with torch.inference_mode():
-        part, whole = (FoldedSpectral(each, torch.float32) for each in (shorter, model))
-        code = whole.encode(bands)
-        less = whole(strip, code, ComputeBudget(pairs=1, queries=2))
-        torch.testing.assert_close(less, part(strip, code), atol=1e-5, rtol=1e-5)
-        assert torch.equal(whole(strip, code, full_budget(model)), whole(strip, code))
+        part, whole = (FoldedSpectralEncoder(each, torch.float32) for each in (shorter, model))
+        budget = ComputeBudget(pairs=1, queries=2)
+        less = whole(strip, wavelengths_um, budget)
+        torch.testing.assert_close(less, part(strip, wavelengths_um), atol=1e-5, rtol=1e-5)
+        plain = PlainBackend(model).encode_spectral(strip, wavelengths_um, budget=budget)
+        torch.testing.assert_close(less, plain, atol=1e-5, rtol=1e-5)
+        assert torch.equal(
+            whole(strip, wavelengths_um, full_budget(model)), whole(strip, wavelengths_um)
+        )
 
 
 @pytest.mark.parametrize("sizes", [(8, 16), (9, 31), (16, 24)])
-def test_the_size_of_a_pass_changes_no_bit(make: Make, sizes: tuple[int, int]) -> None:
+def test_the_size_of_a_pass_does_not_change_the_features(
+    make: Make, sizes: tuple[int, int]
+) -> None:
     model = make(embed_dim=96, num_heads=4)
     strip = torch.randn(12, 4, 4 * sum(sizes))
     with torch.inference_mode():
-        folded = FoldedSpectral(model, torch.float32)
-        code = folded.encode(torch.linspace(0.4, 0.9, 12))
-        whole = folded(strip, code)
-        parts = [folded(part, code) for part in strip.split([4 * n for n in sizes], dim=2)]
+        folded = FoldedSpectralEncoder(model, torch.float32)
+        wavelengths_um = torch.linspace(0.4, 0.9, 12)
+        whole = folded(strip, wavelengths_um)
+        parts = [
+            folded(part, wavelengths_um) for part in strip.split([4 * n for n in sizes], dim=2)
+        ]
     assert torch.equal(torch.cat(parts), whole)

@@ -1,4 +1,4 @@
-"""Scaled-dot-product attention by whichever operations are fast on a device."""
+"""Scaled dot-product attention that is fast in bf16 on a CPU."""
 
 from __future__ import annotations
 
@@ -10,48 +10,54 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_SCORES = 1 << 20
-"""At a time, at least those of one head: they stay in the cache, and memory is bounded."""
-_MOST_EXPONENT = 60.0
-"""Of e in bf16, with room for the sum of many: its largest number is e to the 88."""
+_MAX_SCORES = 1 << 20
+"""Number of scores computed at a time (at least those of one head): 2 MB in bf16, which fit into
+the cache of a processor core and bound the memory."""
+_MAX_EXPONENT = 60.0
+"""Largest |score| for which exp(score) and its row sum stay finite in bf16 (limit: e^88) without
+the row maximum subtracted."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Attention of queries (N, H, L, d) to (N, H, M, d): (N, H, L, d).
+    """Compute softmax(scale · q kᵀ) v.
 
-    On a CPU PyTorch's fused attention takes over twice as long in bf16 as oneDNN's products and the
-    softmax one after the other.
+    In bf16 on a CPU, PyTorch's fused attention takes over twice as long as oneDNN's matrix products
+    and a softmax, so these are used there.
+
+    Args:
+        q: (N, H, L, d) queries.
+        k: (N, H, M, d) keys.
+        v: (N, H, M, d) values.
+        scale: of the scores.
+
+    Returns:
+        (N, H, L, d).
     """
     if not _is_slow_fused(q):
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
     flat = [each.flatten(0, 1) for each in (q, k, v)]
-    step = max(1, _SCORES // (q.shape[2] * k.shape[2]))
+    step = max(1, _MAX_SCORES // (q.shape[2] * k.shape[2]))
     if step >= len(flat[0]):
-        attended = _products(flat, scale)
+        attended = _attend_unfused(flat, scale)
     else:
         parts = zip(*(torch.split(each, step) for each in flat), strict=True)
-        attended = torch.cat([_products(part, scale) for part in parts])
+        attended = torch.cat([_attend_unfused(part, scale) for part in parts])
     return attended.view(*q.shape[:-1], v.shape[-1])
 
 
-def _products(qkv: Sequence[Tensor], scale: float) -> Tensor:
+def _attend_unfused(qkv: Sequence[Tensor], scale: float) -> Tensor:
     q, k, v = qkv
     scores = torch.baddbmm(q.new_empty(1), q, k.mT, beta=0, alpha=scale)
-    if torch.compiler.is_compiling() or not _can_be_exponents(scores):
+    least, most = torch.aminmax(scores)
+    if not (least > -_MAX_EXPONENT and most < _MAX_EXPONENT):  # also if there are NaNs
         return torch.bmm(scores.softmax(-1), v)
-    # As softmax, but divides the few results and not the many scores.
+    # Σ exp(s) v / Σ exp(s): equal to softmax, but divides the (L, d) result, not the (L, M) scores.
     weights = scores.exp_()
     return torch.bmm(weights, v).div_(weights.sum(-1, keepdim=True))
 
 
-def _can_be_exponents(scores: Tensor) -> bool:
-    """Whether no exponential overflows or vanishes, though the largest score is not taken off."""
-    least, most = torch.aminmax(scores)
-    return bool(least > -_MOST_EXPONENT) and bool(most < _MOST_EXPONENT)
-
-
 class FastAttention(TorchFunctionMode):
-    """While active in a thread, networks made by others attend by `attend`, too."""
+    """Replace PyTorch's attention by `attend` while active, in modules of other packages."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -64,7 +70,7 @@ class FastAttention(TorchFunctionMode):
 
 
 def _is_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether nothing is masked or dropped, and the tensors are (N, H, L, d)."""
+    """Return whether nothing is masked or dropped, and the tensors are (N, H, L, d)."""
     return (
         len(args) == 3
         and all(each.ndim == 4 and each.dtype == args[0].dtype for each in args)

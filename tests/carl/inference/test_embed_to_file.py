@@ -1,4 +1,4 @@
-"""Embedding into a file: the same as in memory, whatever comes in between."""
+"""Embedding into a file: equal to that in memory, also after interruptions and failures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from torch import Tensor
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, CarlError, CubeError, OutputError
 from carl.inference import embed, embed_to_file, partial_folder
-from carl.inference.prepared import Prepared
-from carl.inference.tiling import TileLayout, tiles
+from carl.inference.fast import FastBackend
+from carl.inference.options import Speed
+from carl.inference.tile_grid import TileLayout, overlapping_tiles
 from carl.io import read_cube, write_cube
 from carl.model import CARL
 from carl.progress import Progress
@@ -25,13 +26,16 @@ NM = np.linspace(400, 790, 7)
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks and tiles so small that a cube of a few pixels has many, read as large ones are."""
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and tiles so small that a cube of a few pixels has many."""
     monkeypatch.setattr("carl.mapped_files._MIN_BYTES", 1)
     monkeypatch.setattr("carl.mapped_files._MIN_RUN", 1)
-    monkeypatch.setattr("carl.inference.pipeline._BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("carl.inference.feature_maps._BLOCK_BYTES", 10_000)
     layout = TileLayout(8, 4, 1)
-    monkeypatch.setattr("carl.inference.pipeline.tiles", lambda h, w: tiles(h, w, layout))
+    monkeypatch.setattr(
+        "carl.inference.feature_maps.overlapping_tiles",
+        lambda h, w: overlapping_tiles(h, w, layout),
+    )
 
 
 @pytest.fixture
@@ -42,45 +46,45 @@ def cube(tmp_path: Path) -> SpectralCube:
     return read_cube(header)
 
 
-def pieces_in(folder: Path) -> int:
+def n_tiles_in(folder: Path) -> int:
     return len(list(folder.glob("s*.npy")))
 
 
-def stop_at(n_pieces: int, folder: Path) -> Progress:
-    """Calls the work off as soon as so many pieces are finished."""
+def stop_at(n_tiles: int, folder: Path) -> Progress:
+    """Cancel as soon as so many tiles are finished."""
 
     def progress(fraction: float, message: str) -> None:
-        if pieces_in(folder) >= n_pieces:
+        if n_tiles_in(folder) >= n_tiles:
             raise Cancelled("stopped")
 
     return progress
 
 
-def statistics_are_known(*_: Any) -> Any:
-    raise AssertionError("a run that goes on has them")
+def computed_again(*_: Any) -> Any:
+    raise AssertionError("a resumed run has stored this")
 
 
 @pytest.mark.parametrize("speed", ["exact", "turbo"])
-def test_a_file_holds_what_memory_would(
-    cube: SpectralCube, tiny_model: CARL, tmp_path: Path, speed: str
+def test_features_in_a_file_are_those_in_memory(
+    cube: SpectralCube, tiny_model: CARL, tmp_path: Path, speed: Speed
 ) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     path = tmp_path / "cube.npz"
     streamed = embed_to_file(
-        cube, tiny_model, path, speed=speed, progress=lambda share, _: told.append(share)
+        cube, tiny_model, path, speed=speed, progress=lambda fraction, _: reported.append(fraction)
     )
     whole = embed(cube, tiny_model, speed=speed)
     np.testing.assert_array_equal(streamed.spatial, whole.spatial)
     np.testing.assert_array_equal(streamed.spectral, whole.spectral)
-    facts = ("shape", "patch_size", "fingerprint", "precision", "speed", "fidelity")
-    assert [getattr(streamed, name) for name in facts] == [getattr(whole, name) for name in facts]
+    names = ("shape", "patch_size", "fingerprint", "precision", "speed", "fidelity")
+    assert [getattr(streamed, name) for name in names] == [getattr(whole, name) for name in names]
     assert isinstance(streamed.spatial, np.memmap)
-    assert told == sorted(told)
-    assert told[-1] == 1
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
     assert not partial_folder(path).exists()
 
 
-def test_interrupted_after_any_piece_it_comes_to_the_same(
+def test_interrupted_after_any_tile_the_result_is_the_same(
     cube: SpectralCube, tiny_model: CARL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embed_to_file(cube, tiny_model, tmp_path / "whole.npz", speed="turbo")
@@ -92,42 +96,40 @@ def test_interrupted_after_any_piece_it_comes_to_the_same(
             stop = stop_at(interruptions, folder)
             embed_to_file(cube, tiny_model, path, speed="turbo", progress=stop, note=notes.append)
         except Cancelled:
-            assert pieces_in(folder) >= interruptions
+            assert n_tiles_in(folder) >= interruptions
             interruptions += 1
         if interruptions == 2:
-            forget = "carl.inference.blocks.cube_statistics", "carl.inference.pipeline.make_plan"
-            for name in forget:
-                monkeypatch.setattr(name, statistics_are_known)
+            names = "patches.cube_statistics", "feature_maps.make_plan"
+            for name in names:
+                monkeypatch.setattr(f"carl.inference.{name}", computed_again)
     assert interruptions > 12
-    assert notes[0].startswith("Continuing the run that was interrupted at ")
+    assert notes[0].startswith("Resuming the run that was interrupted at ")
     assert path.read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
-def test_another_cube_or_wish_starts_anew(
+def test_another_cube_or_precision_starts_over(
     cube: SpectralCube, tiny_model: CARL, tmp_path: Path
 ) -> None:
     path = tmp_path / "cut.npz"
     with pytest.raises(Cancelled):
         embed_to_file(cube, tiny_model, path, progress=stop_at(3, partial_folder(path)))
-    with pytest.raises(CarlError, match="not a speed"):
-        embed_to_file(cube, tiny_model, path, speed="fast")
-    assert pieces_in(partial_folder(path)) == 3
+    assert n_tiles_in(partial_folder(path)) == 3
     brighter = SpectralCube(cube.to_numpy() + 1, NM)
     notes: list[str] = []
     embedding = embed_to_file(brighter, tiny_model, path, precision="bf16", note=notes.append)
-    assert notes == ["Starting anew: another cube and precision than in the run before."]
+    assert notes == ["Starting over: another cube and precision than in the interrupted run."]
     assert embedding.precision == "bf16"
 
 
-@pytest.mark.parametrize("n_pieces", [0, 2, 9])
+@pytest.mark.parametrize("n_tiles", [0, 2, 9])
 @pytest.mark.parametrize("change", ["touch", "cut", "remove"])
-def test_a_cube_that_changes_meanwhile_leaves_nothing_wrong(
-    cube: SpectralCube, tiny_model: CARL, tmp_path: Path, change: str, n_pieces: int
+def test_no_result_of_a_cube_that_changes_is_saved(
+    cube: SpectralCube, tiny_model: CARL, tmp_path: Path, change: str, n_tiles: int
 ) -> None:
     path, data = tmp_path / "out.npz", tmp_path / "cube.dat"
 
     def progress(fraction: float, message: str) -> None:
-        if pieces_in(partial_folder(path)) < n_pieces or not data.exists():
+        if n_tiles_in(partial_folder(path)) < n_tiles or not data.exists():
             return
         if change == "touch":
             os.utime(data, ns=(1, 1))
@@ -142,7 +144,7 @@ def test_a_cube_that_changes_meanwhile_leaves_nothing_wrong(
     assert not partial_folder(path).exists()
 
 
-def test_a_disk_that_is_too_small_is_noticed_first(
+def test_a_lack_of_space_is_reported_before_the_computation(
     cube: SpectralCube, tiny_model: CARL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -152,27 +154,27 @@ def test_a_disk_that_is_too_small_is_noticed_first(
     assert [path.name for path in tmp_path.glob("out*")] == []
 
 
-def test_a_disk_that_fills_up_loses_nothing(
+def test_finished_tiles_survive_a_full_disk(
     cube: SpectralCube, tiny_model: CARL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "out.npz"
-    for writer, n_pieces in (
-        ("carl.inference.chunk_folder.write_npy", 0),
+    for writer, n_tiles in (
+        ("carl.inference.tile_store.write_npy", 0),
         ("carl.inference.embedding.write_npz", 9),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(writer, full)
             with pytest.raises(OutputError, match="No space left on device"):
                 embed_to_file(cube, tiny_model, path)
-        assert pieces_in(partial_folder(path)) >= n_pieces
+        assert n_tiles_in(partial_folder(path)) >= n_tiles
     assert np.isfinite(embed_to_file(cube, tiny_model, path).spatial).all()
 
 
-@pytest.mark.parametrize("half", ["spectral", "spatial"])
-def test_out_of_memory_is_a_sentence_and_loses_nothing(
+@pytest.mark.parametrize("half", ["encode_spectral", "encode_spatial"])
+def test_finished_tiles_survive_a_lack_of_memory(
     cube: SpectralCube,
     tiny_model: CARL,
     tmp_path: Path,
@@ -180,7 +182,7 @@ def test_out_of_memory_is_a_sentence_and_loses_nothing(
     half: str,
 ) -> None:
     calls = 0
-    computed: Callable[..., Tensor] = getattr(Prepared, half)
+    computed: Callable[..., Tensor] = getattr(FastBackend, half)
 
     def limited(*inputs: Any, **options: Any) -> Tensor:
         nonlocal calls
@@ -191,10 +193,10 @@ def test_out_of_memory_is_a_sentence_and_loses_nothing(
 
     path = tmp_path / "out.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(Prepared, half, limited)
+        patch.setattr(FastBackend, half, limited)
         with pytest.raises(CarlError, match="not enough memory"):
             embed_to_file(cube, tiny_model, path, precision="float32")
-    assert pieces_in(partial_folder(path)) >= 1
+    assert n_tiles_in(partial_folder(path)) >= 1
     streamed = embed_to_file(cube, tiny_model, path, precision="float32")
     whole = embed(cube, tiny_model, precision="float32")
     np.testing.assert_allclose(streamed.spatial, whole.spatial, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Read a cube in blocks of whole patches: missing values filled, normalised, padded."""
+"""Read the patches of a cube: missing values filled, normalised, extended by reflection."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from carl.spectra.normalise import check_pixels, cube_statistics, fill_missing
 def normalisation(
     cube: SpectralCube, model: CARL, progress: Progress = no_progress
 ) -> tuple[float, float]:
-    """What to subtract from every value of a cube, and then to divide it by, for a model.
+    """Return the mean and standard deviation that normalise a cube for a model.
 
-    The mean and standard deviation of the data the model was trained on if it tells them, else of
-    this cube; one number each, so that the shape of spectra is kept.
+    They are those of the model's training data if the model has them, else those of the cube. Each
+    is one number for all bands, so that the shape of spectra is preserved.
 
     Raises:
         CubeError: no value of the cube is finite.
@@ -35,14 +35,14 @@ def normalisation(
 
 @dataclass(frozen=True, eq=False)
 class PatchReader:
-    """Reads a cube as the network takes it, a strip of patches at a time.
+    """Reads patches of a cube in the form that the network takes.
 
-    The right and lower borders are reflected until whole patches cover the cube.
+    The cube is extended by reflection to the right and below until whole patches cover it.
 
     Attributes:
         cube: with known wavelengths and without bad bands.
         patch_size: P, pixels.
-        mean: subtracted from every value; one number for the cube.
+        mean: subtracted from every value.
         std: divides every value after that.
     """
 
@@ -53,12 +53,12 @@ class PatchReader:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w), patches."""
+        """(h, w) in patches."""
         height, width, _ = self.cube.shape
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def strip(self, rows: slice, columns: slice = slice(None)) -> Float32Array:
-        """A rectangle of patches, laid side by side row after row.
+        """Read a rectangle of patches, placed side by side row after row.
 
         Args:
             rows: of the patch grid.
@@ -88,11 +88,11 @@ class PatchReader:
         return np.ascontiguousarray(patches.transpose(4, 1, 0, 2, 3)).reshape(n_bands, size, -1)
 
     def blocks(self, max_bytes: int) -> list[Tile]:
-        """The grid in pieces that are read at once, from top to bottom.
+        """Divide the patch grid into blocks that are read at once, from top to bottom.
 
         Args:
-            max_bytes: size of a strip of one of them. Whole rows of patches where one fits, since
-                that is what files keep together; at least one patch.
+            max_bytes: largest size of the strip of a block, but at least one patch. Blocks are
+                whole rows of patches if one fits, as files store lines together.
         """
         h, w = self.grid
         patches = max(1, max_bytes // (4 * self.cube.n_bands * self.patch_size**2))
