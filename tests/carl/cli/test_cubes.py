@@ -154,7 +154,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning_of_one_line(
     status, _, err = call("fit", "--pair", cube_path, labels_path, "-o", output)
     assert status == 0
     assert output.is_file()
-    assert err.startswith("carl: Features are not kept for the next time")
+    assert err.startswith("carl: Features are not cached for the next time")
     assert err.count("\n") == 1
 
 
