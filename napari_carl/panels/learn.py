@@ -54,7 +54,7 @@ class LearnPanel(QWidget):
         self._form = form(self._tune)
         self._start = button(
             "Start",
-            tip="Train the network on the strokes; the result is kept only if it classifies "
+            tip="Train the network on the strokes; the result is used only if it classifies "
             "held-out strokes better",
         )
         self._start.clicked.connect(lambda: session.fine_tune(self._tune.value))
