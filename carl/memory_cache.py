@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from cachetools import LRUCache
 
@@ -18,6 +18,10 @@ V = TypeVar("V")
 
 _POLL_SECONDS = 0.1
 """Interval at which a waiting thread reports progress, and so can be cancelled."""
+
+
+_MISSING = object()
+"""Stands for a value that is not cached; None may be cached."""
 
 
 def _one(value: object) -> int:
@@ -34,7 +38,7 @@ class MemoryCache(Generic[K, V]):
     """
 
     def __init__(self, max_size: int, size_of: Callable[[V], int] = _one) -> None:
-        self._values: LRUCache[K, V] = LRUCache(max_size, size_of)
+        self._values: LRUCache[K, Any] = LRUCache(max_size, size_of)
         self._computing: dict[K, Future[V]] = {}
         self._lock = Lock()
         self._discarded: deque[Callable[[K], bool]] = deque()
@@ -56,13 +60,16 @@ class MemoryCache(Generic[K, V]):
             progress: called while waiting for another thread; cancels by raising.
         """
         while True:
-            with self._locked():
-                if key in self._values:
-                    return self._values[key]
+            with self._lock:
+                value = self._values.get(key, _MISSING)
                 other = self._computing.get(key)
-                if other is None:
+                if value is _MISSING and other is None:
                     own = self._computing[key] = Future()
-                    break
+            self._apply_discards()
+            if value is not _MISSING:
+                return cast(V, value)
+            if other is None:
+                break
             while not wait([other], _POLL_SECONDS).done:
                 progress(0.0, "Waiting for the same computation in another thread")
             if other.exception() is None:

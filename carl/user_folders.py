@@ -22,6 +22,7 @@ from carl.files import atomic_write
 
 _NAME = "napari-carl"
 _DEFAULT_MAX_BYTES = 4 * 10**9
+"""Default of the largest size of a cache folder, bytes."""
 _MAX_FRACTION_OF_DISK = 0.1
 """Fraction of the free disk space that a cache folder takes by default, if that is less."""
 _MAX_PLAN_BYTES = 10**8

@@ -35,6 +35,7 @@ _FILE_AXES = {"bip": (0, 1, 2), "bil": (0, 2, 1), "bsq": (2, 0, 1)}
 """Order of the axes (0 lines, 1 samples, 2 bands) in the data file."""
 _REQUIRED_KEYS = ("samples", "lines", "bands", "data type", "interleave")
 _MAX_HEADER_BYTES = 16 * 2**20
+"""Bytes that are read of a header: data files with the suffix .hdr can be large."""
 
 _ARCGIS_FIRST_KEYS = (b"BYTEORDER", b"LAYOUT", b"NROWS", b"NCOLS", b"NBANDS", b"NBITS")
 _ENVI_KEYS = {

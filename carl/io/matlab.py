@@ -26,6 +26,7 @@ from carl.io import hdf5
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
 
 _FILE_HEADER_BYTES = 128
+"""Length of the header of a version 5 file, whose last two bytes state the byte order."""
 _PREFIX_BYTES = 4096
 """Bytes that contain the flags, dimensions and name of any array."""
 
@@ -36,7 +37,9 @@ _TYPES = {
     1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
 }  # fmt: skip
 _NUMERIC_CLASSES = range(6, 16)
+"""Codes of the classes double, single and the integers."""
 _COMPLEX_FLAG = 0x0800
+"""Bit of the array flags that marks complex numbers."""
 
 
 def sniff(path: Path) -> bool:

@@ -22,6 +22,7 @@ OTHER_CAMERA = "tivita-step5"
 _HEADER_BYTES = 12
 _NAME_ENDING = "_speccube.dat"
 _LARGEST_SIDE = 100_000
+"""Upper bound of width, height and number of bands: larger ones are not a SpecCube header."""
 
 
 def sniff(path: Path) -> bool:

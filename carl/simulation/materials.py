@@ -153,6 +153,6 @@ def _thick_layer(ratio: Spectrum) -> Spectrum:
 
 
 def _gaussians(nm: Spectrum, bands: tuple[tuple[float, float, float], ...]) -> Spectrum:
-    """Sum of bands given as (height, centre, standard deviation)."""
+    """Return a sum of Gaussian bands, each given as (height, centre, standard deviation) in nm."""
     heights, centres, widths = np.array(bands).T
     return np.asarray(np.exp(-0.5 * ((nm[:, None] - centres) / widths) ** 2) @ heights)

@@ -35,6 +35,7 @@ SECTION_PARAMETERS: Final = (*STAINS, "blood", "oxygenation")
 haematoxylin, eosin: decadic optical density at the stain's peak. blood, oxygenation: as above."""
 
 _REFRACTIVE_INDEX = 1.4
+"""Of soft tissue."""
 _EPIDERMIS_CM = 60e-4
 """Thickness of the epidermis."""
 _EPIDERMIS_PATH = 3.0

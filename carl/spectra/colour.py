@@ -29,6 +29,7 @@ _BRIGHT_PERCENTILE = 99.5
 _REFLECTANCE = (0.5, 1.6)
 """Luminance of the bright parts of a reference-corrected cube, which is shown without scaling."""
 _STRETCH_PERCENTILES = (1.0, 99.0)
+"""Percentiles of a band that are shown as black and full intensity."""
 _SAMPLED_PIXELS = 60_000
 """Number of pixels from which exposure and percentiles are estimated."""
 _BLOCK_VALUES = 4_000_000
