@@ -19,7 +19,7 @@ from carl.io import (
     read_cube,
 )
 from carl.progress import Progress, subprogress
-from napari_carl.segmentation import Labels, SegmentationResult
+from napari_carl.segmentation import LabelImage, SegmentationResult
 
 if TYPE_CHECKING:
     from carl.learning import BoundPredictor, Predictor
@@ -54,13 +54,13 @@ def export_segmentation(
     labels = result.labels
     if not result.complete.is_set():
         labels = predict_labels(result.bound, cube, subprogress(progress, 0.0, 0.5))
-    files = write_labels(folder, cube, labels, classes, contents, subprogress(progress, 0.5, 1.0))
+    files = _write_files(folder, cube, labels, classes, contents, subprogress(progress, 0.5, 1.0))
     return Exported(tuple(files))
 
 
-def predict_labels(bound: BoundPredictor, cube: SpectralCube, progress: Progress) -> Labels:
+def predict_labels(bound: BoundPredictor, cube: SpectralCube, progress: Progress) -> LabelImage:
     """Predict the (H, W) label map of a cube window by window."""
-    labels: Labels | None = None
+    labels: LabelImage | None = None
     n = len(bound.windows)
     for done, region in enumerate(bound.windows):
         of_window = subprogress(progress, done / n, (done + 1) / n)
@@ -72,10 +72,10 @@ def predict_labels(bound: BoundPredictor, cube: SpectralCube, progress: Progress
     return labels
 
 
-def write_labels(
+def _write_files(
     folder: Path,
     cube: SpectralCube,
-    labels: Labels,
+    labels: LabelImage,
     classes: Sequence[LabelClass],
     contents: Collection[ExportContent],
     progress: Progress,
@@ -118,7 +118,7 @@ def export_folder(
             bound = predictor.bind(cube, progress=subprogress(here, 0.0, 0.3))
             labels = predict_labels(bound, cube, subprogress(here, 0.3, 0.5))
             writing = subprogress(here, 0.5, 1.0)
-            files += write_labels(folder, cube, labels, classes, contents, writing)
+            files += _write_files(folder, cube, labels, classes, contents, writing)
         except Cancelled:
             raise
         except CarlError as error:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from carl.model import CARL
 
 _PREVIEW_PIXELS = 1 << 17
-"""Largest number of pixels of the reduced cube for a coarse label map: its filter bank takes about
-0.3 s."""
+"""Largest number of pixels of the reduced cube for a coarse label map: as many as its filter bank
+is computed for within a second, and enough to recognise structures."""
 _PREVIEW_PATCHES = 512
-"""Largest number of patches of the reduced cube for a first picture of the embedding: the smallest
-network embeds them in about a second."""
+"""Largest number of patches of the reduced cube for a first picture of the embedding: as many as a
+small network embeds within seconds, and enough to recognise structures."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 from napari_carl.layer_data import LayerData
 
 _RED, _GREEN, _BLUE = 630.0, 540.0, 460.0
-"""Wavelengths in nm of the default three bands, near the peaks of the display's primaries."""
+"""Wavelengths in nm of the default three bands, near the dominant wavelengths of the primaries of
+sRGB, 612, 549 and 464 nm."""
 
 
 class DisplayMode(StrEnum):

@@ -26,9 +26,10 @@ from napari_carl.torch_loading import load_torch
 if TYPE_CHECKING:
     from carl.io import LabelClass
     from carl.learning import BoundPredictor, CubeFeatures, Predictor, Segmenter
+    from carl.learning.features import Region
 
-Labels = NDArray[np.unsignedinteger[Any]]
-Region = tuple[slice, slice]
+LabelImage = NDArray[np.unsignedinteger[Any]]
+"""(H, W) label of every pixel, 0 = unlabelled."""
 
 _N_URGENT = 2
 """Number of windows that are shown as soon as they are predicted: the coarse map and the view."""
@@ -84,7 +85,7 @@ class SegmentationResult:
 
     predictor: Predictor
     bound: BoundPredictor
-    labels: Labels
+    labels: LabelImage
     accuracy: float | None = None
     seconds: float = 0.0
     is_preview: bool = False
@@ -94,7 +95,7 @@ class SegmentationResult:
 
 
 def segment_preview(
-    features: CubeFeatures, strokes: Labels, classes: Sequence[LabelClass], progress: Progress
+    features: CubeFeatures, strokes: LabelImage, classes: Sequence[LabelClass], progress: Progress
 ) -> Iterator[SegmentationResult]:
     """Predict a coarse label map from the features of a reduced cube.
 
@@ -125,9 +126,9 @@ def segment_preview(
 
 def segment(
     features: CubeFeatures,
-    strokes: Labels,
+    strokes: LabelImage,
     classes: Sequence[LabelClass],
-    before: Labels | None,
+    before: LabelImage | None,
     viewport: ViewportGetter,
     progress: Progress,
 ) -> Iterator[SegmentationResult]:
@@ -160,7 +161,7 @@ def segment(
     if embedding is not None and embedding.speed == "turbo":
         fidelity = embedding.fidelity
 
-    def result(labels: Labels) -> SegmentationResult:
+    def result(labels: LabelImage) -> SegmentationResult:
         return SegmentationResult(
             segmenter, bound, labels, accuracy, perf_counter() - start, fidelity=fidelity
         )
@@ -196,7 +197,7 @@ def segment_with_file(
         bound, cube.shape[:2], True, viewport, subprogress(progress, 0.6, 1.0)
     )
 
-    def result(labels: Labels) -> SegmentationResult:
+    def result(labels: LabelImage) -> SegmentationResult:
         return SegmentationResult(
             predictor, bound, labels, None, perf_counter() - start, origin=predictor.description
         )
@@ -205,10 +206,10 @@ def segment_with_file(
 
 
 def _assemble(
-    windows: Iterator[tuple[Region, Labels]],
+    windows: Iterator[tuple[Region, LabelImage]],
     shape: tuple[int, ...],
-    before: Labels | None,
-    make_result: Callable[[Labels], SegmentationResult],
+    before: LabelImage | None,
+    make_result: Callable[[LabelImage], SegmentationResult],
 ) -> Iterator[SegmentationResult]:
     """Fill the label map of one result window by window, and yield it to be displayed."""
     labels = result = None
@@ -234,7 +235,7 @@ def _predict_windows(
     is_first: bool,
     viewport: ViewportGetter,
     progress: Progress,
-) -> Iterator[tuple[Region, Labels]]:
+) -> Iterator[tuple[Region, LabelImage]]:
     """Predict windows that cover the cube, the urgent ones first."""
     n_windows = _N_URGENT + len(bound.windows)
     for done, region in enumerate(_windows_in_order(bound, shape, is_first, viewport)):
@@ -278,7 +279,7 @@ def _distance(window: Region, view: Viewport | None) -> float:
     return float(sum(offset**2 for offset in offsets))
 
 
-def _write_labels(labels: Labels, region: Region, of_window: Labels) -> None:
+def _write_labels(labels: LabelImage, region: Region, of_window: LabelImage) -> None:
     """Write the labels of a window; those of every n-th pixel fill n × n pixels."""
     rows, columns = region
     if rows.step and rows.step > 1:
@@ -287,12 +288,12 @@ def _write_labels(labels: Labels, region: Region, of_window: Labels) -> None:
     target[:] = of_window[: target.shape[0], : target.shape[1]]
 
 
-def _reduced_strokes(strokes: Labels, n: int) -> Labels:
+def _reduced_strokes(strokes: LabelImage, n: int) -> LabelImage:
     """Reduce strokes to every n-th pixel: the highest label of each n × n block."""
     height, width = strokes.shape
     padded = np.pad(strokes, ((0, -height % n), (0, -width % n)))
     blocks = padded.reshape(padded.shape[0] // n, n, padded.shape[1] // n, n)
-    reduced: Labels = blocks.max(axis=(1, 3))
+    reduced: LabelImage = blocks.max(axis=(1, 3))
     return reduced
 
 

@@ -27,7 +27,7 @@ from napari_carl.feature_jobs import EmbeddedCube, FineTuningRun, Network
 from napari_carl.jobs import JobKind, Jobs, Runner
 from napari_carl.pictures import ClassSpectrum, DisplayMode, Picture
 from napari_carl.scheduling import FeatureLevel, SchedulingState, wanted_jobs
-from napari_carl.segmentation import Labels, SegmentationResult, Viewport
+from napari_carl.segmentation import LabelImage, SegmentationResult, Viewport
 
 if TYPE_CHECKING:
     from carl.learning import CubeFeatures, FineTuneResult, Predictor, Tune
@@ -115,7 +115,7 @@ class Session:
         self._features_network = 0
         self.features: CubeFeatures | None = None
         self.embedding: EmbeddedCube | None = None
-        self.strokes: Labels | None = None
+        self.strokes: LabelImage | None = None
         self.counts: dict[int, int] = {}
         self.picture: Picture | None = None
         self.spectra: Mapping[int, ClassSpectrum] = {}
