@@ -15,7 +15,7 @@ demo: $(READY)  ## Open napari on the sample; without a display, run the demonst
 test: lint docs  ## Run every check: style, types, imports, documentation, tests (GUI in a virtual display).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest  # with small tensors, more threads only cost time
 
-lint: $(READY)  ## Check style, types, and which module imports which.
+lint: glossary  ## Check style, types, words, and which module imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

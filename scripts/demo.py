@@ -100,7 +100,7 @@ def do_the_job() -> None:
 
 
 def wait_for_features(dock: CarlDock) -> None:
-    """Wait until the cube is shown in colour and the network has looked at all of it."""
+    """Wait until the cube is shown in colour and the features of the network are computed."""
     session = dock.session
     wait(dock, lambda: session.picture is not None, 60, "showing the cube")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Point = tuple[float, float]  # (row, column) of an image, in pixels
 Stroke = list[Point]  # the corners of a line
 
-# napari looks at the mouse every 5 ms; a hand is slower, and still for a moment before it lets go.
+# napari reads the mouse every 5 ms. A hand is slower, and rests before it releases the button.
 _BETWEEN_MOVES = 0.003  # seconds
 _BEFORE_RELEASE = 0.1
 

@@ -19,7 +19,7 @@ def our_threads():
 
 @pytest.fixture
 def carl_threads():
-    """Tells the threads of ours that run."""
+    """Return the function that lists the running threads of the plugin."""
     return our_threads
 
 

@@ -101,7 +101,7 @@ def test_steps_open_up_one_after_the_other(viewer, dock, session, small_cube, qt
     assert ready() == list(Step)
 
 
-def test_the_canvas_says_what_is_shown(viewer, session, small_cube, qtbot, show):
+def test_the_canvas_shows_the_name_of_the_display_mode(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     text, colour = viewer.canvas.overlays.text, viewer.layers["two tissues colour"]
     assert text.visible

@@ -85,7 +85,7 @@ def is_drawn(session):
     return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
 
-def test_a_trained_head_maps_the_cube_and_painting_goes_on_with_its_classes(
+def test_a_trained_head_maps_the_cube_and_strokes_continue_with_its_classes(
     viewer, dock, session, hand, load, train_head, small_cube, qtbot, show, tmp_path
 ):
     cube, truth = small_cube

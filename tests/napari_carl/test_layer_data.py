@@ -1,4 +1,4 @@
-"""How a cube looks as layers."""
+"""Layers of a cube: images, contrast limits and metadata."""
 
 from __future__ import annotations
 

@@ -48,11 +48,11 @@ def test_napari_knows_every_format() -> None:
 def test_notes_are_shown(path: str) -> None:
     header = Path(path).read_text(encoding="utf-8").replace("550.0", "-1")
     Path(path).write_text(header, encoding="utf-8")
-    told = len(notification_manager.records)
+    before = len(notification_manager.records)
     read = get_reader(path)
     assert read is not None
     assert len(read(path)) == 2
-    (notification,) = notification_manager.records[told:]
+    (notification,) = notification_manager.records[before:]
     assert notification.message.startswith("tissue: The wavelengths in the file were ignored.")
 
 
@@ -77,10 +77,10 @@ def test_a_bad_file_ends_in_one_sentence(path: str, damage: str) -> None:
     else:
         Path(path).with_suffix(".dat").write_bytes(b"cut off")
     viewer = ViewerModel()
-    told = len(notification_manager.records)
+    before = len(notification_manager.records)
     assert viewer.open(path, plugin="napari-carl") == []
     assert len(viewer.layers) == 0
-    (notification,) = notification_manager.records[told:]
+    (notification,) = notification_manager.records[before:]
     assert "tissue" in notification.message
     assert notification.message.count(".\n") == 0
 
