@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator
@@ -38,16 +38,25 @@ class Acquisition:
         referenced: True if values are divided by the light, as with a white reference; otherwise
             they are raw counts relative to white.
         bad_bands: (C,) True for bands that contain noise only.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl.simulation import Acquisition, capture
+        >>> acquisition = Acquisition(light=np.ones(3), electrons=500, blur=1.5)
+        >>> scene = np.full((8, 8, 3), 0.5, np.float32)
+        >>> recorded = capture(scene, acquisition, np.random.default_rng(0))
+        >>> recorded.shape, bool(abs(recorded.mean() - 0.5) < 0.05)
+        ((8, 8, 3), True)
     """
 
-    light: NDArray[np.float64]
+    light: NDArray[np.float64] = field(repr=False)
     electrons: float = 1e4
     read_noise: float = 10.0
     blur: float = 0.0
     shading: float = 0.0
     exposure: float = 1.0
     referenced: bool = True
-    bad_bands: NDArray[np.bool_] | None = None
+    bad_bands: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 def perfect_acquisition(camera: SimulatedCamera) -> Acquisition:

@@ -7,7 +7,7 @@ spectra are linear between samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ _MIN_FWHM_NM, _MAX_FWHM_NM = 2.0, 120.0
 """Widths of random filters."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SimulatedCamera:
     """A camera with C bands.
 
@@ -51,6 +51,14 @@ class SimulatedCamera:
         weights: (M, C) weights of the nodes for the bands; columns sum to 1.
         responses: measured filters as (wavelengths (G,), responses (G, C)), or None for Gaussian
             filters.
+
+    Examples:
+        >>> from carl.simulation import gaussian_camera
+        >>> camera = gaussian_camera([450, 550, 650], fwhm=20, name="filter wheel")
+        >>> camera
+        <SimulatedCamera 'filter wheel': 3 bands, 450–650 nm>
+        >>> camera.choose([0, 2]).wavelengths
+        array([450., 650.])
     """
 
     name: str
@@ -58,7 +66,12 @@ class SimulatedCamera:
     fwhm: Spectrum
     nodes: Spectrum
     weights: Float32Array
-    responses: tuple[Spectrum, Spectrum] | None = field(default=None, repr=False)
+    responses: tuple[Spectrum, Spectrum] | None = None
+
+    def __repr__(self) -> str:
+        nm = self.wavelengths
+        limits = f"{nm.min():g}–{nm.max():g} nm"
+        return f"<SimulatedCamera {self.name!r}: {self.n_bands} bands, {limits}>"
 
     @property
     def n_bands(self) -> int:

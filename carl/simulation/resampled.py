@@ -81,12 +81,6 @@ def simulate(
 ) -> SpectralCube:
     """Simulate how another camera records the scene of a cube.
 
-    >>> import numpy as np
-    >>> from carl import SpectralCube
-    >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
-    >>> simulate(cube, "srgb")
-    <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 460–620 nm>
-
     Args:
         cube: with known wavelengths.
         camera: the camera to simulate: one of `carl.cameras`, its name, a CSV with a wavelength and
@@ -99,6 +93,13 @@ def simulate(
     Raises:
         WavelengthError: the wavelengths of the cube are unknown, the camera is unknown, or the cube
             does not cover all bands of the camera (with `drop_uncovered`: any band).
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import SpectralCube, simulate
+        >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
+        >>> simulate(cube, "srgb")
+        <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 460–620 nm>
     """
     if not isinstance(camera, SimulatedCamera):
         camera = known_camera(camera)

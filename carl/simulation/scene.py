@@ -55,7 +55,7 @@ _P_OBJECT = 0.25
 """Probability that an object covers a part of an organ."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scene:
     """A simulated cube and its ground truth.
 
@@ -67,6 +67,16 @@ class Scene:
         kind: of the scene.
         mie_power: of the scattering; see `carl.simulation.chromophores.reduced_scattering`.
         stain_shift: of the stains in nm; see `carl.simulation.chromophores.stain_density`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl.simulation import gaussian_camera, simulate_scene
+        >>> camera = gaussian_camera(np.arange(450, 700, 25), fwhm=25, name="ten bands")
+        >>> scene = simulate_scene(np.random.default_rng(0), (32, 48), camera, "skin")
+        >>> scene  # doctest: +ELLIPSIS
+        <Scene 'skin': 32 × 48 pixels, 10 bands, ... classes>
+        >>> scene.cube.shape, scene.labels.shape
+        ((32, 48, 10), (32, 48))
     """
 
     cube: SpectralCube
@@ -76,6 +86,13 @@ class Scene:
     kind: Kind
     mie_power: float
     stain_shift: float
+
+    def __repr__(self) -> str:
+        height, width, bands = self.cube.shape
+        return (
+            f"<Scene {self.kind!r}: {height} × {width} pixels, {bands} bands, "
+            f"{len(self.classes)} classes>"
+        )
 
 
 def simulate_scene(
