@@ -39,7 +39,7 @@ _KEY_FRACTION = 0.02
 """Approximate fraction of the time of a computation that hashing the cube takes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """Features that a model computes of a cube: one vector per patch.
 
@@ -54,6 +54,17 @@ class Embedding:
         speed: "exact", or "turbo" where neighbouring bands were merged.
         fidelity: similarity to the exact features in float32, measured on a sample as
             `carl.inference.planning.fidelity`; None if nothing is approximated.
+
+    Examples:
+        >>> import carl
+        >>> import numpy as np
+        >>> pixels = np.random.default_rng(0).random((48, 64, 5), np.float32)
+        >>> cube = carl.SpectralCube(pixels, wavelengths=[450, 500, 550, 600, 650])
+        >>> embedding = carl.embed(cube, carl.load_model(device="cpu"), precision="float32")
+        >>> embedding
+        <Embedding by 'carl-nano': 6 × 8 patches of 8 × 8 pixels, 192 features, float32, exact>
+        >>> embedding.spatial.shape, embedding.pca(3).shape
+        ((6, 8, 192), (48, 64, 3))
     """
 
     spatial: Float32Array
@@ -65,6 +76,13 @@ class Embedding:
     precision: str
     speed: str
     fidelity: float | None = None
+
+    def __repr__(self) -> str:
+        height, width, features = self.spatial.shape
+        return (
+            f"<Embedding by {self.model!r}: {height} × {width} patches of {self.patch_size} × "
+            f"{self.patch_size} pixels, {features} features, {self.precision}, {self.speed}>"
+        )
 
     @property
     def nbytes(self) -> int:

@@ -23,6 +23,11 @@ class ComputeOptions:
 
     Raises:
         CarlError: an unknown precision or speed.
+
+    Examples:
+        >>> from carl.inference import ComputeOptions
+        >>> ComputeOptions(speed="turbo")
+        ComputeOptions(precision='auto', speed='turbo')
     """
 
     precision: Precision = "auto"
