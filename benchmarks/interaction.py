@@ -138,7 +138,7 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
     from napari_carl.jobs import JobKind
 
     session, heartbeat, taken = dock.session, Heartbeat(), {}
-    hand = robot.Hand(viewer, dock.window())
+    user = robot.UserInput(viewer, dock.window())
 
     def wait(condition: Callable[[], bool], what: str) -> float:
         start = perf_counter()
@@ -158,21 +158,21 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
 
     with heartbeat.during("start"):  # libraries are imported while the user chooses a file
         wait(lambda: session.jobs.state(JobKind.PRELOADING) is None, "loading libraries")
-        robot.rest(1)
+        robot.process_events(1)
 
     with heartbeat.during("open"):
         start = perf_counter()
         session.open_cube(path)
         wait(lambda: session.cube is not None, "opening")
-        robot.rest(0)
+        robot.process_events(0)
         taken["open"] = 1000 * (perf_counter() - start)
 
     viewer.reset_view()
     height, width = session.cube.shape[:2]
     with heartbeat.during("first map"):
         for value, row in ((1, 0.3), (2, 0.6)):
-            hand.press(str(value))
-            hand.paint((row * height, 0.4 * width), (row * height, 0.45 * width))
+            user.press(str(value))
+            user.paint((row * height, 0.4 * width), (row * height, 0.45 * width))
         drawn_at, networks = perf_counter(), NetworkTimes(session)
         taken["stroke to coarse map"] = first_labels_of_strokes()
         taken["stroke to full map, first"] = taken["stroke to coarse map"] + wait(
@@ -184,13 +184,13 @@ def _measure(viewer, dock, path: Path) -> dict[str, float]:
     waited = []
     for column in np.linspace(0.2, 0.8, 20):
         n, start = len(seen), perf_counter()
-        hand.point_at(0.5 * height, column * width)
+        user.point_at(0.5 * height, column * width)
         wait(lambda n=n: len(seen) > n, "a spectrum")
         waited.append(1000 * (seen[-1] - start))
     taken["cursor to spectrum"] = median(waited)
 
     with heartbeat.during("segment"):
-        hand.paint((0.65 * height, 0.4 * width), (0.65 * height, 0.45 * width))
+        user.paint((0.65 * height, 0.4 * width), (0.65 * height, 0.45 * width))
         taken["next stroke to visible map"] = first_labels_of_strokes()
         taken["next stroke to full map"] = taken["next stroke to visible map"] + wait(
             is_segmented, "the next full label map"

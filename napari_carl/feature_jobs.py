@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PREVIEW_PIXELS = 1 << 17
 """Largest number of pixels of the reduced cube for a coarse label map: as many as its filter bank
 is computed for within a second, and enough to recognise structures."""
+N_TUNING_STEPS = 150
+"""Default number of fine-tuning steps, as in `carl.learning.finetune`."""
 _PREVIEW_PATCHES = 512
 """Largest number of patches of the reduced cube for a first picture of the embedding: as many as a
 small network embeds within seconds, and enough to recognise structures."""
@@ -144,6 +146,7 @@ def fine_tune(
     features: CubeFeatures,
     strokes: NDArray[np.unsignedinteger[Any]],
     tune: Tune,
+    steps: int,
     on_step: Callable[[StepReport], None],
     progress: Progress,
 ) -> FineTuneResult:
@@ -153,6 +156,7 @@ def fine_tune(
         features: of the cube, with the network to train.
         strokes: (H, W), 0 = unlabelled.
         tune: which part of the network to train.
+        steps: number of training steps.
         on_step: called with a report after every step.
         progress: called often; cancels by raising.
     """
@@ -161,7 +165,13 @@ def fine_tune(
 
     assert features.model is not None
     return finetune(
-        features.model, features, strokes, tune=tune, on_step=on_step, progress=progress
+        features.model,
+        features,
+        strokes,
+        tune=tune,
+        steps=steps,
+        on_step=on_step,
+        progress=progress,
     )
 
 

@@ -222,6 +222,7 @@ class Session:
         if cube is not None:
             self._cube_version = next(self._versions)
             self.composition = pictures.default_bands(cube)
+            self.band = min(self.band, cube.n_bands - 1)
         self.cube_changed.emit()
         self.show_true_colour()
 
@@ -516,15 +517,15 @@ class Session:
 
     # ---- fine-tuning
 
-    def fine_tune(self, tune: Tune) -> None:
-        """Train the network on the strokes, in the background."""
+    def fine_tune(self, tune: Tune, steps: int = feature_jobs.N_TUNING_STEPS) -> None:
+        """Train part of the network on the strokes for so many steps, in the background."""
         features, strokes = self.features, self.strokes
         if features is not None and strokes is not None and self.can_fine_tune:
             run = self.fine_tuning = FineTuningRun(tune)
             self.jobs.start(
                 JobKind.FINE_TUNING,
                 lambda progress: feature_jobs.fine_tune(
-                    features, strokes, tune, run.steps.append, progress
+                    features, strokes, tune, steps, run.steps.append, progress
                 ),
                 self._set_fine_tuned,
             )

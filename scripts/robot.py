@@ -1,4 +1,4 @@
-"""Hands and eyes for scripts: a display where there is none, mouse events, pictures of a window."""
+"""Virtual display, mouse and keyboard for scripts and tests that drive the real window."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 Point = tuple[float, float]  # (row, column) of an image, in pixels
-Stroke = list[Point]  # the corners of a line
+Stroke = list[Point]  # corners of a polyline
 
-# napari reads the mouse every 5 ms. A hand is slower, and rests before it releases the button.
-_BETWEEN_MOVES = 0.003  # seconds
-_BEFORE_RELEASE = 0.1
+_MOVE_INTERVAL = 0.003
+"""Time between two mouse moves of a stroke, in seconds; napari handles one every 5 ms."""
+_RELEASE_DELAY = 0.1
+"""Pause before the mouse button is released, in seconds, so that the last move is handled."""
 
 
 def has_display() -> bool:
-    """Whether a window could be seen by somebody."""
+    """Return whether there is a display to open a window on."""
     return os.name == "nt" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 @contextmanager
 def virtual_display(width: int, height: int) -> Iterator[None]:
-    """A display that nobody sees, and settings and data of its own, until the end of the block."""
+    """Provide an Xvfb display, with settings and data in a temporary folder, inside the block."""
     readable, writable = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writable), "-screen", "0", f"{width}x{height}x24",
@@ -44,9 +45,9 @@ def virtual_display(width: int, height: int) -> Iterator[None]:
     os.close(writable)
     try:
         with os.fdopen(readable) as answer, tempfile.TemporaryDirectory() as home:
-            number = answer.readline().strip()  # empty if the server ended instead
+            number = answer.readline().strip()  # empty if the server has ended
             if not number:
-                raise SystemExit("Xvfb does not start: try it by hand to see why.")
+                raise SystemExit("Xvfb does not start: run it in a shell to see the reason.")
             os.environ |= {
                 "DISPLAY": f":{number}",
                 "QT_QPA_PLATFORM": "xcb",
@@ -61,10 +62,10 @@ def virtual_display(width: int, height: int) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Let the window live until the condition holds.
+    """Process Qt events until the condition holds.
 
     Raises:
-        TimeoutError: it did not hold in time.
+        TimeoutError: it does not hold after so many seconds.
     """
     from qtpy.QtWidgets import QApplication
 
@@ -76,14 +77,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(0.01)
 
 
-def rest(seconds: float) -> None:
-    """Let the window live for a while, so that all that is due is drawn."""
+def process_events(seconds: float) -> None:
+    """Process Qt events for so many seconds, so that everything pending is drawn."""
     end = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() > end, seconds + 60, "resting")
+    wait_until(lambda: time.monotonic() > end, seconds + 60, "processing events")
 
 
-class Hand:
-    """Moves the mouse and presses keys over the canvas of a viewer."""
+class UserInput:
+    """Sends mouse and keyboard events to the canvas of a viewer."""
 
     def __init__(self, viewer: Viewer, window: QWidget) -> None:
         from qtpy.QtOpenGLWidgets import QOpenGLWidget
@@ -100,18 +101,18 @@ class Hand:
         self._send(QEvent.Type.MouseButtonPress, path[0], held=True)
         for position in path[1:]:
             self._send(QEvent.Type.MouseMove, position, held=True)
-            time.sleep(_BETWEEN_MOVES)
-        rest(_BEFORE_RELEASE)
+            time.sleep(_MOVE_INTERVAL)
+        process_events(_RELEASE_DELAY)
         self._send(QEvent.Type.MouseButtonRelease, path[-1], held=False)
 
     def point_at(self, row: float, column: float) -> None:
-        """Move the mouse over a pixel."""
+        """Move the mouse to a pixel."""
         from qtpy.QtCore import QEvent
 
         self._send(QEvent.Type.MouseMove, self._on_canvas((row, column)), held=False)
 
     def press(self, key: int | str, modifier: Any = None) -> None:
-        """Press and release a key, a character or one of Qt's, over the canvas."""
+        """Press and release a key, given as a character or as one of Qt's keys."""
         from qtpy.QtCore import Qt
         from qtpy.QtTest import QTest
         from qtpy.QtWidgets import QApplication
@@ -121,7 +122,7 @@ class Hand:
         QApplication.processEvents()
 
     def _on_canvas(self, point: Point) -> Point:
-        """Where on the canvas, (x, y), the camera of a flat view shows a point."""
+        """Return the (x, y) position on the canvas of a point in a 2D view."""
         camera = self._viewer.scene.camera
         row, column = (np.asarray(point) - camera.center[-2:]) * camera.zoom
         return self._canvas.width() / 2 + column, self._canvas.height() / 2 + row
@@ -145,8 +146,25 @@ class Hand:
         QApplication.processEvents()
 
 
+def click(window: QWidget, text: str) -> None:
+    """Click the visible button with that text.
+
+    Raises:
+        LookupError: there is none.
+    """
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QAbstractButton
+
+    for button in window.findChildren(QAbstractButton):
+        if button.text() == text and button.isVisibleTo(window):
+            QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+            return
+    raise LookupError(f"There is no visible button '{text}'.")
+
+
 def scroll_to_end(widget: QWidget) -> None:
-    """Show the lowest part of what scrolls inside a widget."""
+    """Scroll the scroll area inside a widget to its end."""
     from qtpy.QtWidgets import QScrollArea
 
     bar = widget.findChild(QScrollArea).verticalScrollBar()
@@ -154,6 +172,7 @@ def scroll_to_end(widget: QWidget) -> None:
 
 
 def _every_pixel(corners: Sequence[Point]) -> Stroke:
+    """Return points along a polyline, a pixel apart."""
     ends = np.asarray(corners, float)
     legs = [
         np.linspace(start, stop, max(2, int(np.abs(stop - start).max())), endpoint=False)

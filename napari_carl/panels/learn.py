@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from magicgui.widgets import ComboBox
+from magicgui.widgets import ComboBox, SpinBox
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QSizePolicy, QWidget
 
 from napari_carl.connections import Connections
+from napari_carl.feature_jobs import N_TUNING_STEPS
 from napari_carl.jobs import JobKind
 from napari_carl.panels.plots import CurvePlot
 from napari_carl.panels.theme import Colours
@@ -51,13 +52,20 @@ class LearnPanel(QWidget):
             choices=_TUNE,
             tooltip="Part of the network to train on the strokes",
         )
-        self._form = form(self._tune)
+        self._steps = SpinBox(
+            label="Steps",
+            value=N_TUNING_STEPS,
+            min=1,
+            max=100_000,
+            tooltip="Number of training steps",
+        )
+        self._form = form(self._tune, self._steps)
         self._start = button(
             "Start",
             tip="Train the network on the strokes; the result is used only if it classifies "
             "held-out strokes better",
         )
-        self._start.clicked.connect(lambda: session.fine_tune(self._tune.value))
+        self._start.clicked.connect(lambda: session.fine_tune(self._tune.value, self._steps.value))
         self._curve = CurvePlot()
         self._legend = label("", "muted")
         self._outcome = label("", "value", wrap=True)

@@ -157,7 +157,7 @@ class PropertyTable(QWidget):
 
     def __init__(self, *names: str) -> None:
         super().__init__()
-        grid = QGridLayout(self)
+        grid = self._grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(GAP)
         grid.setVerticalSpacing(3)
@@ -165,13 +165,13 @@ class PropertyTable(QWidget):
         self._values = {name: ElidedLabel() for name in names}
         for index, (name, value) in enumerate(self._values.items()):
             grid.addWidget(caption(name), index, 0)
-            grid.addWidget(value, index, 1)
+            grid.addWidget(value, index, 1, 1, 2)
 
     def add_button(self, name: str, made: QPushButton) -> None:
         """Put a button beside the value of a name."""
-        grid = self.layout()
-        assert isinstance(grid, QGridLayout)
-        grid.addWidget(made, list(self._values).index(name), 2)
+        index = list(self._values).index(name)
+        self._grid.addWidget(self._values[name], index, 1)
+        self._grid.addWidget(made, index, 2)
 
     def set_value(self, name: str, value: str) -> None:
         """Show the value of a name."""

@@ -1,4 +1,4 @@
-"""A real viewer with the dock in it, and a hand on its mouse and keyboard."""
+"""A real viewer with the dock, and events of mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import threading
 import numpy as np
 import pytest
 from napari.layers import Layer
-from robot import Hand
+from robot import UserInput
 
 from carl.cube import SpectralCube
 from napari_carl.layer_data import cube_layers
 
 
-def our_threads():
+def running_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("carl ")]
 
 
 @pytest.fixture
 def carl_threads():
-    """Return the function that lists the running threads of the plugin."""
-    return our_threads
+    """A function that returns the running threads of the plugin."""
+    return running_threads
 
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    """A viewer as a person sees it; whatever the test does, it ends without our threads."""
+    """A visible viewer; whatever the test does, no thread of the plugin may be left."""
     made = make_napari_viewer(show=True)
     made.window.resize(1280, 800)
     yield made
     if hasattr(made.window, "_qt_window"):
         made.close()
-    assert not our_threads()
+    assert not running_threads()
 
 
 @pytest.fixture
 def show(viewer):
-    """Adds a cube to the viewer as the reader does."""
+    """A function that adds a cube to the viewer as the reader does."""
 
     def add(cube: SpectralCube) -> None:
         for data, attributes, kind in cube_layers(cube):
@@ -47,14 +47,14 @@ def show(viewer):
 
 @pytest.fixture
 def dock(viewer):
-    """The dock, opened as Plugins > CARL opens it."""
+    """The dock, opened as by Plugins > CARL."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
     return widget
 
 
 @pytest.fixture
 def small_cube():
-    """A cube of two tissues, 48 × 64 pixels in 8 bands, left and right, and their labels."""
+    """A cube of two tissues side by side, 48 × 64 pixels, 8 bands, and its labels."""
     generator = np.random.default_rng(0)
     truth = np.ones((48, 64), np.uint8)
     truth[:, 32:] = 2
@@ -65,5 +65,6 @@ def small_cube():
 
 
 @pytest.fixture
-def hand(viewer, dock):
-    return Hand(viewer, dock.window())
+def user(viewer, dock):
+    """Mouse and keyboard."""
+    return UserInput(viewer, dock.window())

@@ -1,4 +1,4 @@
-"""Nothing in the dock is cut off, at the sizes of window that people have."""
+"""No widget of the dock is clipped at common window sizes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = (QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider)
 
 
 def clipped(dock):
-    """The widgets of the dock that are smaller than what they show, or that stick out."""
+    """Return the widgets of the dock that are smaller than their content, or extend beyond it."""
     area = dock.findChild(QScrollArea)
     width = area.viewport().width()
     found = []
@@ -47,13 +47,13 @@ def clipped(dock):
 
 
 def assert_nothing_is_clipped(dock, qtbot):
-    with suppress(QtTimeoutError):  # what was changed last is laid out when Qt finds the time
+    with suppress(QtTimeoutError):  # the last changes are laid out later
         qtbot.waitUntil(lambda: clipped(dock) == [], timeout=20_000)
     assert clipped(dock) == []
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_is_cut_off(viewer, dock, small_cube, qtbot, size, monkeypatch, show):
+def test_no_widget_is_clipped(viewer, dock, small_cube, qtbot, size, monkeypatch, show):
     viewer.window.resize(*size)
     assert_nothing_is_clipped(dock, qtbot)
 
@@ -77,7 +77,7 @@ def test_nothing_is_cut_off(viewer, dock, small_cube, qtbot, size, monkeypatch, 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_dock_never_scrolls_sideways_and_leaves_room_for_the_picture(
+def test_dock_fits_its_width_and_leaves_room_for_the_canvas(
     viewer, dock, small_cube, qtbot, size, show
 ):
     viewer.window.resize(*size)
@@ -91,7 +91,7 @@ def test_the_dock_never_scrolls_sideways_and_leaves_room_for_the_picture(
     assert dock.window().width() == size[0]
 
 
-def test_wavelength_form_fits(viewer, dock, small_cube, qtbot, show):
+def test_no_widget_of_the_wavelength_form_is_clipped(viewer, dock, small_cube, qtbot, show):
     show(SpectralCube(small_cube[0].data, name="a cube with quite a long name, no. 17"))
     qtbot.wait(50)
 

@@ -1,4 +1,4 @@
-"""A head of ``carl train`` in the dock: its map, its classes, and painting after it."""
+"""A head of ``carl train`` in the dock: its map, its classes, and strokes after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 3
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory, quick_config):
-    """A file with a network that learns in seconds."""
+    """A file with a small network that is trained in seconds."""
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
     save_model(build_model(quick_config), path)
     return path
@@ -31,7 +31,7 @@ def network(tmp_path_factory, quick_config):
 
 @pytest.fixture
 def train_head(network, small_cube, tmp_path):
-    """Trains a head on the two tissues and saves it; returns its file."""
+    """A function that trains a head on the two tissues and returns its file."""
 
     def train(head):
         cube, truth = small_cube
@@ -65,7 +65,7 @@ def session(dock, monkeypatch):
 
 @pytest.fixture
 def load(dock, qtbot, monkeypatch):
-    """Clicks on *Load …* and chooses a file."""
+    """A function that clicks on *Load …* and chooses a file."""
 
     def click(path):
         monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
@@ -75,7 +75,7 @@ def load(dock, qtbot, monkeypatch):
 
 
 def buttons(dock, text):
-    """Those of the panel that can be seen."""
+    """Return the visible buttons of the panel with that text."""
     panel = dock.findChild(LearnPanel)
     found = panel.findChildren(QPushButton)
     return [each for each in found if each.text() == text and each.isVisibleTo(panel)]
@@ -85,8 +85,8 @@ def is_drawn(session):
     return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
 
-def test_a_trained_head_maps_the_cube_and_strokes_continue_with_its_classes(
-    viewer, dock, session, hand, load, train_head, small_cube, qtbot, show, tmp_path
+def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
+    viewer, dock, session, user, load, train_head, small_cube, qtbot, show, tmp_path
 ):
     cube, truth = small_cube
     path = train_head("linear")
@@ -108,19 +108,19 @@ def test_a_trained_head_maps_the_cube_and_strokes_continue_with_its_classes(
     assert exported.classes == CLASSES
 
     loaded = session.segmentation
-    hand.press(Qt.Key.Key_1)
-    hand.paint((10, 40), (20, 60))
-    hand.press(Qt.Key.Key_2)
-    hand.paint((10, 5), (20, 25))
+    user.press(Qt.Key.Key_1)
+    user.paint((10, 40), (20, 60))
+    user.press(Qt.Key.Key_2)
+    user.paint((10, 5), (20, 25))
     qtbot.waitUntil(
         lambda: session.segmentation is not loaded and is_drawn(session), timeout=LONG_MS
     )
-    assert (shown.data != truth).mean() > 0.95  # it was painted the other way round
+    assert (shown.data != truth).mean() > 0.95  # the classes were swapped in the strokes
     assert session.segmentation.predictor.classes == CLASSES
     assert tuple(session.classes) == CLASSES
 
 
-def test_the_prediction_of_a_head_can_be_cancelled(
+def test_prediction_by_a_trained_head_can_be_cancelled(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
     path = train_head("linear")
@@ -138,7 +138,7 @@ def test_the_prediction_of_a_head_can_be_cancelled(
     show(small_cube[0])
     load(path)
     qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
-    assert not viewer.layers["two tissues map"].data.all()  # more is to come
+    assert not viewer.layers["two tissues map"].data.all()  # not complete
 
     qtbot.waitUntil(lambda: bool(buttons(dock, "Cancel")), timeout=LONG_MS)
     qtbot.mouseClick(buttons(dock, "Cancel")[0], Qt.MouseButton.LeftButton)
@@ -147,19 +147,19 @@ def test_the_prediction_of_a_head_can_be_cancelled(
     assert not viewer.layers["two tissues map"].data.all()
 
 
-def test_a_head_that_classifies_images_is_refused(
+def test_classification_head_is_refused_with_a_message(
     viewer, dock, session, load, train_head, small_cube, qtbot, show, monkeypatch
 ):
-    reported = []
-    monkeypatch.setattr("napari_carl.thread_runner.show_error", reported.append)
+    messages = []
+    monkeypatch.setattr("napari_carl.thread_runner.show_error", messages.append)
     path = train_head("classification")
     show(small_cube[0])
     before = tuple(session.classes)
 
     load(path)
-    qtbot.waitUntil(lambda: bool(reported), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(messages), timeout=LONG_MS)
 
-    assert reported == [
+    assert messages == [
         "two.carl classifies whole images (fat, muscle) and predicts no label map: use it with "
         "'carl predict', or load a model for segmentation."
     ]

@@ -1,4 +1,4 @@
-"""Layers of a cube: images, contrast limits and metadata."""
+"""Layer data of cubes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
 
 
 @given(data=st.data())
-def test_values_are_physical_and_read_as_asked_for(data: st.DataObject) -> None:
+def test_band_stack_reads_physical_values_for_any_index(data: st.DataObject) -> None:
     cube = SpectralCube(PIXELS, scale=np.array([0.5, 1.0, 2.0]), offset=1.0, nodata=7)
     expected = np.moveaxis(cube.to_numpy(), -1, 0)
     stack = band_stack(cube)
@@ -35,7 +35,7 @@ def test_values_are_physical_and_read_as_asked_for(data: st.DataObject) -> None:
     np.testing.assert_array_equal(np.asarray(stack), expected)
 
 
-def test_contrast_leaves_outliers_and_gaps_out() -> None:
+def test_contrast_limits_ignore_outliers_and_missing_values() -> None:
     pixels = np.random.default_rng(0).random((60, 60, 4), np.float32)
     pixels[0, 0, 0], pixels[1] = 1e9, np.nan
     low, high = cube_layer(SpectralCube(pixels))[1]["contrast_limits"]
@@ -44,14 +44,14 @@ def test_contrast_leaves_outliers_and_gaps_out() -> None:
     assert cube_layer(SpectralCube(np.ones((3, 3, 3))))[1]["contrast_limits"] == (1.0, 2.0)
 
 
-def test_layers_can_be_made_of_any_cube() -> None:
+def test_layers_can_be_created_from_any_cube() -> None:
     for cube in (SpectralCube(PIXELS), SpectralCube(PIXELS[..., :1], [1600.0], nodata=3)):
         for data, arguments, _ in cube_layers(cube):
             assert Image(data, **arguments).name == arguments["name"]
     assert cube_layers(SpectralCube(PIXELS))[1][1]["name"].endswith("false colour")
 
 
-def test_the_picture_of_a_large_cube_can_be_coarse_but_lies_where_the_cube_lies() -> None:
+def test_coarse_picture_covers_the_same_area_as_the_cube() -> None:
     cube = SpectralCube(np.random.default_rng(0).random((30, 44, 5)), np.linspace(450, 650, 5))
     pixels, arguments, _ = colour_layer(cube, max_values=30 * 44 * 5 // 4)
     assert pixels.shape == (15, 22, 3)
@@ -64,7 +64,7 @@ def test_the_picture_of_a_large_cube_can_be_coarse_but_lies_where_the_cube_lies(
 
 
 @given(data=st.data(), step=st.integers(1, 4))
-def test_a_coarser_stack_takes_every_nth_pixel(data: st.DataObject, step: int) -> None:
+def test_coarse_band_stack_takes_every_nth_pixel(data: st.DataObject, step: int) -> None:
     pixels = np.arange(9 * 11 * 2, dtype=np.uint16).reshape(9, 11, 2)
     cube = SpectralCube(pixels, scale=0.5)
     stack = BandStack(cube, step)
@@ -76,7 +76,7 @@ def test_a_coarser_stack_takes_every_nth_pixel(data: st.DataObject, step: int) -
     np.testing.assert_array_equal(stack[key], expected[key])
 
 
-def test_a_large_cube_is_handed_over_at_several_resolutions() -> None:
+def test_layers_of_a_large_cube_are_pyramids() -> None:
     small = SpectralCube(np.zeros((1024, 1024, 2), np.uint8))
     assert not cube_layer(small)[1]["multiscale"]
     pixels = np.random.default_rng(0).integers(1, 9, (1025, 1300, 2), np.uint8)

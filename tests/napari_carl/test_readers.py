@@ -1,4 +1,4 @@
-"""Cubes as napari gets them."""
+"""The reader, called as by napari."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> str:
     return str(write_cube(tmp_path / "tissue.hdr", cube)[0])
 
 
-def test_three_bands_stay_a_cube_with_a_picture_on_top(path: str) -> None:
+def test_three_bands_are_read_as_a_cube_with_a_picture_above(path: str) -> None:
     read = get_reader(path)
     assert read is not None
     (bands, arguments, kind), (picture, on_top, _) = read(path)
@@ -39,30 +39,30 @@ def test_three_bands_stay_a_cube_with_a_picture_on_top(path: str) -> None:
     assert on_top["metadata"]["carl"]["picture_of"] is arguments["metadata"]["carl"]["cube"]
 
 
-def test_napari_knows_every_format() -> None:
+def test_manifest_lists_every_format() -> None:
     manifest = PluginManifest.from_file(Path(napari_carl.__file__).parent / "napari.yaml")
     (reader,) = manifest.contributions.readers
     assert {pattern[1:] for pattern in reader.filename_patterns} == set(READABLE_SUFFIXES)
 
 
-def test_notes_are_shown(path: str) -> None:
+def test_notes_of_a_file_are_shown(path: str) -> None:
     header = Path(path).read_text(encoding="utf-8").replace("550.0", "-1")
     Path(path).write_text(header, encoding="utf-8")
-    before = len(notification_manager.records)
+    n_before = len(notification_manager.records)
     read = get_reader(path)
     assert read is not None
     assert len(read(path)) == 2
-    (notification,) = notification_manager.records[before:]
-    assert notification.message.startswith("tissue: The wavelengths in the file were ignored.")
+    (notification,) = notification_manager.records[n_before:]
+    assert notification.message.startswith("tissue: The wavelengths in the file were left out.")
 
 
-def test_several_files_are_read_together(path: str) -> None:
+def test_several_files_are_read_in_one_call(path: str) -> None:
     read = get_reader([path, path])
     assert read is not None
     assert len(read([path, path])) == 4
 
 
-def test_other_files_are_left_to_other_readers(tmp_path: Path) -> None:
+def test_other_files_are_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE")
     for other in ("a.hdr", "b.hdr", "c.png"):
         assert get_reader(str(tmp_path / other)) is None
@@ -71,16 +71,16 @@ def test_other_files_are_left_to_other_readers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut off", "nan"])
 @pytest.mark.usefixtures("plugin")
-def test_a_bad_file_ends_in_one_sentence(path: str, damage: str) -> None:
+def test_bad_file_ends_in_one_sentence(path: str, damage: str) -> None:
     if damage == "nan":
         write_cube(path, SpectralCube(np.full((4, 5, 3), np.nan)))
     else:
         Path(path).with_suffix(".dat").write_bytes(b"cut off")
     viewer = ViewerModel()
-    before = len(notification_manager.records)
+    n_before = len(notification_manager.records)
     assert viewer.open(path, plugin="napari-carl") == []
     assert len(viewer.layers) == 0
-    (notification,) = notification_manager.records[before:]
+    (notification,) = notification_manager.records[n_before:]
     assert "tissue" in notification.message
     assert notification.message.count(".\n") == 0
 

@@ -1,4 +1,4 @@
-"""The sample, as it comes out of napari's menu."""
+"""The sample data, opened as from napari's menu."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 pytestmark = pytest.mark.usefixtures("plugin")
 
 
-def test_the_tissue_cube_opens() -> None:
+def test_sample_cube_opens() -> None:
     viewer = ViewerModel()
     bands, picture = viewer.open_sample("napari-carl", "bladder")
     assert bands.data.shape == (40, 676, 844)
@@ -20,7 +20,7 @@ def test_the_tissue_cube_opens() -> None:
     assert glass > 235 > tissue
 
 
-def test_the_labels_lie_on_it() -> None:
+def test_sample_labels_cover_the_cube() -> None:
     *_, labels = ViewerModel().open_sample("napari-carl", "bladder_labels")
     classes = labels.metadata["carl"]["classes"]
     assert [known.name for known in classes] == ["lumen", "urothelium", "stroma", "blood"]

@@ -1,4 +1,4 @@
-"""Labels as napari saves them."""
+"""The writer, called as by napari."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES = (LabelClass(1, "lumen", (9, 8, 7)), LabelClass(2, "blood", (1, 2, 3)))
 
 @pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
-def test_a_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
+def test_labels_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (6, 7))
     layer = Labels(labels, metadata={"carl": {"classes": CLASSES}})
     path = str(tmp_path / f"map{suffix}")
@@ -28,14 +28,14 @@ def test_a_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_a_map_at_several_resolutions_is_saved_at_the_finest(tmp_path: Path) -> None:
+def test_pyramid_is_saved_at_its_finest_level(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (8, 6), np.uint8)
     layer = Labels([labels, labels[::2, ::2]], multiscale=True)
     layer.save(str(tmp_path / "map.tif"), plugin="napari-carl")
     assert np.array_equal(read_labels(tmp_path / "map.tif").labels, labels)
 
 
-def test_a_foreign_layer_is_saved_without(tmp_path: Path) -> None:
+def test_layer_without_classes_is_saved_without_names(tmp_path: Path) -> None:
     path = str(tmp_path / "map.tif")
     assert write_labels(path, np.ones((3, 4), int), {"metadata": {}}) == [path]
     assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]
