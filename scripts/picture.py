@@ -73,11 +73,11 @@ def take_pictures(viewer: Viewer, dock: CarlDock) -> None:
     save(viewer, "4-map", "window")
 
     panel = dock.findChild(ExportPanel)
-    panel.folder.value = Path("results")
+    panel.folder.line_edit.value = "results"
     robot.scroll_to_end(dock)
     robot.click(dock, "Export")
     wait(dock, lambda: bool(session.exported_files), 60, "exporting")
-    panel.folder.value = Path("results")
+    panel.folder.line_edit.value = "results"  # the export has made it absolute
     robot.process_events(1)
     robot.scroll_to_end(dock)
     save(viewer, "5-export")
@@ -91,6 +91,7 @@ def take_pictures(viewer: Viewer, dock: CarlDock) -> None:
     session.load_predictor(model)
     wait_for_map(dock)
     viewer.reset_view()
+    user.point_at(*TISSUE)
     robot.scroll_to_end(dock)
     save(viewer, "6-reuse")
 
@@ -113,7 +114,8 @@ def save(viewer: Viewer, *names: str) -> None:
     """Save a picture of the window, once all of it is drawn, under each of the names."""
     robot.process_events(1.5)
     pixels = viewer.screenshot(canvas_only=False)
-    picture = Image.fromarray(np.asarray(pixels)[..., :3]).quantize(N_COLOURS)
+    picture = Image.fromarray(np.asarray(pixels)[..., :3])
+    picture = picture.quantize(N_COLOURS, method=Image.Quantize.FASTOCTREE)
     for name in names:
         path = PICTURES / f"{name}.png"
         picture.save(path, optimize=True)

@@ -74,6 +74,7 @@ class AnnotatePanel(QWidget):
         connections.connect(session.classes.changed, self._on_classes)
         connections.connect(session.classes.current_changed, self._mark_current)
         connections.connect(session.strokes_changed, self._show_counts)
+        connections.connect(session.cube_changed, self._show_counts)
         connections.connect(tools.tool_changed, self._on_tool)
         connections.connect(autosave.changed, self._on_restored)
         self._on_restored()

@@ -11,7 +11,7 @@ import pytest
 import robot
 from napari.layers import Layer
 from qtpy.QtCore import QPointF, Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton
 
 from carl.cube import SpectralCube
 from carl.io import DEFAULT_CONTENTS, write_cube
@@ -20,7 +20,7 @@ from napari_carl import bands
 from napari_carl.autosave import strokes_file
 from napari_carl.jobs import JobKind
 from napari_carl.layer_data import colour_layer, cube_layer
-from napari_carl.panels.annotate import AnnotatePanel
+from napari_carl.panels.annotate import AnnotatePanel, ClassRow
 from napari_carl.panels.cube import BadBands, WavelengthForm
 from napari_carl.panels.export import ExportPanel
 from napari_carl.panels.learn import NetworkChoice
@@ -260,7 +260,7 @@ def test_removing_the_cube_keeps_the_strokes_layer(viewer, dock, session, small_
     assert not viewer.canvas.overlays.text.visible
 
 
-def test_two_cubes_keep_their_own_strokes(viewer, session, small_cube, qtbot, show):
+def test_two_cubes_keep_their_own_strokes(viewer, dock, session, small_cube, qtbot, show):
     first = small_cube[0]
     second = SpectralCube(first.data, first.wavelengths, name="second")
     show(first)
@@ -269,6 +269,10 @@ def test_two_cubes_keep_their_own_strokes(viewer, session, small_cube, qtbot, sh
 
     show(second)
     assert session.counts == {}
+    assert [row.findChildren(QLabel)[-1].text() for row in dock.findChildren(ClassRow)] == [
+        "–",
+        "–",
+    ]
     assert viewer.layers["second strokes"].visible
     assert not viewer.layers["two tissues strokes"].visible
 
