@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import sleep
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def dock(viewer):
     """The dock, opened as by Plugins > CARL."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
     return widget
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Replace the embedding, which is slow, by a job that runs until it is cancelled."""
+
+    def embed_cube(features, network, device, progress):
+        while True:
+            progress(0.5, "Spectral features")
+            sleep(0.01)
+        yield
+
+    monkeypatch.setattr("napari_carl.feature_jobs.embed_cube", embed_cube)
 
 
 @pytest.fixture

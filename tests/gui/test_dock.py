@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from time import perf_counter, sleep
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -29,19 +29,6 @@ from napari_carl.pictures import DisplayMode
 from napari_carl.steps import NetworkOption, Step
 
 LONG_MS = 120_000
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Embedding takes too long for tests of other things: here it goes on until it is cancelled."""
-
-    def embed_cube(features, network, device, progress):
-        while True:
-            progress(0.5, "Spectral features")
-            sleep(0.01)
-        yield
-
-    monkeypatch.setattr("napari_carl.feature_jobs.embed_cube", embed_cube)
 
 
 @pytest.fixture

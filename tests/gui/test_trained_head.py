@@ -50,16 +50,7 @@ def train_head(network, small_cube, tmp_path):
 
 
 @pytest.fixture
-def session(dock, monkeypatch):
-    """A session whose network is at work for as long as it is open."""
-
-    def embed_cube(features, network, device, progress):
-        while True:
-            progress(0.5, "Spectral features")
-            sleep(0.01)
-        yield
-
-    monkeypatch.setattr("napari_carl.feature_jobs.embed_cube", embed_cube)
+def session(dock, no_network):
     return dock.session
 
 
