@@ -1,4 +1,4 @@
-"""Export of segmentation results: label map, masks, class names, table of classes, pictures."""
+"""Export of segmentation results: label map, masks, tables of classes and regions, pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
 from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.colour import true_colour
 
-ExportContent = Literal["label map", "masks", "table", "pictures"]
+ExportContent = Literal["label map", "masks", "table", "regions", "pictures"]
 
 DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
 """Contents that are exported by default."""
@@ -52,6 +52,8 @@ def export_results(
     - "masks": ``<stem>_mask_<name>.png`` of each class (0 and 255)
     - "table": ``<stem>_classes.csv`` with value, name, number of pixels, share of the labelled
       pixels, area if the size of a pixel is known, and mean spectrum of each class
+    - "regions": ``<stem>_regions.csv`` with class, number of pixels, area, centroid and bounding
+      box of each connected region
     - "pictures": ``<stem>_colour.png``, and ``<stem>_overlay.png`` with the label map over it
 
     Args:
@@ -93,6 +95,9 @@ def export_results(
             write_labels(staging / f"{stem}_labels.tif", array)
             write_labels(staging / f"{stem}_labels.png", array, classes)
             (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
+        if "regions" in contents:
+            progress(0.85, "Measuring regions")
+            _write_regions(staging / f"{stem}_regions.csv", array, classes, cube)
         if "masks" in contents:
             progress(0.9, "Writing masks")
             for each, name in zip(classes, mask_names(classes), strict=True):
@@ -195,6 +200,30 @@ def _write_table(
             means = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in measured.mean]
             row = [each.value, each.name, measured.pixels, f"{share:.6f}", area, unit, *means]
             writer.writerow(row)
+
+
+def _write_regions(
+    path: Path,
+    labels: NDArray[np.unsignedinteger],
+    classes: Sequence[LabelClass],
+    cube: SpectralCube,
+) -> None:
+    """Write a row for each region of a class whose pixels touch at sides or corners."""
+    from skimage.measure import label, regionprops
+
+    names = {each.value: each.name for each in classes}
+    pixel_area, unit = _pixel_area(cube)
+    header = ["value", "name", "pixels", "area", "area_unit", "row", "column"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "first_row", "first_column", "last_row", "last_column"])
+        for region in regionprops(label(labels, background=0, connectivity=2)):
+            value, pixels = int(labels[tuple(region.coords[0])]), int(region.num_pixels)
+            area = "" if pixel_area is None else f"{pixels * pixel_area:.10g}"
+            row, column = (f"{position:.2f}" for position in region.centroid)
+            top, left, bottom, right = region.bbox
+            box = [top, left, bottom - 1, right - 1]
+            writer.writerow([value, names[value], pixels, area, unit, row, column, *box])
 
 
 def _band_columns(cube: SpectralCube) -> list[str]:

@@ -20,6 +20,7 @@ _CONTENTS: dict[ExportContent, tuple[str, str]] = {
     "label map": ("Label map", "TIFF, PNG in the colours of the classes, and class names as JSON"),
     "masks": ("Masks", "A black and white PNG of each class"),
     "table": ("Table", "Pixels, area and mean spectrum of each class, as CSV"),
+    "regions": ("Regions", "Size and position of each connected region, as CSV"),
     "pictures": ("Pictures", "The cube in colour, and with the map over it, as PNG"),
 }
 

@@ -141,3 +141,20 @@ def test_only_the_requested_contents_are_written(
     lumen = next(known for known in CLASSES if known.value == 1)
     expected = (colours[labels == 1] + lumen.colour) / 2
     np.testing.assert_allclose(overlay[labels == 1], expected, atol=0.5)
+
+
+def test_regions_are_connected_pixels_of_one_class(tmp_path: Path, cube: SpectralCube) -> None:
+    labels = np.zeros((50, 40), np.uint8)
+    labels[0, 0] = labels[1, 1] = 1  # touch at a corner
+    labels[1, 0] = 2
+    labels[10:12, 20:26] = 1
+    export_results(tmp_path, "slide", labels, CLASSES, cube, contents=["regions"])
+    with (tmp_path / "slide_regions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["name"], row["pixels"], row["area"]) for row in rows] == [
+        ("lumen", "2", "2"), ("blood / vessel", "1", "1"), ("lumen", "12", "12"),
+    ]  # fmt: skip
+    assert [rows[2][key] for key in ("row", "column", "first_row", "last_column")] == [
+        "10.50", "22.50", "10", "25",
+    ]  # fmt: skip
+    assert rows[0]["area_unit"] == "µm²"
