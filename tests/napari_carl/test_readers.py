@@ -48,12 +48,12 @@ def test_manifest_lists_every_format() -> None:
 def test_notes_of_a_file_are_shown(path: str) -> None:
     header = Path(path).read_text(encoding="utf-8").replace("550.0", "-1")
     Path(path).write_text(header, encoding="utf-8")
-    n_before = len(notification_manager.records)
+    before = len(notification_manager.records)
     read = get_reader(path)
     assert read is not None
     assert len(read(path)) == 2
-    (notification,) = notification_manager.records[n_before:]
-    assert notification.message.startswith("tissue: The wavelengths in the file were left out.")
+    (notification,) = notification_manager.records[before:]
+    assert notification.message.startswith("tissue: The wavelengths in the file were ignored.")
 
 
 def test_several_files_are_read_in_one_call(path: str) -> None:
@@ -77,10 +77,10 @@ def test_bad_file_ends_in_one_sentence(path: str, damage: str) -> None:
     else:
         Path(path).with_suffix(".dat").write_bytes(b"cut off")
     viewer = ViewerModel()
-    n_before = len(notification_manager.records)
+    before = len(notification_manager.records)
     assert viewer.open(path, plugin="napari-carl") == []
     assert len(viewer.layers) == 0
-    (notification,) = notification_manager.records[n_before:]
+    (notification,) = notification_manager.records[before:]
     assert "tissue" in notification.message
     assert notification.message.count(".\n") == 0
 
