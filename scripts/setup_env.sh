@@ -1,6 +1,7 @@
 #!/bin/sh
-# Make .venv and install the project into it, with what Qt and the virtual display need of the system.
-# Run by make. As root it installs missing system packages; otherwise it names them.
+# Create .venv and install the project into it, after the system libraries of Qt and the virtual display.
+# Run by make. As root it installs missing system packages; otherwise it lists them.
+# "setup_env.sh system" stops after the system packages.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ apt_install() {
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# --- system libraries: what to look for, and the Debian package that has it -------------------
+# --- system libraries, and the Debian packages that provide them --------------------------------
 libraries='
 libGL.so.1            libgl1
 libEGL.so.1           libegl1
@@ -57,6 +58,8 @@ if [ "$(uname)" = Linux ]; then
     sudo apt-get install ${missing}libgl1-mesa-dri"
 fi
 
+[ "${1:-}" != system ] || exit 0
+
 # --- Python ----------------------------------------------------------------------------------
 usable() { "$1" -c "import sys; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1; }
 has_venv() { "$1" -c "import ensurepip, venv" >/dev/null 2>&1; }
@@ -77,17 +80,17 @@ if [ ! -x .venv/bin/python ] || ! usable .venv/bin/python; then
         python=$(find_python has_venv)
     fi
     if [ -z "$python" ] && [ -n "$(find_python true)" ]; then
-        stop "$(find_python true) cannot make environments. Install its module, then run make again:
+        stop "$(find_python true) cannot create virtual environments. Install its venv module, then run make again:
     sudo apt-get install python3-venv"
     fi
     [ -n "$python" ] || stop "Python 3.11 or later is needed. Install it, then run make again:
     sudo apt-get install python3 python3-venv"
-    say "setup: making .venv with $("$python" --version)"
+    say "setup: creating .venv with $("$python" --version)"
     rm -rf .venv
     "$python" -m venv .venv
 fi
 
-say "setup: installing the project and what it needs (some minutes the first time)"
+say "setup: installing the project and its dependencies (some minutes the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 touch .venv/ready
