@@ -97,6 +97,19 @@ class Prediction:
         return f"<table><caption>{height} × {width} pixels</caption>{rows}</table>"
 
 
+def classes_to_json(classes: Sequence[LabelClass]) -> list[Any]:
+    """Return value, name and colour of each class, for the header of a file."""
+    return [[each.value, each.name, list(each.colour)] for each in classes]
+
+
+def classes_from_json(values: Any) -> tuple[LabelClass, ...]:
+    """Return the classes whose `classes_to_json` are given."""
+    return tuple(
+        LabelClass(int(value), str(name), (int(r), int(g), int(b)))
+        for value, name, (r, g, b) in values
+    )
+
+
 class BoundPredictor(ABC):
     """A predictor and a cube, ready to predict any window.
 

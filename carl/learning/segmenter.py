@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
@@ -25,9 +28,22 @@ from carl.learning.discriminant_mixture import DiscriminantMixture, fit_mixture
 from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
 from carl.learning.features import Region
 from carl.learning.labelled_pixels import sample_labelled_pixels
-from carl.learning.predictor import BoundPredictor, Prediction, Predictor
-from carl.learning.storage import StoredSegmenter, load_segmenter, save_segmenter
-from carl.model import CARL
+from carl.learning.predictor import (
+    BoundPredictor,
+    Prediction,
+    Predictor,
+    classes_from_json,
+    classes_to_json,
+)
+from carl.model import CARL, list_models, load_model
+from carl.model.checkpoint import (
+    model_from_metadata,
+    model_metadata,
+    read_tensors,
+    unreadable_as,
+    write_tensors,
+)
+from carl.model.device import resolve_device
 from carl.progress import Progress, no_progress, subprogress
 
 _WIDEST_SCALE_PRIOR = 0.55
@@ -37,6 +53,17 @@ _NETWORK_PRIOR = {True: 0.6, False: 0.02}
 """Prior weight of the components that use the network, for trained and untrained networks."""
 _NETWORK_ALONE = 1 / 3
 """Share of that weight for the component that uses the network without the filter bank."""
+_HEADER = "carl_segmenter"
+"""Key of the JSON header in the metadata of the file."""
+_VERSION = 1
+_MIXTURE_KEYS = {
+    "means": "means",
+    "scatter": "scatter",
+    "masks": "seen",
+    "temperatures": "temperatures",
+    "weights": "shares",
+}
+"""Names in the file of the arrays of a `DiscriminantMixture`."""
 
 
 @dataclass(frozen=True)
@@ -243,15 +270,32 @@ class Segmenter(Predictor):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything needed to predict into one file: safetensors with a JSON header.
 
+        The weights of the network are included unless they are installed under its name.
+
         Raises:
             ModelError: not fitted yet.
             OutputError: the file cannot be written.
         """
         space, mixture = self._fitted()
-        save_segmenter(
-            path,
-            StoredSegmenter(space, mixture, self._names, self.classes, self.model, self.options),
-        )
+        arrays = {f"space.{name}": values for name, values in space.to_arrays().items()}
+        arrays |= {f"head.{key}": getattr(mixture, name) for name, key in _MIXTURE_KEYS.items()}
+        tensors = {name: torch.from_numpy(np.array(each)) for name, each in arrays.items()}
+        header: dict[str, Any] = {
+            "version": _VERSION,
+            "classes": classes_to_json(self.classes),
+            "experts": self._names,
+            "accuracy": None if np.isnan(mixture.accuracy) else mixture.accuracy,
+            "precision": self.options.precision,
+            "speed": self.options.speed,
+            "model": None,
+        }
+        if self.model is not None:
+            metadata, fingerprint = model_metadata(self.model), self.model.fingerprint
+            header["model"] = {"facts": metadata, "fingerprint": fingerprint}
+            if not _is_installed(self.model):
+                weights = self.model.state_dict()
+                tensors |= {f"model.{name}": tensor for name, tensor in weights.items()}
+        write_tensors(path, _HEADER, header, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
@@ -260,11 +304,27 @@ class Segmenter(Predictor):
         Raises:
             ModelError: the file cannot be read, or needs a network that is not installed.
         """
-        stored = load_segmenter(path, device)
-        segmenter = cls(stored.model, classes=stored.classes)
-        segmenter.options = stored.options
-        segmenter._space, segmenter._mixture = stored.space, stored.mixture
-        segmenter._names = stored.names
+        path = Path(path)
+        with unreadable_as("a saved segmenter", path):
+            header, tensors = read_tensors(path, _HEADER)
+            weights = _under("model.", tensors)
+            segmenter = cls(
+                _load_network(header["model"], weights, path, device),
+                classes=classes_from_json(header["classes"]),
+                precision=header["precision"],
+                speed=header["speed"],
+            )
+            segmenter._names = tuple(header["experts"])
+            arrays = {name: each.numpy() for name, each in _under("space.", tensors).items()}
+            segmenter._space = FeatureSpace.from_arrays(arrays)
+            accuracy = header["accuracy"]
+            segmenter._mixture = DiscriminantMixture(
+                **{name: tensors[f"head.{key}"].numpy() for name, key in _MIXTURE_KEYS.items()},
+                accuracy=float("nan") if accuracy is None else float(accuracy),
+            )
+        sizes = len(segmenter.classes), segmenter._space.width
+        if segmenter._mixture.means.shape != sizes:
+            raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
         return segmenter
 
     def _held(self, cube: SpectralCube | CubeFeatures) -> CubeFeatures | None:
@@ -378,6 +438,36 @@ def mixture_components(
         masks.append(mask_of(present))
         prior.append(network_prior * _NETWORK_ALONE)
     return tuple(names), np.array(masks), prior
+
+
+def _load_network(
+    header: dict[str, Any] | None, weights: dict[str, Tensor], path: Path, device: str
+) -> CARL | None:
+    if header is None:
+        return None
+    if weights:
+        model = model_from_metadata(header["facts"], weights, path).to(resolve_device(device))
+    else:
+        model = load_model(str(header["facts"]["name"]), device)
+    if model.fingerprint != header["fingerprint"]:
+        raise ModelError(
+            f"{path} was made with other weights of {model.name} than are installed here: fit it "
+            "again, or install the version it was made with."
+        )
+    return model
+
+
+def _is_installed(model: CARL) -> bool:
+    # Random weights may differ in the last digit on another machine, so they are written out.
+    if not model.trained or model.name not in {info.name for info in list_models()}:
+        return False
+    return load_model(model.name, "cpu").fingerprint == model.fingerprint
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }
 
 
 def _size(shape: tuple[int, ...]) -> str:

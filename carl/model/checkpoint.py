@@ -14,8 +14,8 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from carl.errors import ModelError
+from carl.errors import CarlError, ModelError
 from carl.files import atomic_write
 from carl.model.carl import CARL
 from carl.model.config import CARLConfig
@@ -33,6 +33,7 @@ Part = Literal["student", "teacher"]
 """The two networks of a self-supervision checkpoint."""
 
 _HEADER = "carl"
+_KIND = "a CARL model"
 _PREFIXES: dict[Part, str] = {"student": "model.", "teacher": "teacher."}
 
 _ORIGINAL_NAMES = {
@@ -72,7 +73,7 @@ def read_checkpoint(
             or does not match the configuration.
     """
     path = Path(path)
-    with preserve_rng_state():
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay the same
         model = CARL(_to_config(config), name=path.stem, trained=True)
     weights = select_weights(part, read_state_dict(path), path)
     weights = {name: tensor for name, tensor in weights.items() if not _IGNORED_WEIGHTS.match(name)}
@@ -98,13 +99,9 @@ def read_model(path: str | Path) -> CARL:
         192
     """
     path = Path(path)
-    metadata = read_header(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(_unreadable(path)) from error
-    return model_from_metadata(metadata, weights, path)
+    with unreadable_as(_KIND, path):
+        metadata, weights = read_tensors(path, _HEADER)
+        return model_from_metadata(metadata, weights, path)
 
 
 def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
@@ -128,12 +125,10 @@ def save_model(model: CARL, path: str | Path, *, half: bool = False) -> None:
     """
     parameters = {name for name, _ in model.named_parameters()}
     weights = {
-        name: tensor.detach().cpu().to(torch.half if half and name in parameters else tensor.dtype)
+        name: tensor.to(torch.half if half and name in parameters else tensor.dtype)
         for name, tensor in model.state_dict().items()
     }
-    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(weights, {_HEADER: json.dumps(model_metadata(model))}))
+    write_tensors(path, _HEADER, model_metadata(model), weights)
 
 
 def model_metadata(model: CARL) -> dict[str, Any]:
@@ -161,39 +156,60 @@ def model_from_metadata(
         the network in eval mode on the CPU.
 
     Raises:
-        ModelError: an entry of the metadata is missing or invalid, or the weights do not match it.
+        ModelError: an entry is invalid, or the weights do not match the metadata.
+        KeyError, TypeError, ValueError: an entry is missing or of another type.
     """
-    try:
-        limits = metadata["wavelength_range_um"]
-        normalisation = metadata["normalisation"]
-        with preserve_rng_state():
-            model = CARL(
-                CARLConfig.from_dict(metadata["config"]),
-                name=str(metadata["name"]),
-                trained=bool(metadata["trained"]),
-                normalisation=None if normalisation is None else _pair(normalisation),
-                wavelength_range_um=None if limits is None else _pair(limits),
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(_unreadable(path)) from error
+    limits, normalisation = metadata["wavelength_range_um"], metadata["normalisation"]
+    with torch.random.fork_rng(devices=[]):
+        model = CARL(
+            CARLConfig.from_dict(metadata["config"]),
+            name=str(metadata["name"]),
+            trained=bool(metadata["trained"]),
+            normalisation=None if normalisation is None else _pair(normalisation),
+            wavelength_range_um=None if limits is None else _pair(limits),
+        )
     load_weights(model, weights, path)
     return model.eval()
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """Read the metadata of a model file without reading its weights.
+def write_tensors(
+    path: str | os.PathLike[str], key: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write tensors and a JSON header, stored under `key`, to one safetensors file, atomically.
 
     Raises:
-        ModelError: the file is not a CARL model.
+        OutputError: the file cannot be written.
     """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(plain, {key: json.dumps(header)}))
+
+
+def read_tensors(path: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the header and the tensors of a file written by `write_tensors`.
+
+    Raises:
+        KeyError, ValueError, OSError, safetensors.SafetensorError: the file is missing, damaged or
+            of another kind; `unreadable_as` converts these errors.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = dict(json.loads((file.metadata() or {})[key]))
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def unreadable_as(kind: str, path: Path) -> Iterator[None]:
+    """Convert errors while a file is read and parsed to a `ModelError` that names its kind."""
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-    except (KeyError, ValueError, OSError, safetensors.SafetensorError) as error:
-        raise ModelError(_unreadable(Path(path))) from error
-    if not isinstance(header, dict):
-        raise ModelError(_unreadable(Path(path)))
-    return header
+        yield
+    except ModelError:
+        raise
+    except (
+        CarlError, KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError
+    ) as error:  # fmt: skip
+        raise ModelError(
+            f"{path} cannot be read as {kind}: it is missing, damaged or of another format."
+        ) from error
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -325,16 +341,6 @@ def load_weights(
     module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
 
 
-def preserve_rng_state() -> AbstractContextManager[None]:
-    """Return a context that restores PyTorch's CPU random number generator on exit.
-
-    Used where a module is built only to be filled from a file: its random initialisation must not
-    advance the generator of the caller.
-    """
-    context: AbstractContextManager[None] = torch.random.fork_rng(devices=[])
-    return context
-
-
 def original_name(name: str) -> str:
     """Return the name that the original implementation gives to one of our weights."""
     for ours, theirs in _ORIGINAL_NAMES.items():
@@ -361,7 +367,3 @@ def _abbreviate(names: list[str]) -> str:
     shown = ", ".join(names[:_MAX_NAMES_IN_MESSAGE])
     rest = len(names) - _MAX_NAMES_IN_MESSAGE
     return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def _unreadable(path: Path) -> str:
-    return f"{path} cannot be read as a CARL model: it is missing, damaged or of another format."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,25 +14,32 @@ import safetensors
 import torch
 from cachetools import LRUCache
 from numpy.typing import NDArray
-from safetensors.torch import save
 
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import ModelError
-from carl.files import atomic_write
 from carl.inference import normalisation
 from carl.inference.tile_grid import Tile, TileLayout, overlapping_tiles
 from carl.inference.workers import Workers
 from carl.io import LabelClass
 from carl.learning.cube_features import CubeFeatures
 from carl.learning.features import Region, grid_windows
-from carl.learning.predictor import BoundPredictor, Output, Prediction, Predictor
+from carl.learning.predictor import (
+    BoundPredictor,
+    Output,
+    Prediction,
+    Predictor,
+    classes_from_json,
+    classes_to_json,
+)
 from carl.learning.segmenter import Segmenter
 from carl.model.checkpoint import (
     load_weights,
     model_from_metadata,
     model_metadata,
-    preserve_rng_state,
+    read_tensors,
+    unreadable_as,
+    write_tensors,
 )
 from carl.model.device import resolve_device
 from carl.model.heads import HeadConfig, build_head
@@ -156,16 +162,11 @@ class TrainedHead(Predictor):
             "version": _VERSION,
             "head": asdict(self.config),
             "network": model_metadata(self.head.carl),
-            "classes": [[each.value, each.name, list(each.colour)] for each in self.classes],
+            "classes": classes_to_json(self.classes),
             "size": self.size,
             "training": dict(self.training),
         }
-        weights = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in self.head.state_dict().items()
-        }
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(save(weights, {_HEADER: json.dumps(header)}))
+        write_tensors(path, _HEADER, header, self.head.state_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
@@ -175,14 +176,9 @@ class TrainedHead(Predictor):
             ModelError: the file cannot be read, or needs transformers, which is not installed.
         """
         path = Path(path)
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[_HEADER])
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            classes = tuple(
-                LabelClass(int(value), str(name), (int(r), int(g), int(b)))
-                for value, name, (r, g, b) in header["classes"]
-            )
+        with unreadable_as("a trained head", path):
+            header, weights = read_tensors(path, _HEADER)
+            classes = classes_from_json(header["classes"])
             config = HeadConfig.parse(header["head"])
             network = {
                 name.removeprefix(_NETWORK): tensor
@@ -190,15 +186,10 @@ class TrainedHead(Predictor):
                 if name.startswith(_NETWORK)
             }
             carl = model_from_metadata(header["network"], network, path)
-            with preserve_rng_state():
+            with torch.random.fork_rng(devices=[]):
                 head = build_head(config, carl, len(classes))
             load_weights(head, weights, path)
             size, training = int(header["size"]), dict(header["training"])
-        except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
-            raise ModelError(
-                f"{path} cannot be read as a trained head: it is missing, damaged or of another "
-                "kind."
-            ) from error
         return cls(head.to(resolve_device(device)).eval(), config, classes, size, training)
 
 

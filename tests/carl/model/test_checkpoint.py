@@ -17,7 +17,7 @@ from carl.errors import ModelError, OutputError
 from carl.model import CARL, CARLConfig, read_checkpoint, read_model, save_model
 from carl.model.checkpoint import (
     original_name,
-    read_header,
+    read_tensors,
     read_training_state,
     write_training_state,
 )
@@ -196,7 +196,8 @@ def test_metadata_survives_saving_and_reading(small_config: Any, tmp_path: Path)
     again = read_model(tmp_path / "m.safetensors")
     for name in ("config", "name", "trained", "normalisation", "wavelength_range_um"):
         assert getattr(again, name) == getattr(model, name)
-    assert read_header(tmp_path / "m.safetensors")["trained"] is True
+    header, _ = read_tensors(tmp_path / "m.safetensors", "carl")
+    assert header["trained"] is True
 
 
 def test_half_precision_applies_to_parameters_only(small_model: Make, tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_other_safetensors_files_raise(tmp_path: Path, header: dict[str, str] | 
 def test_error_lists_weights_missing_in_a_model_file(small_model: Make, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(small_model(), path)
-    header = {"carl": json.dumps(read_header(path))}
+    header = {"carl": json.dumps(read_tensors(path, "carl")[0])}
     weights = load_file(path)
     del weights["connector.bias"]
     save_file(weights, path, metadata=header)
