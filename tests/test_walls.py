@@ -55,6 +55,12 @@ def test_reading_and_showing_files_does_not_import_torch():
     assert not {"torch", "timm", "napari"} & set(loaded.split())
 
 
+def test_readers_writers_and_samples_import_neither_napari_nor_qt():
+    modules = "napari_carl.readers, napari_carl.writers, napari_carl.samples"
+    loaded = python(f"import sys, {modules}; print(*sys.modules)")
+    assert not {"torch", "napari", "qtpy", "magicgui"} & set(loaded.split())
+
+
 def offenders(paths: list[Path], forbidden: re.Pattern[str]) -> list[str]:
     """Return the files that contain a forbidden pattern."""
     return [str(path) for path in paths if forbidden.search(path.read_text(encoding="utf-8"))]
