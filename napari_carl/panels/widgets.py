@@ -99,6 +99,7 @@ def form(*widgets: Widget, layout: str = "vertical") -> Container[Widget]:
     made: Container[Widget] = Container(widgets=widgets, layout=layout, labels=layout == "vertical")
     made.margins = (0, 0, 0, 0)
     made.native.layout().setSpacing(GAP)
+    made.native.layout().setAlignment(Qt.AlignmentFlag.AlignTop)
     for text in made.native.findChildren(QLabel):
         text.setProperty("role", "muted")
         text.setFixedWidth(CAPTION_WIDTH)
