@@ -108,15 +108,14 @@ def test_nothing_is_written_if_one_cube_fails(
     other = tmp_path / "other"
     other.mkdir()
     write_cube(other / "wide.hdr", SpectralCube(np.ones((9, 9, 8), np.float32), NM))
-    segmenter = carl.Segmenter
-    original = segmenter.predict_tiles
+    bind = carl.Segmenter.bind
 
-    def predict_tiles(self, cube, scratch, **options):
+    def fail_for_one(self, cube, **options):
         if cube.name == "wide":
             raise carl.CarlError("wide cannot be segmented: give another.")
-        return original(self, cube, scratch, **options)
+        return bind(self, cube, **options)
 
-    monkeypatch.setattr(segmenter, "predict_tiles", predict_tiles)
+    monkeypatch.setattr(carl.Segmenter, "bind", fail_for_one)
     out = tmp_path / "deep" / "out"
     both = (cube_path, other / "wide.hdr")
     assert_fails(call("predict", *both, "--model", segmenter_path, "-o", out), "wide cannot")
