@@ -105,7 +105,7 @@ def measure(cube: SpectralCube, pixels: CountedArray, options: argparse.Namespac
     print(
         f"{cube.shape[0]} × {cube.shape[1]} pixels, {cube.n_bands} bands, network {options.model}"
     )
-    print(f"{features!r}")
+    print(repr(features), flush=True)
     print(f"{'':<22}{'visible part / s':>18}{'all labels / s':>16}{'read':>8}")
     print(f"{'features':<22}{'':>18}{seconds:>16.1f}{pixels.n_read / n_values:>8.2f}")
     strokes = np.zeros(cube.shape[:2], np.uint8)
