@@ -54,7 +54,7 @@ _NETWORK = "carl."
 """Prefix of the network's tensors in the file."""
 _LEAST_PROBABILITY = 1e-6
 """Probabilities below count as this much, so that their logarithms are finite."""
-_WINDOW_TILES = 4
+_WINDOW_TILES = 2
 """Tiles along a side of a window."""
 _CACHED_BYTES = 256 << 20
 """Predictions of tiles held for the windows that share them: a row of tiles of a wide cube."""
