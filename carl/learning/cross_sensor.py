@@ -51,12 +51,9 @@ class CrossSensorMapping:
 def cross_sensor_mapping(
     cube: SpectralCube, grid: Float64Array, basis: MinimumNoiseFraction
 ) -> CrossSensorMapping:
-    """Compute the mapping of a cube's spectra to the components of a transform.
+    """Compute the mapping of the spectra of any camera to the components of a transform.
 
-    Args:
-        cube: of any camera, without bad bands.
-        grid: (G,) wavelengths the transform was fitted at, in nm, increasing.
-        basis: transform of optical densities at the grid.
+    The cube has no bad bands; the transform was fitted at (G,) grid wavelengths in nm, increasing.
 
     Raises:
         WavelengthError: wavelengths are missing, or cover less than a third of the grid.
@@ -136,10 +133,8 @@ def _filters(
 ) -> tuple[Float32Array, Float32Array]:
     """Return the narrowest and the widest filters, (G, C) each, that a camera's bands may have.
 
-    Args:
-        wavelengths: (G,) of the spectra, increasing.
-        centres: (C,) of the bands, increasing.
-        fwhm: (C,) stated widths. None: from an infinitely narrow filter to the spacing of bands.
+    Spectra have (G,) wavelengths and bands (C,) centres, both increasing. Without stated widths
+    (C,), filters range from an infinitely narrow one to the spacing of the bands.
     """
     step = np.full(centres.size, _widest_step(wavelengths))
     if fwhm is not None:

@@ -119,23 +119,34 @@ class CubeFeatures:
             OutputError: the disk is too full for the features of a large cube.
             Cancelled: by `progress`.
         """
-        embedding, scratch = _embed(self.cube, model, options, self.max_bytes, progress)
-        with_network = self.with_network(model, embedding, options)
-        return replace(with_network, scratch=(*self.scratch, *scratch))
+        (features,) = add_network([self], model, options, progress=progress)
+        return features
 
     def with_network(
         self, model: CARL, embedding: Embedding, options: ComputeOptions = DEFAULT_OPTIONS
     ) -> CubeFeatures:
         """Return the features with those of a network that has embedded the cube already."""
-        space = replace(self.space, projections={}).with_network([embedding])
-        stack = space.stack(self._bank_stack(), embedding)
-        return replace(
-            self, space=space, stack=stack, model=model, embedding=embedding, options=options
-        )
+        return self._in_space(self.space.with_network([embedding]), model, embedding, options)
 
-    def _bank_stack(self) -> FeatureStack:
-        n_groups = len(self.space.bank.cells)
-        return replace(self.stack, maps=self.stack.maps[:n_groups])
+    def _in_space(
+        self,
+        space: FeatureSpace,
+        model: CARL,
+        embedding: Embedding,
+        options: ComputeOptions,
+        scratch: Scratch = (),
+    ) -> CubeFeatures:
+        """Return the filter bank's features, shared and not copied, and a network's."""
+        bank_stack = replace(self.stack, maps=self.stack.maps[: len(space.bank.cells)])
+        return replace(
+            self,
+            space=space,
+            stack=space.stack(bank_stack, embedding),
+            model=model,
+            embedding=embedding,
+            options=options,
+            scratch=(*self.scratch, *scratch),
+        )
 
 
 def compute_features(
@@ -229,11 +240,8 @@ def add_network(
 ) -> list[CubeFeatures]:
     """Add a network's features to those of several cubes, in one feature space.
 
-    Args:
-        features: of the cubes, in one space; a network they have already is replaced.
-        model: in eval mode, on the device to compute on.
-        options: of the network's computation.
-        progress: called often; cancels by raising.
+    A network that the features have already is replaced; arguments and errors are those of
+    `CubeFeatures.add_network`.
     """
     n = len(features)
     embedded = [
@@ -242,15 +250,7 @@ def add_network(
     ]
     space = features[0].space.with_network([embedding for embedding, _ in embedded])
     return [
-        replace(
-            each,
-            space=space,
-            stack=space.stack(each._bank_stack(), embedding),
-            model=model,
-            embedding=embedding,
-            options=options,
-            scratch=(*each.scratch, *scratch),
-        )
+        each._in_space(space, model, embedding, options, scratch)
         for each, (embedding, scratch) in zip(features, embedded, strict=True)
     ]
 
@@ -265,20 +265,13 @@ def features_in_space(
     max_bytes: int = MAX_BYTES,
     progress: Progress = no_progress,
 ) -> CubeFeatures:
-    """Compute the features of a cube in the space of other cubes.
+    """Compute the features of a cube of any camera in a space that was fitted to other cubes.
 
-    Args:
-        cube: of any camera.
-        space: fitted to other cubes.
-        model: network of the space, or None.
-        options: of the network's computation.
-        embedding: of the cube by that network, where it is known.
-        max_bytes: size above which features are held on disk.
-        progress: called often; cancels by raising.
+    `model` is the network of the space, and `embedding` that of the cube by this network, where it
+    is known. The other arguments, and the other errors, are those of `compute_features`.
 
     Raises:
         WavelengthError: the cube does not cover the wavelengths of the space.
-        CubeError, OutputError, Cancelled: as `compute_features`.
     """
     bank_end = 1.0 if model is None else 0.2
     stack, scratch = _bank_stack(space.bank, cube, max_bytes, subprogress(progress, 0.0, bank_end))
@@ -300,27 +293,14 @@ def features_in_space(
 
 
 class StreamedFeatures:
-    """Features of a cube that are computed window by window and not held.
+    """Features of a cube of any camera that are computed window by window and not held.
 
     A window is computed with a margin as wide as the neighbourhoods reach, and begins where cells
     and patches begin, so its features are those of the whole cube. Rows that successive windows
-    share are read once.
-
-    Args:
-        cube: of any camera.
-        space: of the features.
-        model: network of the space, or None.
-        options: of the network's computation.
-        progress: called often while the network's features are computed; cancels by raising.
+    share are read once. Arguments and errors are those of `features_in_space`.
 
     Attributes:
         windows: rectangles that cover the cube, in the order in which it is read once.
-
-    Raises:
-        WavelengthError: the cube does not cover the wavelengths of the space.
-        CubeError: the cube has no usable values.
-        OutputError: the disk is too full for the network's features.
-        Cancelled: by `progress`.
     """
 
     def __init__(

@@ -73,13 +73,7 @@ class FeatureMap:
     def scores(self, weights: Float32Array, shape: tuple[int, int], region: Region) -> Float32Array:
         """Compute the linear scores ``features @ weights`` of the pixels of a region.
 
-        Args:
-            weights: (d, K).
-            shape: (H, W) of the cube, pixels.
-            region: rows and columns of pixels.
-
-        Returns:
-            (rows, columns, K) float32.
+        Weights are (d, K), `shape` is (H, W) of the cube; the result is (rows, columns, K).
         """
         if self.cell == 1:
             return np.asarray(self.read(*region) @ weights, np.float32)
@@ -165,13 +159,7 @@ class FeatureStack:
     ) -> Float32Array:
         """Compute the linear scores ``features @ weights + bias`` of the pixels of a region.
 
-        Args:
-            weights: (p, K).
-            bias: (K,).
-            region: rows and columns of pixels; all by default.
-
-        Returns:
-            (rows, columns, K) float32.
+        Weights are (p, K), the bias is (K,), and the result is (rows, columns, K) float32.
         """
         rows, columns = (range(n)[span] for n, span in zip(self.shape, region, strict=True))
         groups = [
@@ -200,13 +188,9 @@ def grid_windows(shape: tuple[int, ...], side: int) -> list[Region]:
 
 
 def _needed(span: slice, length: int, cell: int, n_cells: int) -> tuple[slice, slice]:
-    """Return the cells that pixels are interpolated from, and the pixels relative to the first one.
+    """Return the cells that a span of pixels is interpolated from, and the span relative to them.
 
-    Args:
-        span: pixels along an axis.
-        length: of the axis, pixels.
-        cell: pixels along a side of a cell.
-        n_cells: along the axis.
+    `length` pixels of an axis have `n_cells` cells of `cell` pixels.
     """
     pixels = range(length)[span]
     first = min(max(int((pixels[0] + 0.5) / cell - 0.5), 0), n_cells - 1)

@@ -174,10 +174,7 @@ class FilterBank:
     ) -> FeatureStack:
         """Compute the features of a rectangle of pixels, as if it were a whole cube.
 
-        Args:
-            pixels: components of the rectangle.
-            error_variance: (k,) relative error variance of the components, or None.
-            progress: called often; cancels by raising.
+        The components may have a relative error variance, (k,).
         """
         groups = [FeatureMap("spectrum", pixels.values, 1, error_variance)]
         for i, sigma in enumerate(self.sigmas.tolist()):
@@ -293,12 +290,9 @@ def _cell(sigma: float) -> tuple[int, float]:
 
 
 def _smoothed(values: Float32Array, cell: int, sigma: float) -> Float32Array:
-    """Average over cells, then apply a Gaussian with zeros outside the image.
+    """Average (H, W, d) values over cells, then apply a Gaussian with zeros outside the image.
 
-    Args:
-        values: (H, W, d), 0 where there is no data.
-        cell: pixels along a side of a cell.
-        sigma: of the Gaussian, in cells.
+    Values are 0 where there is no data; sigma is in cells.
     """
     height, width, depth = values.shape
     padded = np.pad(values, ((0, -height % cell), (0, -width % cell), (0, 0)))

@@ -193,12 +193,7 @@ def few_stroke_score(
 ) -> float:
     """Compute the mIoU on held-out labels of a few-stroke segmenter fitted to the others.
 
-    Args:
-        model: network whose features take part.
-        features: of the cubes.
-        train: (H, W) labels of each cube to fit to.
-        held_out: (H, W) labels of each cube to score on.
-        progress: called while features are computed; cancels by raising.
+    `train` and `held_out` are (H, W) labels of each cube whose features are given.
     """
     if any(each.model is not model for each in features):
         features = add_network(features, model, progress=subprogress(progress, 0.0, 0.8))

@@ -26,12 +26,8 @@ def sample_labelled_pixels(
     """Take a few pixels of every labelled block, so that long strokes do not outweigh short ones.
 
     Neighbouring pixels are nearly copies of each other. So a block of `BLOCK` × `BLOCK` pixels
-    gives at most a few, and m pixels of a block have a total weight of √m.
-
-    Args:
-        stacks: features of each cube.
-        labels: (H, W) of each cube.
-        values: labels of the classes, in the order of their indices.
+    gives at most a few, and m pixels of a block have a total weight of √m. `values` are the labels
+    of the classes, in the order of their indices; stacks and (H, W) labels are those of each cube.
 
     Raises:
         LabelError: a class has no labelled pixel where its cube has data.

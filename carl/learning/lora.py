@@ -34,7 +34,7 @@ class LowRankSum(nn.Module):
 
 
 def add_adapters(model: nn.Module, rank: int = 8, alpha: float = 16.0) -> list[nn.Parameter]:
-    """Adapt every linear layer of every attention in place.
+    """Adapt every linear layer of every attention in place, and return the new parameters.
 
     Adapters are parametrisations, not wrapped layers, because some attentions read the weight of a
     layer without calling it.
@@ -43,9 +43,6 @@ def add_adapters(model: nn.Module, rank: int = 8, alpha: float = 16.0) -> list[n
         model: network to adapt.
         rank: rank of each adapter, limited to the smaller side of its layer.
         alpha: scale of the adapters, see `LowRankSum`.
-
-    Returns:
-        trainable parameters of the adapters.
     """
     added: list[nn.Parameter] = []
     for layer in _attention_layers(model):

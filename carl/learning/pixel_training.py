@@ -34,16 +34,10 @@ _MAX_GRADIENT_NORM = 1.0
 
 
 class PixelTraining:
-    """Training of a network together with a new linear head.
+    """Training of a network, in place, together with a new linear head.
 
-    Args:
-        model: trained in place.
-        tune: weights of the network to train.
-        n_classes: number of classes.
-        steps: length of the learning-rate schedule.
-        seed: seed of new weights.
-        precision: precision of the forward pass; weights stay in float32.
-        workers: threads that share the crops of a step.
+    The workers share the crops of a step. `precision` is that of the forward pass; weights stay in
+    float32. `steps` is the length of the learning-rate schedule, and `seed` that of new weights.
     """
 
     def __init__(

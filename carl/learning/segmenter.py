@@ -77,16 +77,10 @@ class FitReport:
         component_weights: weight of each component of the mixture, by name.
 
     Examples:
-        >>> import numpy as np
-        >>> from carl import Segmenter, SpectralCube
-        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])
-        >>> truth = np.repeat([1, 2], 24)[None].repeat(48, axis=0)
-        >>> noise = np.random.default_rng(0).normal(0, 0.05, (48, 48, 3))
-        >>> cube = SpectralCube(spectra[truth - 1] + noise, [450, 550, 650])
-        >>> labels = np.where(np.indices(truth.shape)[0] % 16 == 8, truth, 0)
-        >>> report = Segmenter().fit(cube, labels).report
-        >>> report.held_out_accuracy, report.network_weight
-        (1.0, 0)
+        >>> from carl import FitReport
+        >>> report = FitReport(0.95, 0.25, {"texture 20 px": 0.75, "CARL": 0.25})
+        >>> max(report.component_weights, key=report.component_weights.get)
+        'texture 20 px'
     """
 
     held_out_accuracy: float
@@ -340,13 +334,7 @@ class Segmenter(Predictor):
 
 
 class BoundSegmenter(BoundPredictor):
-    """A segmenter and the features of a cube.
-
-    Args:
-        mixture: fitted.
-        classes: of the mixture.
-        features: of the cube, held or computed window by window.
-    """
+    """A fitted segmenter and the features of a cube, held or computed window by window."""
 
     def __init__(
         self,
@@ -401,11 +389,8 @@ def mixture_components(
     """Define the components of the mixture: feature groups and prior weights.
 
     One component for each widest neighbourhood, with and without the network's groups, and one for
-    the network alone.
-
-    Args:
-        columns: of each feature group, by name, the filter bank's from narrow to wide.
-        trained: whether the network is trained.
+    the network alone. `columns` are those of each feature group, the filter bank's from narrow to
+    wide; `trained` is whether the network is trained.
 
     Returns:
         E names, (E, p) True for the features each component uses, and E prior weights.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,35 +49,12 @@ class LabelledBatch(NamedTuple):
     labels: Tensor
 
 
-class TrainingSamples(Protocol):
-    """Source of training and validation batches."""
-
-    @property
-    def classes(self) -> tuple[LabelClass, ...]:
-        """Classes of the task."""
-
-    @property
-    def size(self) -> int:
-        """Side of the images, pixels."""
-
-    def data_key(self, progress: Progress = no_progress) -> str:
-        """Return the amount of data and a hash of it, to compare the data of two trainings."""
-
-    def draw(self, random: np.random.Generator) -> LabelledBatch:
-        """Draw a training batch."""
-
-    def validation(self) -> Iterator[LabelledBatch]:
-        """Yield the validation batches, the same on every call; there may be none."""
-
-
 class CubeSamples:
     """Crops of labelled cubes.
 
-    Args:
-        config: configuration that names the cubes.
-        model: network that defines normalisation and patch size.
-        task: task that defines the kind of labels.
-        progress: called while cubes are normalised.
+    Attributes:
+        classes: classes of the task.
+        size: side of the images, pixels.
 
     Raises:
         CarlError: a cube or a label map cannot be used, or there are fewer than two classes.
@@ -147,11 +124,9 @@ class CubeSamples:
 class GeoBenchSamples:
     """Training and validation split of a GEO-Bench data set.
 
-    Args:
-        config: configuration that names the folder of the data set.
-        model: network that defines the normalisation.
-        task: task that defines the kind of labels.
-        progress: called while labels are read.
+    Attributes:
+        classes: classes of the task.
+        size: side of the images, pixels.
 
     Raises:
         CarlError: the data set cannot be read, or its labels are not those of the task.
@@ -266,6 +241,10 @@ class GeoBenchSamples:
         return n_classes
 
 
+TrainingSamples = CubeSamples | GeoBenchSamples
+"""Source of training and validation batches; validation batches are the same on every call."""
+
+
 def _read_pair(pair: PairConfig) -> tuple[SpectralCube, LabelMap]:
     cube = read_cube(
         pair.cube, wavelengths=pair.wavelengths, camera=pair.camera, variable=pair.variable
@@ -290,11 +269,7 @@ def _name_classes(names: Sequence[str], maps: Sequence[LabelMap]) -> tuple[Label
 def _check_classes(
     labels: LabelMap, values: Sequence[int], cube: SpectralCube
 ) -> NDArray[np.integer]:
-    """Return validation labels, all of which must be of trained classes.
-
-    Raises:
-        LabelError: there is no label, or one of a class without training labels.
-    """
+    """Return validation labels, all of which must be of trained classes."""
     unknown = set(np.unique(labels.labels).tolist()) - {0, *values}
     if unknown or not labels.labels.any():
         raise LabelError(
@@ -306,12 +281,7 @@ def _check_classes(
 
 
 def _image_labels(labels: Tensor, n_classes: int, *, multilabel: bool) -> Tensor:
-    """Derive labels of images from those of their pixels.
-
-    Args:
-        labels: (B, S, S), 0 = unlabelled.
-        n_classes: K.
-        multilabel: whether an image may have several classes.
+    """Derive labels of images from (B, S, S) labels of pixels, 0 = unlabelled.
 
     Returns:
         (B, K) zeros and ones, or the (B,) most frequent class of each image.

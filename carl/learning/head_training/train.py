@@ -146,7 +146,7 @@ def train(
             _check_settings(settings, state, checkpoint)
             training.load_state(state)
         step_progress = subprogress(progress, 0.05, 1.0)
-        while training.n_done < config.steps:
+        while len(training.history) < config.steps:
             report = training.step()
             if checkpoint is not None and report.step % config.checkpoint_every == 0:
                 write_training_state(checkpoint, training.state() | {_SETTINGS: settings})
@@ -174,14 +174,8 @@ def train_to_file(
 ) -> TrainResult:
     """Train a head and write it to the `output` of its configuration, as ``carl train`` does.
 
-    Checkpoints are written beside the output during the training, and removed at its end.
-
-    Args:
-        config: configuration, or the YAML file with it.
-        device: device as `carl.load_model` takes it.
-        resume: continue from the checkpoint.
-        progress: called after every step; cancels by raising.
-        on_step: called with the report of every step.
+    Checkpoints are written beside the output during the training, and removed at its end; `resume`
+    continues from the last one. The other arguments are those of `train`.
 
     Raises:
         CarlError: as `train`.
@@ -209,11 +203,6 @@ class HeadTraining:
     Random numbers depend on the step alone, so that a training restored from a checkpoint continues
     as if it had not been interrupted.
 
-    Args:
-        head: trained in place.
-        samples: training and validation batches.
-        config: configuration of the training.
-
     Attributes:
         history: one report per step.
         scores: scores of the best state; empty without validation.
@@ -229,18 +218,13 @@ class HeadTraining:
         self.history: list[TrainReport] = []
         self.scores: dict[str, float] = {}
 
-    @property
-    def n_done(self) -> int:
-        """Number of completed steps."""
-        return len(self.history)
-
     def step(self) -> TrainReport:
         """Take one optimiser step, and validate every `check_every` steps.
 
         Raises:
             CarlError: the loss is no longer finite.
         """
-        config, step = self._config, self.n_done + 1
+        config, step = self._config, len(self.history) + 1
         torch.manual_seed(torch_seed(config.seed, Stream.NETWORK, step))
         batch = self._samples.draw(generator(config.seed, Stream.CROP, step))
         self._optimiser.zero_grad()
@@ -298,12 +282,7 @@ class HeadTraining:
 
 @torch.inference_mode()
 def validate(head: Head, samples: TrainingSamples) -> dict[str, float]:
-    """Compute scores on the validation batches; empty if there are none.
-
-    Args:
-        head: head in eval mode.
-        samples: source of the validation batches.
-    """
+    """Compute scores of a head in eval mode on the validation batches; empty if there are none."""
     device, multilabel = next(head.parameters()).device, head.task == "multilabel"
     predicted, true = [], []
     for batch in samples.validation():
@@ -341,11 +320,7 @@ def _build_optimiser(head: Head, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def _read_checkpoint(checkpoint: Path | None, resume: bool) -> dict[str, Any] | None:
-    """Read the state to resume from; None to start a new training.
-
-    Raises:
-        CarlError: there is no checkpoint to resume from, or one that would be overwritten.
-    """
+    """Read the state to resume from; None to start a new training."""
     exists = checkpoint is not None and checkpoint.is_file()
     if not resume:
         if exists:
@@ -364,12 +339,7 @@ def _read_checkpoint(checkpoint: Path | None, resume: bool) -> dict[str, Any] | 
 def _check_settings(
     settings: dict[str, str], state: dict[str, Any], checkpoint: Path | None
 ) -> None:
-    """Check that a checkpoint belongs to a training with the same settings and data.
-
-    Raises:
-        ModelError: the file is not a checkpoint of the training of a head.
-        CarlError: a setting or the data differ; the message names the key.
-    """
+    """Check that a checkpoint belongs to a training with the same settings and data."""
     stored = state.get(_SETTINGS)
     if not isinstance(stored, dict):
         raise ModelError(

@@ -194,12 +194,7 @@ class TrainedHead(Predictor):
 
 
 class HeadTiles:
-    """Runs a head on tiles of a cube.
-
-    Args:
-        trained: the head.
-        cube: of any camera.
-        progress: called while the cube is normalised; cancels by raising.
+    """Runs a head on tiles of a cube of any camera.
 
     Attributes:
         layout: overlapping tiles that cover the cube; their weights sum to 1 at every pixel.
@@ -255,13 +250,7 @@ class HeadTiles:
 
 
 class BoundHead(BoundPredictor):
-    """A trained head and a cube: windows are blended from overlapping tiles.
-
-    Args:
-        trained: a head for segmentation.
-        cube: of any camera.
-        progress: called while the cube is normalised; cancels by raising.
-    """
+    """A trained head for segmentation and a cube: windows are blended from overlapping tiles."""
 
     is_precomputed = False
 
