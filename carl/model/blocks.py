@@ -13,15 +13,8 @@ class Attention(nn.Module):
     """Multi-head attention with separate linear layers for queries, keys and values.
 
     Per head, softmax(Q·Kᵀ / √d)·V with d = D / num_heads (Vaswani et al. 2017, "Attention Is All
-    You Need", https://arxiv.org/abs/1706.03762, eq. 1).
-
-    Args:
-        dim: D, number of channels.
-        num_heads: number of heads; must divide `dim`.
-        qkv_bias: whether the layers of queries, keys and values have a bias.
-        proj_bias: whether the output layer has a bias.
-        attn_drop: dropout rate of the attention weights.
-        proj_drop: dropout rate of the output.
+    You Need", https://arxiv.org/abs/1706.03762, eq. 1). The arguments are those of
+    `TransformerBlock`.
     """
 
     def __init__(
@@ -44,14 +37,9 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Attend from every token of `x` to every token of `context`.
+        """Attend from tokens (N, L, D) to tokens (N, M, D) of a context: (N, L, D).
 
-        Args:
-            x: (N, L, D), source of the queries.
-            context: (N, M, D), source of the keys and values; `x` itself for self-attention.
-
-        Returns:
-            (N, L, D).
+        The context is the source of the keys and values; `x` itself for self-attention.
         """
         attended = F.scaled_dot_product_attention(
             self._split_heads(self.q(x)),
@@ -69,13 +57,9 @@ class Attention(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Learned factor per channel of a residual branch.
+    """Learned factor per channel of a residual branch, initially `value`.
 
     Touvron et al. 2021, "Going deeper with Image Transformers" (https://arxiv.org/abs/2103.17239).
-
-    Args:
-        dim: D, number of channels.
-        value: initial value of all factors.
     """
 
     def __init__(self, dim: int, value: float) -> None:
@@ -95,17 +79,10 @@ class TransformerBlock(nn.Module):
 
     Args:
         dim: D, number of channels.
-        num_heads: number of attention heads; must divide `dim`.
-        mlp_ratio: width of the hidden layer of the MLP relative to `dim`.
-        qkv_bias: whether the layers of queries, keys and values have a bias.
-        proj_bias: whether the output layer of the attention has a bias.
-        ffn_bias: whether the layers of the MLP have a bias.
-        layer_scale: initial value of LayerScale; None or 0 for no LayerScale.
         norm_eps: epsilon of the LayerNorms.
-        attn_drop: dropout rate of the attention weights.
-        proj_drop: dropout rate of the attention's output.
-        drop: dropout rate in the MLP.
         drop_path: rate of stochastic depth.
+
+    The other arguments are those of `carl.model.config.SpectralEncoderConfig`.
     """
 
     def __init__(
@@ -141,14 +118,9 @@ class TransformerBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Apply attention and MLP, each with a residual connection.
+        """Apply attention and MLP to tokens (N, L, D), each with a residual connection.
 
-        Args:
-            x: (N, L, D) tokens.
-            context: (N, M, D) tokens to attend to; None for self-attention.
-
-        Returns:
-            (N, L, D).
+        The tokens attend to a context (N, M, D), or to themselves if it is None.
         """
         normed = self.norm1(x)
         keys = normed if context is None else self.norm1(context)

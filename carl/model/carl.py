@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from carl.arrays import mirror_indices
 from carl.errors import ModelError, WavelengthError
 from carl.model.config import CARLConfig
-from carl.model.readout import Readout
 from carl.model.spatial_encoder import SpatialEncoder
-from carl.model.spectral_encoder import SpectralEncoder
+from carl.model.spectral_encoder import Readout, SpectralEncoder
 
 _CPU_TOKEN_VALUES = 1 << 18
 """Token values (patches × bands × D) per chunk on a CPU: 1 MB in float32 fits a core's cache."""

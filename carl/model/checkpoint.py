@@ -145,18 +145,13 @@ def model_metadata(model: CARL) -> dict[str, Any]:
 def model_from_metadata(
     metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
 ) -> CARL:
-    """Build a network from the result of `model_metadata` and its weights.
-
-    Args:
-        metadata: as returned by `model_metadata`.
-        weights: tensors by name.
-        path: the file both were read from, for error messages.
+    """Build a network from the result of `model_metadata` and its weights by name.
 
     Returns:
         the network in eval mode on the CPU.
 
     Raises:
-        ModelError: an entry is invalid, or the weights do not match the metadata.
+        ModelError: an entry is invalid, or the weights do not match the metadata; it names `path`.
         KeyError, TypeError, ValueError: an entry is missing or of another type.
     """
     limits, normalisation = metadata["wavelength_range_um"], metadata["normalisation"]
@@ -277,16 +272,12 @@ def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def select_weights(part: Part, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Select the weights of one network of a checkpoint and strip their prefix.
+    """Select the weights of the student or the teacher and strip their prefix.
 
-    Args:
-        part: student or teacher.
-        state: all tensors of the checkpoint. A network saved alone has no prefix and counts as a
-            student.
-        path: the checkpoint file, for error messages.
+    A network saved alone has no prefix and counts as a student.
 
     Raises:
-        ModelError: the checkpoint has no such network.
+        ModelError: the checkpoint at `path` has no such network.
     """
     if part == "student" and any(name.startswith("spectral_tf.") for name in state):
         return dict(state)
@@ -308,13 +299,9 @@ def load_weights(
     path: Path,
     names_in_file: Mapping[str, str] | None = None,
 ) -> None:
-    """Load weights into a module; every name must match on both sides.
+    """Load weights, by their names in the file, into a module; all names must match on both sides.
 
-    Args:
-        module: the module to load into.
-        weights: tensors by their names in the file.
-        path: the file, for error messages.
-        names_in_file: names in the file by names in the module; identical by default.
+    `names_in_file` maps names in the module to names in the file; they are identical by default.
 
     Raises:
         ModelError: weights are missing, unexpected or of another shape; the message lists them.

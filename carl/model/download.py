@@ -89,16 +89,6 @@ class RemoteFile:
                 "later."
             )
 
-    @property
-    def algorithm(self) -> str:
-        """Name of the checksum algorithm."""
-        return self.checksum.partition(":")[0]
-
-    @property
-    def digest(self) -> str:
-        """Expected hexadecimal digest of the content."""
-        return self.checksum.partition(":")[2]
-
 
 def zenodo_file(record: int, name: str) -> RemoteFile:
     """Look up address, size and checksum of a file in a Zenodo record.
@@ -121,12 +111,9 @@ def zenodo_file(record: int, name: str) -> RemoteFile:
 
 
 def download(remote: RemoteFile, target: Path, *, progress: Progress = no_progress) -> None:
-    """Download a file, resuming a previous partial download.
+    """Download a file to `target` unless it exists, resuming a previous partial download.
 
-    Args:
-        remote: the file to download.
-        target: where to store it; nothing is done if it exists. Missing folders are created.
-        progress: called several times per second with the completed fraction; cancels by raising.
+    Missing folders are created. `progress` receives the completed fraction and cancels by raising.
 
     Raises:
         ModelError: the download fails, the content does not have the expected checksum, or another
@@ -136,7 +123,7 @@ def download(remote: RemoteFile, target: Path, *, progress: Progress = no_progre
     """
     if target.is_file():
         return
-    part = target.with_name(f"{target.name}.{remote.digest[:12]}.part")
+    part = target.with_name(f"{target.name}.{remote.checksum.partition(':')[2][:12]}.part")
     with _exclusive_lock(target):
         _download_rest(remote, part, progress)
         _verify_checksum(remote, part)
@@ -192,15 +179,15 @@ def _download_rest(remote: RemoteFile, part: Path, progress: Progress) -> None:
 
 def _verify_checksum(remote: RemoteFile, part: Path) -> None:
     """Compare the checksum of the downloaded file; remove the file if it differs."""
+    algorithm, _, expected = remote.checksum.partition(":")
     with _convert_write_errors(part), part.open("rb") as file:
-        found = hashlib.file_digest(
-            file, lambda: hashlib.new(remote.algorithm, usedforsecurity=False)
-        ).hexdigest()
-    if found != remote.digest:
+        hashing = hashlib.new(algorithm, usedforsecurity=False)
+        found = hashlib.file_digest(file, lambda: hashing).hexdigest()
+    if found != expected:
         part.unlink()
         raise ModelError(
-            f"The file from {remote.url} was removed, because its checksum ({remote.algorithm} "
-            f"{found}) is not {remote.digest}: try again later."
+            f"The file from {remote.url} was removed, because its checksum ({algorithm} {found}) "
+            f"is not {expected}: try again later."
         )
 
 

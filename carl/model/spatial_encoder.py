@@ -68,13 +68,9 @@ class SpatialEncoder(nn.Module):
         return self.to_map(self.run_blocks(self.tokens(features), (h, w), mask=mask), (h, w))
 
     def tokens(self, features: Tensor) -> Tensor:
-        """Compute the input tokens of the first block, position encoding included.
+        """Compute the input tokens (B, prefix + h·w, D) of the first block from (B, D, h, w).
 
-        Args:
-            features: (B, D, h, w).
-
-        Returns:
-            (B, prefix + h·w, D), prefix tokens first.
+        Prefix tokens come first; the position encoding is included.
         """
         h, w = features.shape[2:]
         return self._add_positions(features.flatten(2).transpose(1, 2), (h, w))

@@ -27,7 +27,13 @@ from carl.pretraining.masked_prediction import (
     normalise_channels,
     predictor_configs,
 )
-from carl.pretraining.masking import SpatialMasking, SpatialMasks, SpectralMasking, SpectralMasks
+from carl.pretraining.masking import (
+    SpatialMasking,
+    SpatialMasks,
+    SpectralMasking,
+    SpectralMasks,
+    to_device,
+)
 
 _POSITION_CODE = "spatial_predictor.predictor_pos_embed"
 """Position code stored in the original's checkpoints; here it is computed for the actual grid."""
@@ -66,14 +72,6 @@ class SSLMasks(NamedTuple):
             SpatialMasks(self.spatial.context[images], self.spatial.targets[:, images]),
             SpectralMasks(self.spectral.context[patches], self.spectral.targets[:, patches]),
             self.selected[inside] - patches.start,
-        )
-
-    def to(self, device: torch.device) -> SSLMasks:
-        """Copy the masks to a device."""
-        return SSLMasks(
-            SpatialMasks(self.spatial.context.to(device), self.spatial.targets.to(device)),
-            SpectralMasks(self.spectral.context.to(device), self.spectral.targets.to(device)),
-            self.selected.to(device),
         )
 
 
@@ -181,7 +179,7 @@ class CARLSSL(nn.Module):
         spectral = self.spectral_masking(batch * n_visible, n_bands, generator)
         chosen = torch.randint(0, n_visible, (batch,), generator=generator)
         selected = torch.arange(0, batch * n_visible, n_visible) + chosen
-        return SSLMasks(spatial, spectral, selected).to(image.device)
+        return to_device(SSLMasks(spatial, spectral, selected), image.device)
 
     def forward(self, image: Tensor, wavelengths_um: Tensor, masks: SSLMasks) -> SSLOutput:
         """Compute predictions of the student and targets of the teacher.
@@ -198,17 +196,17 @@ class CARLSSL(nn.Module):
         table = check_inputs(image, wavelengths_um).expand(len(image), -1)
         patches = self.student.patchify(image)
         grid = (patches.shape[1], patches.shape[2])
-        context = masks.spatial.context
-        visible = patches.flatten(1, 2)
-        images = torch.arange(len(image), device=image.device)[:, None]
-        visible = visible[images, context].flatten(0, 1)
-        table = table.repeat_interleave(context.shape[1], dim=0)
-        spatial, spectral = self._predict(visible, table, grid, masks)
+        context, selected = masks.spatial.context, masks.selected
+        visible = encode_visible(self.student, patches, table, masks.spectral.context, context)
+        selected_wavelengths_um = visible.wavelengths_um[selected]
+        hidden_bands = masks.spectral.targets[:, selected]
+        spectral = self.spectral_predictor(
+            visible.queries[selected], selected_wavelengths_um, hidden_bands
+        )
+        spatial = self.spatial_predictor(visible.features, context, masks.spatial.targets, grid)
         spatial_target = self._spatial_target(image, wavelengths_um, masks.spatial.targets)
         spectral_target = self._spectral_target(
-            visible[masks.selected],
-            table[masks.selected],
-            masks.spectral.targets[:, masks.selected],
+            visible.patches[selected], selected_wavelengths_um, hidden_bands
         )
         return SSLOutput(
             normalise_channels(spatial),
@@ -227,22 +225,6 @@ class CARLSSL(nn.Module):
     def update_teacher(self, momentum: float) -> None:
         """Update the teacher: θ_t ← m·θ_t + (1 − m)·θ_s."""
         update_teacher(self.teacher, self.student, momentum)
-
-    def _predict(
-        self, visible: Tensor, wavelengths_um: Tensor, grid: tuple[int, int], masks: SSLMasks
-    ) -> tuple[Tensor, Tensor]:
-        """Predict hidden patches and hidden bands from (B·n, C, P²) visible patches."""
-        context = masks.spatial.context
-        queries, features = encode_visible(
-            self.student, visible, wavelengths_um, masks.spectral.context, context, grid
-        )
-        spectral = self.spectral_predictor(
-            queries[masks.selected],
-            wavelengths_um[masks.selected],
-            masks.spectral.targets[:, masks.selected],
-        )
-        spatial = self.spatial_predictor(features, context, masks.spatial.targets, grid)
-        return spatial, spectral
 
     @torch.no_grad()
     def _spatial_target(self, image: Tensor, wavelengths_um: Tensor, targets: Tensor) -> Tensor:

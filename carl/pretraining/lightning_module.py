@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -37,26 +37,12 @@ Objective = CARLSSL | CARLMAE | CARLStatistics
 T = TypeVar("T", bound=tuple[Tensor, ...])
 
 
-class ObjectiveMasks(Protocol):
-    """Masks of a batch."""
-
-    def select_images(self, images: slice) -> ObjectiveMasks:
-        """Return the masks of some of the images."""
-
-    def to(self, device: torch.device) -> ObjectiveMasks:
-        """Copy the masks to a device."""
-
-
 class PretrainModule(LightningModule):
     """Objective and its optimisation.
 
     Masks are drawn for the batch of all processes together, and each process uses its part;
     predictions are gathered before the loss. The result therefore does not depend on the number of
     processes.
-
-    Args:
-        objective: CARL-SSL, a masked autoencoder, or local spectral statistics.
-        config: configuration of the run.
     """
 
     def __init__(self, objective: Objective, config: PretrainConfig) -> None:
@@ -152,7 +138,7 @@ class PretrainModule(LightningModule):
         generator = Generator().manual_seed(
             torch_seed(self.config.seed, Stream.MASKS, batch.position)
         )
-        masks: ObjectiveMasks = self.objective.draw_masks(all_images, generator)
+        masks = self.objective.draw_masks(all_images, generator)
         start = n_images * self.global_rank
         return masks.select_images(slice(start, start + n_images))
 

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from carl.errors import Cancelled, CarlError, OutputError
+from carl.model.carl import CARL
 from carl.model.checkpoint import read_training_state, write_training_state
 from carl.pretraining.datasets import (
     BatchSchedule,
@@ -31,7 +31,7 @@ from carl.pretraining.datasets import (
     check_batch,
 )
 from carl.pretraining.lightning_module import PretrainModule
-from carl.pretraining.pretrain_config import MonitorConfig, PretrainConfig
+from carl.pretraining.pretrain_config import PretrainConfig
 from carl.pretraining.pretraining_run import LAST_CHECKPOINT
 from carl.pretraining.probing import Monitor
 from carl.progress import Progress
@@ -48,12 +48,7 @@ _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
 class PretrainingData(LightningDataModule):
-    """Batches of this process, from the current position of the run.
-
-    Args:
-        sources: all cameras of all data sets.
-        config: configuration of the run.
-    """
+    """Batches of this process, from the current position of the run."""
 
     def __init__(self, sources: Sequence[ImageSource], config: PretrainConfig) -> None:
         super().__init__()
@@ -106,12 +101,12 @@ class PretrainingData(LightningDataModule):
 def fit(
     module: PretrainModule,
     sources: Sequence[ImageSource],
-    monitors: Sequence[tuple[MonitorConfig, Monitor]],
+    monitors: Sequence[Monitor],
     *,
     resume: bool,
     progress: Progress,
 ) -> bool:
-    """Train until the last step.
+    """Train a module in place until the last step, or continue from its last checkpoint.
 
     Args:
         module: trained in place.
@@ -129,15 +124,8 @@ def fit(
         Cancelled: raised by `progress`, or the process was interrupted.
     """
     config = module.config
-    history = HistoryWriter(config.output / HISTORY, config.log_every)
-    callbacks = [
-        history,
-        ProbeCallback(monitors, history),
-        ProgressReporter(progress, config.steps),
-        CheckpointWriter(config.output),
-    ]
     with _errors_for_users(config), _silence_lightning():
-        trainer = _build_trainer(config, callbacks)
+        trainer = _build_trainer(config, RunRecorder(config, monitors, progress))
         trainer.fit(
             module,
             datamodule=PretrainingData(sources, config),
@@ -147,10 +135,22 @@ def fit(
     return trainer.is_global_zero
 
 
-class StepCallback(Callback, ABC):
-    """Base of callbacks after an optimiser step, which may take several batches."""
+class RunRecorder(Checkpoint):
+    """Record a run: history, probe scores and progress after steps, a checkpoint after each epoch.
 
-    def __init__(self) -> None:
+    History and probe scores are appended to `HISTORY` by the first process, as lines of JSON.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        monitors: Sequence[Monitor],
+        progress: Progress,
+    ) -> None:
+        super().__init__()
+        self._config = config
+        self._monitors = monitors
+        self._progress = progress
         self._step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -165,112 +165,47 @@ class StepCallback(Callback, ABC):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Call `after_step` if the batch completed a step."""
-        if trainer.global_step != self._step:
-            self._step = trainer.global_step
-            assert isinstance(pl_module, PretrainModule)
-            self.after_step(trainer, pl_module, self._step)
-
-    @abstractmethod
-    def after_step(self, trainer: Trainer, module: PretrainModule, step: int) -> None:
-        """Act after a step; `step` counts from 1."""
-
-
-class ProgressReporter(StepCallback):
-    """Report the progress of the run to the caller, who cancels it by raising.
-
-    Args:
-        progress: called after every step.
-        steps: number of steps of the whole run.
-    """
-
-    def __init__(self, progress: Progress, steps: int) -> None:
-        super().__init__()
-        self._progress = progress
-        self._steps = steps
-
-    def after_step(self, trainer: Trainer, module: PretrainModule, step: int) -> None:
-        """Report the step and its loss."""
-        loss = float(trainer.callback_metrics["total"])
-        self._progress(step / self._steps, f"Step {step} of {self._steps}, loss {loss:.4f}")
-
-
-class HistoryWriter(StepCallback):
-    """Write losses and learning rate as lines of JSON.
-
-    Args:
-        path: the file; lines are appended.
-        every: steps between two lines.
-    """
-
-    def __init__(self, path: Path, every: int) -> None:
-        super().__init__()
-        self._path = path
-        self._every = every
-
-    def after_step(self, trainer: Trainer, module: PretrainModule, step: int) -> None:
-        """Write a line every `every` steps, in the first process."""
-        if step % self._every == 0 and trainer.is_global_zero:
-            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self.write({"step": step, "learning_rate": rate, **values})
-
-    def write(self, values: dict[str, Any]) -> None:
-        """Append a line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-
-
-class ProbeCallback(StepCallback):
-    """Probe the network on labelled images, and log scores and pictures of its features.
-
-    Args:
-        monitors: monitors with their configurations.
-        history: receives the scores.
-    """
-
-    def __init__(
-        self, monitors: Sequence[tuple[MonitorConfig, Monitor]], history: HistoryWriter
-    ) -> None:
-        super().__init__()
-        self._monitors = monitors
-        self._history = history
-
-    def after_step(self, trainer: Trainer, module: PretrainModule, step: int) -> None:
-        """Probe every `MonitorConfig.every` steps, in the first process."""
-        due = [pair for pair in self._monitors if step % pair[0].every == 0]
-        if not due or not trainer.is_global_zero:
+        """Record a step, which may take several batches, when its last batch is done."""
+        step = trainer.global_step
+        if step == self._step:
             return
-        network = module.network
+        self._step = step
+        if trainer.is_global_zero:
+            if step % self._config.log_every == 0:
+                values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+                rate = trainer.optimizers[0].param_groups[0]["lr"]
+                self._write_history({"step": step, "learning_rate": rate, **values})
+            assert isinstance(pl_module, PretrainModule)
+            self._probe(trainer, pl_module.network, step)
+        loss, n_steps = float(trainer.callback_metrics["total"]), self._config.steps
+        self._progress(step / n_steps, f"Step {step} of {n_steps}, loss {loss:.4f}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the last checkpoint."""
+        trainer.save_checkpoint(self._config.output / LAST_CHECKPOINT)
+
+    def _probe(self, trainer: Trainer, network: CARL, step: int) -> None:
+        """Probe on the images due at a step; log scores and pictures of the features."""
+        due = [each for each in self._monitors if step % each.config.every == 0]
+        if not due:
+            return
         was_training = network.training
         network.eval()
-        for config, monitor in due:
-            result = monitor.measure(network)
-            scores = {f"{config.name}/{name}": score for name, score in result.scores.items()}
-            self._history.write({"step": step, **scores})
+        for monitor in due:
+            result, label = monitor.measure(network), monitor.config.name
+            scores = {f"{label}/{name}": score for name, score in result.scores.items()}
+            self._write_history({"step": step, **scores})
             for logger in trainer.loggers:
                 logger.log_metrics(scores, step)
                 if result.picture is not None and isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image(
-                        f"{config.name}/features", result.picture, step, dataformats="HWC"
+                        f"{label}/features", result.picture, step, dataformats="HWC"
                     )
         network.train(was_training)
 
-
-class CheckpointWriter(Checkpoint):
-    """Replace the last checkpoint at the end of each epoch.
-
-    Args:
-        folder: folder of the run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._path = folder / LAST_CHECKPOINT
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the checkpoint."""
-        trainer.save_checkpoint(self._path)
+    def _write_history(self, values: dict[str, Any]) -> None:
+        with (self._config.output / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -279,11 +214,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OutputError: it cannot be written, or the disk is full; the previous one is unchanged.
-        """
+        """Write a checkpoint; see `write_training_state`."""
         write_training_state(path, checkpoint)
 
     def load_checkpoint(
@@ -292,11 +223,7 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint to the CPU.
-
-        Raises:
-            ModelError: it is damaged, or contains more than plain data.
-        """
+        """Read a checkpoint to the CPU; see `read_training_state`."""
         return read_training_state(path)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -304,7 +231,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def _build_trainer(config: PretrainConfig, callbacks: list[Callback]) -> Trainer:
+def _build_trainer(config: PretrainConfig, recorder: RunRecorder) -> Trainer:
     parallel = config.devices * config.nodes > 1
     return Trainer(
         accelerator=config.accelerator,
@@ -318,7 +245,7 @@ def _build_trainer(config: PretrainConfig, callbacks: list[Callback]) -> Trainer
         accumulate_grad_batches=config.accumulate,
         logger=TensorBoardLogger(config.output, name="tensorboard", version=""),
         log_every_n_steps=config.log_every,
-        callbacks=callbacks,
+        callbacks=[recorder],
         plugins=[AtomicCheckpointIO()],
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -23,6 +23,7 @@ from carl.pretraining.masked_prediction import (
     encode_visible,
     predictor_configs,
 )
+from carl.pretraining.masking import to_device
 
 _EPS = 1e-6
 """Added to the variance of a patch before the square root."""
@@ -44,10 +45,6 @@ class MAEMasks(NamedTuple):
     def select_images(self, images: slice) -> MAEMasks:
         """Return the masks of some of the images."""
         return MAEMasks(self.context[images], self.bands[images], self.predicted[images])
-
-    def to(self, device: torch.device) -> MAEMasks:
-        """Copy the masks to a device."""
-        return MAEMasks(self.context.to(device), self.bands.to(device), self.predicted.to(device))
 
 
 class MAEOutput(NamedTuple):
@@ -164,7 +161,7 @@ class CARLMAE(nn.Module):
         batch, n_bands, height, width = image.shape
         size = self.student.patch_size
         masks = self.masking(batch, -(-height // size) * -(-width // size), n_bands, generator)
-        return masks.to(image.device)
+        return to_device(masks, image.device)
 
     def forward(self, image: Tensor, wavelengths_um: Tensor, masks: MAEMasks) -> MAEOutput:
         """Predict the hidden pixels, and return them with the true ones.
@@ -180,9 +177,10 @@ class CARLMAE(nn.Module):
         """
         table = check_inputs(image, wavelengths_um).expand(len(image), -1)
         patches = self.student.patchify(image)
+        bands = masks.bands.flatten(0, 1)
+        features = encode_visible(self.student, patches, table, bands, masks.context).features
         grid = (patches.shape[1], patches.shape[2])
         patches = patches.flatten(1, 2)  # (B, h·w, C, P²)
-        features = self._encode(patches, table, grid, masks)
         all_patches = torch.arange(patches.shape[1], device=image.device)
         decoded = self.spatial_decoder(
             features, masks.context, all_patches.expand(1, len(image), -1), grid
@@ -198,21 +196,6 @@ class CARLMAE(nn.Module):
     def loss(self, output: MAEOutput) -> MAELoss:
         """Compute the loss of the output of one step."""
         return MAELoss(F.mse_loss(output.prediction.float(), output.target.float()))
-
-    def _encode(
-        self, patches: Tensor, table: Tensor, grid: tuple[int, int], masks: MAEMasks
-    ) -> Tensor:
-        """Compute (B, n, D) features of the visible patches."""
-        rows = torch.arange(len(patches), device=patches.device)[:, None]
-        visible = patches[rows, masks.context].flatten(0, 1)
-        return encode_visible(
-            self.student,
-            visible,
-            table.repeat_interleave(masks.context.shape[1], dim=0),
-            masks.bands.flatten(0, 1),
-            masks.context,
-            grid,
-        ).features
 
 
 def _target_pixels(patches: Tensor, bands: Tensor) -> Tensor:

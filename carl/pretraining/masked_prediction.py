@@ -13,32 +13,30 @@ from carl.errors import ModelError
 from carl.model.blocks import TransformerBlock, drop_path_rates, init_linear_layers
 from carl.model.carl import CARL
 from carl.model.config import CARLConfig, SpatialPredictorConfig, SpectralPredictorConfig
-from carl.model.spectral_encoder import sincos_1d, take_tokens
-from carl.model.wavelength_encoding import WavelengthEncoding
+from carl.model.spectral_encoder import WavelengthEncoding, sincos_1d, take_tokens
 
 _NORM_EPS = 1e-5
 """Epsilon of the layer normalisations of both predictors, as in the original CARL."""
 
 
 class VisibleFeatures(NamedTuple):
-    """Features of the n visible patches of each of B images.
+    """The n visible patches of each of B images, and their features; N = B·n, image after image.
 
     Attributes:
-        queries: (B·n, K, D') queries of the spectral encoder, image after image.
+        patches: (N, C, P²) pixels.
+        wavelengths_um: (N, C) in µm.
+        queries: (N, K, D') queries of the spectral encoder.
         features: (B, n, D) features of the spatial encoder, with mean 0 and variance 1 over D.
     """
 
+    patches: Tensor
+    wavelengths_um: Tensor
     queries: Tensor
     features: Tensor
 
 
 def encode_visible(
-    network: CARL,
-    patches: Tensor,
-    wavelengths_um: Tensor,
-    bands: Tensor,
-    context: Tensor,
-    grid: tuple[int, int],
+    network: CARL, image_patches: Tensor, wavelengths_um: Tensor, bands: Tensor, context: Tensor
 ) -> VisibleFeatures:
     """Encode the visible patches and bands.
 
@@ -46,26 +44,28 @@ def encode_visible(
 
     Args:
         network: CARL network.
-        patches: (B·n, C, P²) pixels of the visible patches, image after image.
-        wavelengths_um: (B·n, C) in µm.
-        bands: (B·n, c) indices of the visible bands of each patch.
+        image_patches: (B, h, w, C, P²) pixels of all patches.
+        wavelengths_um: (B, C) in µm.
+        bands: (N, c) indices of the visible bands of each visible patch.
         context: (B, n) indices of the visible patches in the grid.
-        grid: (h, w), patches.
     """
-    encoding = network.spectral_encoder.wavelength_encoding(wavelengths_um)
-    queries = network.spectral_encoder(network.embed_patches(patches), encoding, bands).queries
     batch, n_visible = context.shape
+    grid = image_patches.shape[1:3]
+    images = torch.arange(batch, device=context.device)[:, None]
+    patches = image_patches.flatten(1, 2)[images, context].flatten(0, 1)
+    table = wavelengths_um.repeat_interleave(n_visible, dim=0)
+    encoding = network.spectral_encoder.wavelength_encoding(table)
+    queries = network.spectral_encoder(network.embed_patches(patches), encoding, bands).queries
     vectors = network.read_out(queries).view(batch, n_visible, -1)
-    n_patches = grid[0] * grid[1]
-    feature_map = vectors.new_zeros(batch, n_patches, vectors.shape[2])
+    feature_map = vectors.new_zeros(batch, grid.numel(), vectors.shape[2])
     feature_map = feature_map.scatter(1, context[..., None].expand_as(vectors), vectors)
-    visible = torch.zeros(batch, n_patches, dtype=torch.bool, device=context.device)
+    visible = torch.zeros(batch, grid.numel(), dtype=torch.bool, device=context.device)
     visible = visible.scatter(1, context, True)
     encoded = network.spatial_features(
         feature_map.transpose(1, 2).reshape(batch, -1, *grid), visible.view(batch, *grid)
     )
     features = take_tokens(encoded.flatten(2).transpose(1, 2), context)
-    return VisibleFeatures(queries, normalise_channels(features))
+    return VisibleFeatures(patches, table, queries, normalise_channels(features))
 
 
 def normalise_channels(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -21,9 +22,10 @@ _FEW_BANDS = 20
 _FEW_DROPPED = (2, 3)
 """Smallest and largest number of bands dropped from cameras with few bands."""
 
+T = TypeVar("T", bound=tuple[Any, ...])
 
-@dataclass(frozen=True, eq=False)
-class SpatialMasks:
+
+class SpatialMasks(NamedTuple):
     """Masks over the patches of B images.
 
     Attributes:
@@ -42,8 +44,7 @@ class SpatialMasks:
     targets: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class SpectralMasks:
+class SpectralMasks(NamedTuple):
     """Masks over the bands of N patches.
 
     Attributes:
@@ -176,6 +177,16 @@ class SpectralMasking:
         shape = (n_ranges, n_patches)
         dropped = random_blocks((1, size), (1, n_bands), shape, generator).squeeze(2)
         return SpectralMasks(indices(~dropped.any(dim=0), generator), indices(dropped, generator))
+
+
+def to_device(masks: T, device: torch.device) -> T:
+    """Copy the tensors of a named tuple, and of those that it contains, to a device."""
+    return type(masks)(
+        *(
+            each.to(device) if isinstance(each, Tensor) else to_device(each, device)
+            for each in masks
+        )
+    )
 
 
 def random_blocks(

@@ -81,7 +81,7 @@ def pretrain(
         config = PretrainConfig.from_file(config)
     _check_output(config, resume)
     sources = open_sources(config.data, subprogress(progress, 0.0, 0.01))
-    monitors = list(zip(config.monitors, open_monitors(config.monitors), strict=True))
+    monitors = open_monitors(config.monitors)
     student = _build_student(config, sources)
     module = PretrainModule(build_objective(student, config), config)
     if not fit(module, sources, monitors, resume=resume, progress=subprogress(progress, 0.01, 1.0)):

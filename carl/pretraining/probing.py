@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -53,22 +52,8 @@ class ProbeResult:
     picture: Float32Array | None = None
 
 
-class Monitor(Protocol):
-    """Labelled images to probe a network on."""
-
-    def measure(self, network: CARL) -> ProbeResult:
-        """Probe a network in eval mode.
-
-        Raises:
-            CarlError: the images cannot be read, or there are too few labels.
-        """
-
-
 class CubeMonitor:
     """Labelled cube whose patches are split in space: alternating squares train and test.
-
-    Args:
-        config: configuration with a cube and labels.
 
     Raises:
         CarlError: a file cannot be read, or cube and labels do not fit each other.
@@ -82,19 +67,20 @@ class CubeMonitor:
         )
         self._cube.require_wavelengths()
         self._labels = read_labels(config.labels, self._cube.shape[:2]).labels
-        self._neighbours = config.neighbours
+        self.config = config
 
     def measure(self, network: CARL) -> ProbeResult:
-        """Probe the spatial and the spectral features of the cube."""
+        """Probe the spatial and the spectral features of the cube.
+
+        Raises:
+            CarlError: the cube cannot be read, or there are too few labels.
+        """
         embedding = embed(self._cube, network, precision="float32")
         labels = patch_labels(self._labels, network.patch_size)
         scores = {}
-        for kind, features in {
-            "spatial": embedding.spatial,
-            "spectral": embedding.spectral,
-        }.items():
-            parts = split_in_space(features, labels)
-            for name, score in probe(*parts, self._neighbours).items():
+        for kind in ("spatial", "spectral"):
+            parts = split_in_space(getattr(embedding, kind), labels)
+            for name, score in probe(*parts, self.config.neighbours).items():
                 scores[f"{kind}_{name}"] = score
         return ProbeResult(scores, embedding.pca(3))
 
@@ -104,9 +90,6 @@ class GeoBenchMonitor:
 
     In a classification, the features of an image are the mean over its patches.
 
-    Args:
-        config: configuration with a folder of GEO-Bench.
-
     Raises:
         CarlError: the data set cannot be read.
     """
@@ -114,18 +97,21 @@ class GeoBenchMonitor:
     def __init__(self, config: MonitorConfig) -> None:
         assert config.geobench is not None
         self._splits = [GeoBenchSplit(config.geobench, split) for split in ("train", "valid")]
-        self._n_samples = config.samples
-        self._neighbours = config.neighbours
+        self.config = config
 
     def measure(self, network: CARL) -> ProbeResult:
-        """Probe the spatial features."""
+        """Probe the spatial features.
+
+        Raises:
+            CarlError: an image cannot be read, or there are too few labels.
+        """
         train, test = (self._features(network, split) for split in self._splits)
-        scores = probe(train, test, self._neighbours)
+        scores = probe(train, test, self.config.neighbours)
         return ProbeResult({f"spatial_{name}": score for name, score in scores.items()})
 
     def _features(self, network: CARL, split: GeoBenchSplit) -> tuple[Float32Array, LabelArray]:
         """Compute (N, D) features and (N,) labels from 1 of samples spread over the split."""
-        n_samples = min(self._n_samples, len(split))
+        n_samples = min(self.config.samples, len(split))
         samples = [
             self._sample_features(network, split, int(item))
             for item in np.linspace(0, len(split) - 1, n_samples)
@@ -158,6 +144,10 @@ class GeoBenchMonitor:
         return features[labels > 0], labels[labels > 0]
 
 
+Monitor = CubeMonitor | GeoBenchMonitor
+"""Labelled images to probe a network on."""
+
+
 def open_monitors(configs: Sequence[MonitorConfig]) -> list[Monitor]:
     """Open the monitors of a run.
 
@@ -178,12 +168,9 @@ def probe(
     test: tuple[Float32Array, LabelArray],
     neighbours: int,
 ) -> dict[str, float]:
-    """Score k-NN and logistic regression on frozen features.
+    """Score k-NN, by cosine distance, and logistic regression on frozen features.
 
-    Args:
-        train: (N, D) features and (N,) labels to fit to.
-        test: (M, D) features and (M,) labels to score on.
-        neighbours: k of the k-NN classifier, by cosine distance.
+    Both are fitted to (N, D) features and (N,) labels, and scored on (M, D) and (M,) others.
 
     Returns:
         ``knn`` and ``linear``: mean intersection over union; ``knn_accuracy`` and
@@ -211,14 +198,9 @@ def probe(
 def split_in_space(
     features: Float32Array, labels: LabelArray
 ) -> tuple[tuple[Float32Array, LabelArray], tuple[Float32Array, LabelArray]]:
-    """Split the labelled patches of a map into training and test patches.
+    """Split the labelled patches of a map (h, w, D), with (h, w) labels, 0 = unlabelled.
 
-    Args:
-        features: (h, w, D).
-        labels: (h, w), 0 = unlabelled.
-
-    Returns:
-        features and labels of the training patches, and those of the test patches.
+    Returns features and labels of the training patches, and those of the test patches.
     """
     rows, columns = np.indices(labels.shape) // _BLOCK
     in_training = (rows + columns) % 2 == 0
@@ -228,14 +210,9 @@ def split_in_space(
 
 
 def patch_labels(labels: LabelArray, patch_size: int) -> LabelArray:
-    """Derive labels of patches from those of pixels.
+    """Derive (⌈H/P⌉, ⌈W/P⌉) labels of patches from (H, W) labels of pixels, 0 = unlabelled.
 
-    Args:
-        labels: (H, W), 0 = unlabelled.
-        patch_size: P.
-
-    Returns:
-        (⌈H/P⌉, ⌈W/P⌉) labels, 0 where none covers half of the patch.
+    A patch has the label that covers at least half of it, and 0 if there is none.
     """
     padding = [(0, -length % patch_size) for length in labels.shape]
     padded = np.pad(labels, padding)

@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 
 from carl.errors import CarlError
 from carl.model.carl import CARL
+from carl.pretraining.masking import to_device
 from carl.pretraining.statistics_targets import N_COMPONENTS, N_PARAMETERS, N_TRUTHS
 
 _SIGMAS = (0.0, 1.0, 2.0, 4.0)
@@ -49,10 +50,6 @@ class HiddenPatches(NamedTuple):
     def select_images(self, images: slice) -> HiddenPatches:
         """Return the masks of some of the images."""
         return HiddenPatches(self.visible[images])
-
-    def to(self, device: torch.device) -> HiddenPatches:
-        """Copy the masks to a device."""
-        return HiddenPatches(self.visible.to(device))
 
 
 class StatisticsOutput(NamedTuple):
@@ -159,7 +156,7 @@ class CARLStatistics(nn.Module):
         """Draw the masks of one step for images (B, C, H, W), on their device."""
         size = self.student.patch_size
         grid = (-(-image.shape[2] // size), -(-image.shape[3] // size))
-        return self.masking(len(image), grid, generator).to(image.device)
+        return to_device(self.masking(len(image), grid, generator), image.device)
 
     def forward(
         self,
@@ -303,12 +300,8 @@ def contrast_error(predicted: Tensor, target: Tensor, min_contrast: float) -> Te
     """Compute the smooth L1 error of deviations from the image mean, relative to their spread.
 
     Two fields of one image may differ by far less than images of a data set do, and must be
-    distinguished nevertheless.
-
-    Args:
-        predicted: (B, N, h, w).
-        target: (B, N, h, w); NaN where unknown.
-        min_contrast: smallest unit; smaller deviations are noise.
+    distinguished nevertheless. Targets (B, N, h, w) are NaN where unknown; deviations below
+    `min_contrast` are noise.
     """
     known = target.isfinite()
     n_known = known.sum(dim=(2, 3), keepdim=True).clamp_min(1)

@@ -23,7 +23,13 @@ class FeaturePyramid(Protocol):
         """Channels of the four maps."""
 
     def __call__(self, carl: CARL, image: Tensor, wavelengths_um: Tensor) -> list[Tensor]:
-        """Compute four maps of an image (B, C, H, W), each at half the resolution of the last."""
+        """Compute four maps of a normalised image, each at half the resolution of the last.
+
+        Args:
+            carl: the network.
+            image: (B, C, H, W), normalised.
+            wavelengths_um: (C,) or (B, C) in µm.
+        """
 
 
 class Head(nn.Module, ABC):

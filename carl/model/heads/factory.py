@@ -227,16 +227,14 @@ def build_head(head: str | HeadConfig, carl: CARL, n_classes: int) -> Head:
         torch.Size([1, 3, 24, 32])
     """
     config = head if isinstance(head, HeadConfig) else HeadConfig.parse(head)
+    from carl.model.heads import linear
+
     if config.name == "linear":
-        from carl.model.heads.linear import LinearSegmentationHead
-
-        return LinearSegmentationHead(carl, n_classes)
-    if config.name in ("classification", "multilabel"):
-        from carl.model.heads.classification import ClassificationHead, MultiLabelClassificationHead
-
-        if config.name == "classification":
-            return ClassificationHead(carl, n_classes)
-        return MultiLabelClassificationHead(carl, n_classes)
+        return linear.LinearSegmentationHead(carl, n_classes)
+    if config.name == "classification":
+        return linear.ClassificationHead(carl, n_classes)
+    if config.name == "multilabel":
+        return linear.MultiLabelClassificationHead(carl, n_classes)
     if find_spec("transformers") is None:
         raise ModelError(
             f"The head '{config.name}' needs transformers: pip install \"napari-carl[heads]\"."

@@ -19,11 +19,7 @@ _N_STAGES = 4
 class SwinPyramid(nn.Module):
     """Swin transformer that takes the spectral features of a CARL network as input.
 
-    The CARL network is an argument of `forward` and not a submodule.
-
-    Args:
-        carl: a network with the channels of the input.
-        options: options of the Swin transformer.
+    The network is an argument of `forward` and not a submodule; `carl` here gives the channels.
 
     Attributes:
         channels: channels of the four maps.
@@ -46,14 +42,8 @@ class SwinPyramid(nn.Module):
         self.channels = tuple(options.embed_dim << stage for stage in range(_N_STAGES))
 
     def forward(self, carl: CARL, image: Tensor, wavelengths_um: Tensor) -> list[Tensor]:
-        """Compute features at four scales.
+        """Compute four maps, at 1, 1/2, 1/4 and 1/8 times the resolution of the patches.
 
-        Args:
-            carl: the network.
-            image: (B, C, H, W), normalised.
-            wavelengths_um: (C,) or (B, C) in µm.
-
-        Returns:
-            maps at the resolution of the patches (h, w), and at 1/2, 1/4 and 1/8 of it.
+        The arguments are those of `FeaturePyramid`.
         """
         return list(self.swin(carl.spectral_features(image, wavelengths_um)).feature_maps)

@@ -21,12 +21,6 @@ class UperNet(SegmentationHead):
     """UperNet on a feature pyramid of CARL.
 
     It contains BatchNorm layers: training batches need two or more images.
-
-    Args:
-        carl: the network.
-        n_classes: K.
-        pyramid: module that computes the features at four scales.
-        options: options of UperNet.
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,25 +18,9 @@ _MIN_COVERED = 3
 """Smallest number of bands of a simulated camera that the bands of the image must cover."""
 
 
-class BandSelection(Protocol):
-    """Bands of a batch, computed from all bands of its images."""
-
-    @property
-    def wavelengths(self) -> NDArray[np.float64]:
-        """(C',) in nm, ascending."""
-
-    def select(self, values: Float32Array) -> Float32Array:
-        """Return (h, w, C') values of the selected bands of (h, w, C) values."""
-
-
 @dataclass(frozen=True, eq=False)
 class BandSubset:
-    """Subset of the bands.
-
-    Attributes:
-        wavelengths: (C',) in nm.
-        indices: (C',) indices of the bands.
-    """
+    """Subset of the bands: (C',) wavelengths in nm, and indices of the bands."""
 
     wavelengths: NDArray[np.float64]
     indices: NDArray[np.intp]
@@ -49,12 +32,7 @@ class BandSubset:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedBands:
-    """Bands of a simulated camera.
-
-    Attributes:
-        image_wavelengths: (C,) wavelengths of the images in nm.
-        camera: the simulated camera.
-    """
+    """Bands of a simulated camera, from images with (C,) wavelengths in nm."""
 
     image_wavelengths: NDArray[np.float64]
     camera: SimulatedCamera
@@ -67,6 +45,10 @@ class SimulatedBands:
     def select(self, values: Float32Array) -> Float32Array:
         """Return the (h, w, C') values that the camera measures, from (h, w, C) values."""
         return simulate_camera(SpectralCube(values, self.image_wavelengths), self.camera).read()
+
+
+BandSelection = BandSubset | SimulatedBands
+"""Bands of a batch, in order of wavelength, computed from all bands of its images."""
 
 
 @dataclass(frozen=True)

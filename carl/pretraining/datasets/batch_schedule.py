@@ -82,12 +82,8 @@ class BatchSchedule:
 class ScheduledBatches(Sampler[BatchPlan]):
     """Sampler of the batches of one process and one epoch.
 
-    Args:
-        schedule: batches of all processes.
-        n_batches: number of batches of the whole run.
-        per_epoch: batches per epoch.
-        crops_per_process: crops of a batch in each process.
-        rank: number of this process.
+    The run has `n_batches`, and an epoch `per_epoch` of them. Each batch has `crops_per_process`
+    crops in each process, of which this is number `rank`.
     """
 
     def __init__(

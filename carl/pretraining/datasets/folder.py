@@ -90,13 +90,7 @@ class _CubeFile:
 
 
 class CubeFiles(OneCamera):
-    """Cubes of one camera, read by windows.
-
-    Args:
-        options: options to read them with.
-        files: the cubes.
-        wavelengths: (C,) in nm.
-    """
+    """Cubes of one camera, read by windows."""
 
     def __init__(
         self,

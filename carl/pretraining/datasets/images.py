@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -67,21 +68,16 @@ class OneCamera(ABC):
     """Base of sets with the same camera in every batch.
 
     Args:
-        wavelengths: (C,) in nm.
+        wavelengths: (C,) band centres in nm, in the order of the values.
     """
 
     def __init__(self, wavelengths: NDArray[np.float64]) -> None:
-        self._wavelengths = wavelengths
-
-    @property
-    def wavelengths(self) -> NDArray[np.float64]:
-        """(C,) band centres in nm."""
-        return self._wavelengths
+        self.wavelengths = wavelengths
 
     @property
     def range_nm(self) -> tuple[float, float]:
         """Shortest and longest wavelength."""
-        return float(self._wavelengths.min()), float(self._wavelengths.max())
+        return float(self.wavelengths.min()), float(self.wavelengths.max())
 
     def for_batch(self, random: np.random.Generator) -> Self:
         """Return this set."""
@@ -93,41 +89,37 @@ class OneCamera(ABC):
 
     @abstractmethod
     def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
-        """Read a window of an item."""
+        """Read a window of an item; see `ImageReader.read`."""
 
 
 class PatchImages(OneCamera):
-    """Base of sets of small images, each of which is one item and is read completely.
+    """Set of small images, each of which is one item and is read completely.
 
     Args:
         wavelengths: (C,) in nm.
-        n_patches: number of images.
+        paths: alternative files or folders of each image; a read uses a random one of them.
+        load: reads one as (h, w, C) physical values, NaN where it declares missing values.
     """
 
-    def __init__(self, wavelengths: NDArray[np.float64], n_patches: int) -> None:
+    def __init__(
+        self,
+        wavelengths: NDArray[np.float64],
+        paths: Sequence[Sequence[Path]],
+        load: Callable[[Path], Float32Array],
+    ) -> None:
         super().__init__(wavelengths)
-        self._n_patches = n_patches
+        self._paths = paths
+        self._load = load
 
     def __len__(self) -> int:
-        return self._n_patches
+        return len(self._paths)
 
     def read(self, item: int, size: int, random: np.random.Generator) -> ImageWindow:
         """Read a whole image, whatever the size."""
-        path = self.path_of(item, random)
-        values = self.load(path)
+        alternatives = self._paths[item]
+        path = alternatives[int(random.integers(len(alternatives)))]
+        values = self._load(path)
         return ImageWindow(values, values.reshape(-1, values.shape[2]), True, path.name)
-
-    @abstractmethod
-    def path_of(self, item: int, random: np.random.Generator) -> Path:
-        """Return the file or folder of an image."""
-
-    @abstractmethod
-    def load(self, path: Path) -> Float32Array:
-        """Read (h, w, C) physical values; NaN where the file declares missing values.
-
-        Raises:
-            CarlError: the file cannot be read.
-        """
 
 
 def require_folder(path: Path, data_set: str) -> Path:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,37 +77,14 @@ class BigEarthNetOptions:
         by_satellite = defaultdict(list)
         for folder in _patch_folders(self.path):
             satellite = "sentinel-2b" if folder.name.startswith("S2B") else "sentinel-2a"
-            by_satellite[satellite].append(folder)
+            by_satellite[satellite].append([folder])
         if not by_satellite:
             raise no_images_error(self.path, _BIGEARTHNET_LAYOUT)
+        bands = [SENTINEL_2_BANDS.index(band) for band in BIGEARTHNET_BANDS]
         return [
-            BigEarthNetImages(folders, satellite)
+            PatchImages(camera(satellite).wavelengths[bands], folders, _read_bigearthnet)
             for satellite, folders in sorted(by_satellite.items())
         ]
-
-
-class BigEarthNetImages(PatchImages):
-    """Patches of BigEarthNet-S2 from one satellite.
-
-    Args:
-        folders: one per patch.
-        satellite: name of the camera.
-    """
-
-    def __init__(self, folders: Sequence[Path], satellite: str) -> None:
-        nm = camera(satellite).wavelengths
-        bands = [SENTINEL_2_BANDS.index(band) for band in BIGEARTHNET_BANDS]
-        super().__init__(nm[bands], len(folders))
-        self._folders = folders
-
-    def path_of(self, item: int, random: np.random.Generator) -> Path:
-        """Return the folder of a patch."""
-        return self._folders[item]
-
-    def load(self, path: Path) -> Float32Array:
-        """Read (120, 120, 12) reflectance; stored zeros are missing values."""
-        files = (path / f"{path.name}_{band}.tif" for band in BIGEARTHNET_BANDS)
-        return np.stack([_read_sentinel_2_band(file) for file in files], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +112,7 @@ class HySpecNetOptions:
             files = [[p] for (p,) in files if p.name.removesuffix(_HYSPECNET_SUFFIX) in names]
         if not files:
             raise no_images_error(self.path, _HYSPECNET_LAYOUT)
-        return [EnMAPImages(files)]
+        return [_enmap_images(files)]
 
 
 @dataclass(frozen=True)
@@ -159,33 +137,7 @@ class SpectralEarthOptions:
             locations.setdefault(path.parent, []).append(path)
         if not locations:
             raise no_images_error(self.path, _SPECTRALEARTH_LAYOUT)
-        return [EnMAPImages(list(locations.values()))]
-
-
-class EnMAPImages(PatchImages):
-    """Patches of EnMAP.
-
-    Args:
-        files: alternative files of each patch.
-
-    Raises:
-        CubeError: the first file has neither 224 nor 202 bands.
-    """
-
-    def __init__(self, files: Sequence[Sequence[Path]]) -> None:
-        all_nm = camera("enmap").wavelengths
-        super().__init__(all_nm[DRY_BANDS], len(files))
-        self._files = files
-        self._file_nm, self._bands = _enmap_bands(files[0][0], all_nm)
-
-    def path_of(self, item: int, random: np.random.Generator) -> Path:
-        """Draw one of the files of a patch."""
-        files = self._files[item]
-        return files[int(random.integers(len(files)))]
-
-    def load(self, path: Path) -> Float32Array:
-        """Read (h, w, 202) values as stored; NaN where the file declares no data."""
-        return read_cube(path, wavelengths=self._file_nm).read()[..., self._bands]
+        return [_enmap_images(list(locations.values()))]
 
 
 @dataclass(frozen=True)
@@ -207,27 +159,14 @@ class GeoBenchOptions:
             CarlError: the folder or the split does not exist, the layout differs, or the
                 wavelengths of the bands are unknown.
         """
-        return [GeoBenchImages(GeoBenchSplit(self.path, self.split))]
+        split = GeoBenchSplit(self.path, self.split)
+        return [PatchImages(split.wavelengths, [[path] for path in split.paths], split.read_image)]
 
 
-class GeoBenchImages(PatchImages):
-    """Images of one split of a GEO-Bench data set.
-
-    Args:
-        split: split that reads the images.
-    """
-
-    def __init__(self, split: GeoBenchSplit) -> None:
-        super().__init__(split.wavelengths, len(split))
-        self._split = split
-
-    def path_of(self, item: int, random: np.random.Generator) -> Path:
-        """Return the file of a sample."""
-        return self._split.paths[item]
-
-    def load(self, path: Path) -> Float32Array:
-        """Read (h, w, C) values as stored."""
-        return self._split.read_image(path)
+def _read_bigearthnet(folder: Path) -> Float32Array:
+    """Read (120, 120, 12) reflectance; stored zeros are missing values."""
+    files = (folder / f"{folder.name}_{band}.tif" for band in BIGEARTHNET_BANDS)
+    return np.stack([_read_sentinel_2_band(file) for file in files], axis=-1)
 
 
 def _read_sentinel_2_band(path: Path) -> Float32Array:
@@ -254,17 +193,27 @@ def _patch_folders(root: Path, depth: int = 2) -> Iterator[Path]:
             yield from _patch_folders(folder, depth - 1)
 
 
-def _enmap_bands(
-    path: Path, all_nm: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the wavelengths of the bands of a file, and the indices of the bands to use."""
+def _enmap_images(files: Sequence[Sequence[Path]]) -> PatchImages:
+    """Return EnMAP patches, given the alternative files of each; all have the bands of the first.
+
+    Raises:
+        CubeError: the first file has neither 224 nor 202 bands.
+    """
+    path, all_nm = files[0][0], camera("enmap").wavelengths
     for bands in (DRY_BANDS, np.arange(all_nm.size)):
         try:
             read_cube(path, wavelengths=all_nm[bands])
         except WavelengthError:
             continue
-        return all_nm[bands], np.flatnonzero(np.isin(bands, DRY_BANDS))
+        used = np.flatnonzero(np.isin(bands, DRY_BANDS))
+        read = partial(_read_enmap, nm=all_nm[bands], bands=used)
+        return PatchImages(all_nm[DRY_BANDS], files, read)
     raise CubeError(f"{path} has neither the 224 bands of EnMAP nor the 202 without water vapour.")
+
+
+def _read_enmap(path: Path, nm: NDArray[np.float64], bands: NDArray[np.intp]) -> Float32Array:
+    """Read (h, w, 202) values as stored; NaN where the file declares no data."""
+    return read_cube(path, wavelengths=nm).read()[..., bands]
 
 
 def _read_split(root: Path, split: str) -> set[str]:

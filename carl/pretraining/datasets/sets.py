@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal
 
 from carl.errors import CarlError
 from carl.parsing import parse_dataclass
 from carl.pretraining.datasets.augment import BandSampling
 from carl.pretraining.datasets.crops import ImageSource
 from carl.pretraining.datasets.folder import FolderOptions
-from carl.pretraining.datasets.images import ImageSet
 from carl.pretraining.datasets.satellite import (
     BigEarthNetOptions,
     GeoBenchOptions,
@@ -22,19 +21,16 @@ from carl.pretraining.datasets.satellite import (
 from carl.pretraining.datasets.simulated import SimulatedOptions
 from carl.progress import Progress, no_progress
 
-
-class SetOptions(Protocol):
-    """Location and format of the images of a data set."""
-
-    def open(self) -> list[ImageSet]:
-        """Open the images, one set per camera.
-
-        Raises:
-            CarlError: they do not exist, or cannot be used.
-        """
-
-
-KINDS: Mapping[str, type[Any]] = {
+SetOptions = (
+    FolderOptions
+    | BigEarthNetOptions
+    | HySpecNetOptions
+    | SpectralEarthOptions
+    | GeoBenchOptions
+    | SimulatedOptions
+)
+"""Location and format of the images of a data set."""
+KINDS: Mapping[str, type[SetOptions]] = {
     "folder": FolderOptions,
     "bigearthnet": BigEarthNetOptions,
     "hyspecnet": HySpecNetOptions,
@@ -105,11 +101,11 @@ class SetConfig:
         common = {each.name for each in fields(cls)} - {"options"}
         own = {key: value for key, value in values.items() if key not in common}
         options = parse_dataclass(KINDS[values["kind"]], own, where)
-        if hasattr(options, "path"):
+        if not isinstance(options, SimulatedOptions):
             options = replace(options, path=folder / options.path)
         config = parse_dataclass(cls, {key: values[key] for key in common & set(values)}, where)
         name = config.name or getattr(options, "path", Path(config.kind)).name
-        return replace(config, name=name, options=cast(SetOptions, options))
+        return replace(config, name=name, options=options)
 
     def open(self) -> list[ImageSource]:
         """Open the cameras of the data set, each with a weight proportional to its items.

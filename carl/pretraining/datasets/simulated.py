@@ -19,7 +19,7 @@ _ITEMS = 1 << 16
 
 @dataclass(frozen=True)
 class SimulatedOptions:
-    """Scenes of the simulator.
+    """Scenes of the simulator, seen by random cameras.
 
     Attributes:
         kinds: kinds of scenes, one of which is drawn for each crop; None for all, weighted by the
@@ -54,42 +54,20 @@ class SimulatedOptions:
             raise CarlError(f"scene is {self.scene}: it must be 1 or more.")
 
     def open(self) -> list[ImageSet]:
-        """Open the scenes."""
-        return [SceneImages(self)]
-
-
-class SceneImages:
-    """Scenes seen by random cameras.
-
-    Args:
-        options: options of scenes and cameras.
-    """
-
-    def __init__(self, options: SimulatedOptions) -> None:
-        self._options = options
-
-    @property
-    def range_nm(self) -> tuple[float, float]:
-        """Shortest and longest possible wavelength."""
-        return self._options.range_nm
+        """Return one set: the scenes themselves."""
+        return [self]
 
     def __len__(self) -> int:
         return _ITEMS
 
     def for_batch(self, random: np.random.Generator) -> SceneReader:
         """Return a reader with a random camera."""
-        options = self._options
-        return SceneReader(options, random_camera(random, options.band_count, options.range_nm))
+        return SceneReader(self, random_camera(random, self.band_count, self.range_nm))
 
 
 @dataclass(frozen=True, eq=False)
 class SceneReader:
-    """Reader of scenes seen by one camera.
-
-    Attributes:
-        options: options of the scenes.
-        camera: the camera.
-    """
+    """Reader of scenes seen by one camera."""
 
     options: SimulatedOptions
     camera: SimulatedCamera

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from carl.model.readout import Readout
+from carl.model.spectral_encoder import Readout
 
 QUERIES = torch.arange(24.0).view(2, 3, 4).sin()
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from carl.model.wavelength_encoding import WavelengthEncoding
+from carl.model.spectral_encoder import WavelengthEncoding
 
 
 def test_channel_pairs_are_sine_and_cosine_of_one_frequency() -> None:

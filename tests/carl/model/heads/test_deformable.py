@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from carl.model.heads.deformable import DeformableAttention, grid_centres, weighted_sample
+from carl.model.heads.vit_adapter import DeformableAttention, grid_centres, weighted_sample
 
 GRIDS = [(3, 5), (2, 1), (4, 4)]
 

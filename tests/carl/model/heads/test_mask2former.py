@@ -10,8 +10,12 @@ from transformers import Mask2FormerConfig
 from carl.errors import ModelError
 from carl.model.heads import build_head
 from carl.model.heads.base import to_pixels
-from carl.model.heads.mask2former import MaskPrediction
-from carl.model.heads.mask2former_loss import LabelledPointsLoss, labelled_points, values_at
+from carl.model.heads.mask2former import (
+    LabelledPointsLoss,
+    MaskPrediction,
+    labelled_points,
+    values_at,
+)
 
 WAVELENGTHS_UM = torch.linspace(0.4, 0.8, 5)
 

@@ -6,8 +6,7 @@ import torch
 from carl.model import CARL, CARLConfig, build_model
 from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 from carl.model.heads.factory import AdapterOptions
-from carl.model.heads.spatial_prior import SpatialPrior, VirtualColours
-from carl.model.heads.vit_adapter import ViTAdapter
+from carl.model.heads.vit_adapter import SpatialPrior, VirtualColours, ViTAdapter
 
 WAVELENGTHS_UM = torch.linspace(0.4, 0.8, 5)
 OPTIONS = AdapterOptions(num_heads=2, channels=8, n_colours=4)
