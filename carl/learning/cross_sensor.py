@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
-from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
+from carl.learning.principal_components import MinimumNoiseFraction
 from carl.spectra.normalise import optical_density, sample_spectra, white_level
 from carl.spectra.resample import filter_matrix, interpolation_matrix
 

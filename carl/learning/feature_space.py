@@ -13,8 +13,7 @@ from carl.arrays import Float32Array
 from carl.inference import Embedding
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
-from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
-from carl.learning.principal_components import PrincipalComponents
+from carl.learning.principal_components import MinimumNoiseFraction, PrincipalComponents
 from carl.mapped_files import read_mapped
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -19,7 +19,7 @@ from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.learning.cross_sensor import CrossSensorMapping, cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
-from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
+from carl.learning.principal_components import MinimumNoiseFraction
 from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.normalise import fill_missing, optical_density, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid

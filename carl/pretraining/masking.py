@@ -35,9 +35,8 @@ class SpatialMasks(NamedTuple):
     Examples:
         >>> import torch
         >>> from carl.pretraining import SpatialMasks
-        >>> masks = SpatialMasks(torch.tensor([[0, 1]]), torch.tensor([[[2, 3]]]))  # 2 × 2 patches
-        >>> masks.context.shape, masks.targets.shape
-        (torch.Size([1, 2]), torch.Size([1, 1, 2]))
+        >>> SpatialMasks(torch.tensor([[0, 1]]), torch.tensor([[[2, 3]]]))  # of 2 × 2 patches
+        SpatialMasks(context=tensor([[0, 1]]), targets=tensor([[[2, 3]]]))
     """
 
     context: Tensor
@@ -54,9 +53,8 @@ class SpectralMasks(NamedTuple):
     Examples:
         >>> import torch
         >>> from carl.pretraining import SpectralMasks
-        >>> masks = SpectralMasks(torch.tensor([[0, 3]]), torch.tensor([[[1, 2]]]))  # 4 bands
-        >>> masks.context.shape, masks.targets.shape
-        (torch.Size([1, 2]), torch.Size([1, 1, 2]))
+        >>> SpectralMasks(torch.tensor([[0, 3]]), torch.tensor([[[1, 2]]]))  # of 4 bands
+        SpectralMasks(context=tensor([[0, 3]]), targets=tensor([[[1, 2]]]))
     """
 
     context: Tensor

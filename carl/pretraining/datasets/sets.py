@@ -85,12 +85,9 @@ class SetConfig:
 
     @classmethod
     def parse(cls, values: Any, where: str, folder: Path) -> SetConfig:
-        """Parse the table of a data set.
+        """Parse the table of a data set, whose common keys and those of its kind are mixed.
 
-        Args:
-            values: common keys and those of its kind.
-            where: name of the table in messages.
-            folder: folder that relative paths start from.
+        Messages name the table as `where`, and relative paths start from `folder`.
 
         Raises:
             CarlError: the kind or a key is unknown, or a value does not fit.

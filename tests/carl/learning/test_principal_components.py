@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from carl.learning.minimum_noise_fraction import MinimumNoiseFraction
-from carl.learning.principal_components import PrincipalComponents
+from carl.learning.principal_components import MinimumNoiseFraction, PrincipalComponents
 
 
 def test_components_are_uncorrelated_and_softly_scaled():
