@@ -11,20 +11,19 @@ ignored: the size of the data file is checked, and some headers carry row length
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
 from carl.io.reader import FileContents, Reader, starts_with
-from carl.lazy_array import ArraySource
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
 """Suffixes of the data file beside a header, the most likely first."""
@@ -62,9 +61,8 @@ _ENVI_TYPES = {
 def sniff(path: Path) -> bool:
     """Return whether a file is an ENVI or ArcGIS header, or a data file with one beside it."""
     header = path if path.suffix.lower() == ".hdr" else _find_header(path)
-    return header is not None and (
-        starts_with(header, b"ENVI", b"\xef\xbb\xbfENVI") or _is_arcgis_header(header)
-    )
+    signatures = (b"ENVI", b"\xef\xbb\xbfENVI", *_ARCGIS_FIRST_KEYS)
+    return header is not None and starts_with(header, *signatures)
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -76,13 +74,28 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     header_path = path if path.suffix.lower() == ".hdr" else _find_header(path)
     if header_path is None:
         raise CubeError(f"{path.name} has no ENVI header beside it: put {path.stem}.hdr there.")
-    header = read_header(header_path)
+    header = _read_header(header_path)
     _check_kind(header, header_path)
-    size = expected_size(header, header_path)
+    missing = [key for key in _REQUIRED_KEYS if key not in header]
+    if missing:
+        raise CubeError(f"{header_path.name} lacks '{missing[0]}': the header is incomplete.")
+    shape = [_count(header, key, header_path, minimum=1) for key in ("lines", "samples", "bands")]
+    offset = _count(header, "header offset", header_path, minimum=0)
+    dtype = _dtype(header, header_path)
+    size = offset + math.prod(shape) * dtype.itemsize
     data_path = _find_data(header_path, size) if path == header_path else path
-    _check_size(header, header_path, data_path, size)
+    actual = data_path.stat().st_size
+    if actual != size:
+        raise CubeError(
+            f"{header_path.name} describes {' × '.join(map(str, shape))} numbers of type "
+            f"{dtype.newbyteorder('=')}, {size} bytes, but {data_path.name} has {actual}: "
+            f"{'it is cut off' if actual < size else 'it holds more'}, or the header belongs to "
+            "another file."
+        )
+    axes = _FILE_AXES[str(header["interleave"]).lower()]
+    mapped = np.memmap(data_path, dtype, "r", offset, tuple(shape[axis] for axis in axes))
     return FileContents(
-        data=_memory_map(header, header_path, data_path),
+        data=mapped.transpose(np.argsort(axes)),
         band_axis=2,
         wavelengths=_numbers(header.get("wavelength")),
         wavelength_unit=_unit(header),
@@ -95,12 +108,8 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     )
 
 
-def read_header(path: Path) -> dict[str, str | list[str]]:
-    """Read the keys of a header, in lower case, with their values: text, or lists from {…}.
-
-    Raises:
-        CubeError: the file is not an ENVI or ArcGIS header.
-    """
+def _read_header(path: Path) -> dict[str, str | list[str]]:
+    """Read the keys of a header, in lower case, with their values: text, or lists from {…}."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_HEADER_BYTES)
@@ -110,27 +119,11 @@ def read_header(path: Path) -> dict[str, str | list[str]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    if _is_arcgis_header(path):
+    if starts_with(path, *_ARCGIS_FIRST_KEYS):
         return _parse_arcgis(text)
     if not text.startswith("ENVI"):
         raise CubeError(f"{path.name} does not start with ENVI: it is not an ENVI header.")
     return _parse(text, path)
-
-
-def expected_size(header: Header, path: Path) -> int:
-    """Return the size in bytes that the data file must have, with the header offset.
-
-    Raises:
-        CubeError: a number is missing or impossible.
-    """
-    missing = [key for key in _REQUIRED_KEYS if key not in header]
-    if missing:
-        raise CubeError(f"{path.name} lacks '{missing[0]}': the header is incomplete.")
-    lines, samples, bands = (
-        _count(header, key, path, minimum=1) for key in ("lines", "samples", "bands")
-    )
-    offset = _count(header, "header offset", path, minimum=0)
-    return offset + lines * samples * bands * _dtype(header, path).itemsize
 
 
 def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
@@ -186,10 +179,6 @@ def _parse(text: str, path: Path) -> dict[str, str | list[str]]:
     return header
 
 
-def _is_arcgis_header(path: Path) -> bool:
-    return starts_with(path, *_ARCGIS_FIRST_KEYS)
-
-
 def _parse_arcgis(text: str) -> dict[str, str | list[str]]:
     """Translate an ArcGIS header into ENVI keys.
 
@@ -236,12 +225,10 @@ def _find_data(header_path: Path, size: int) -> Path:
 
 def _check_kind(header: Header, path: Path) -> None:
     kind = str(header.get("file type", "")).lower()
-    for word, meaning in (
-        ("library", "a spectral library, not a cube"),
-        ("classification", "a class map, not a cube: open it as labels"),
-    ):
-        if word in kind:
-            raise CubeError(f"{path.name} describes {meaning}.")
+    if "library" in kind:
+        raise CubeError(f"{path.name} describes a spectral library, not a cube.")
+    if "classification" in kind:
+        raise CubeError(f"{path.name} describes a class map, not a cube: open it as labels.")
     if _number(header.get("file compression")):
         raise CubeError(f"{path.name} describes compressed data: save it without compression.")
     for key in ("major frame offsets", "minor frame offsets"):
@@ -254,18 +241,6 @@ def _check_kind(header: Header, path: Path) -> None:
         )
 
 
-def _check_size(header: Header, header_path: Path, data_path: Path, size: int) -> None:
-    actual = data_path.stat().st_size
-    if actual != size:
-        shape = " × ".join(str(header[key]) for key in ("lines", "samples", "bands"))
-        raise CubeError(
-            f"{header_path.name} describes {shape} numbers of type {_dtype(header, header_path)}, "
-            f"{size} bytes, but {data_path.name} has {actual}: "
-            f"{'it is cut off' if actual < size else 'it holds more'}, or the header belongs to "
-            "another file."
-        )
-
-
 def _dtype(header: Header, path: Path) -> np.dtype[Any]:
     from spectral.io import envi
 
@@ -275,20 +250,7 @@ def _dtype(header: Header, path: Path) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(envi.envi_to_dtype[code])
     if dtype.kind == "c":
         raise CubeError(f"{path.name} holds complex numbers: a cube needs real numbers.")
-    return dtype
-
-
-def _memory_map(header: Header, header_path: Path, data_path: Path) -> ArraySource:
-    """Return the data as a memory map of (lines, samples, bands)."""
-    dtype = _dtype(header, header_path).newbyteorder(
-        ">" if _number(header.get("byte order")) else "<"
-    )
-    shape = [_count(header, name, header_path, minimum=1) for name in ("lines", "samples", "bands")]
-    axes = _FILE_AXES[str(header["interleave"]).lower()]
-    offset = _count(header, "header offset", header_path, minimum=0)
-    in_file = tuple(shape[axis] for axis in axes)
-    mapped: NDArray[Any] = np.memmap(data_path, dtype, "r", offset, in_file)
-    return mapped.transpose(np.argsort(axes))
+    return dtype.newbyteorder(">" if _number(header.get("byte order")) else "<")
 
 
 def _unit(header: Header) -> str | None:

@@ -21,14 +21,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("tifffile")
 _LOGGER.addHandler(logging.NullHandler())
 
+_Fields = dict[str, Any]
+"""Metadata of a TIFF by the names of the fields of `FileContents`."""
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BAND_AXES = "CSIZTRH"
 """tifffile's names of the third axis for which it can be the bands: channels, samples, pages,
@@ -62,26 +62,18 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     import tifffile
 
     with _logged_warnings() as warnings, tifffile.TiffFile(path) as file:
-        series = _widest_series(file)
+        # A cube may come with a preview.
+        series = max(file.series, key=lambda each: (len(each.shape), each.size))
         if any("invalid page offset" in warning for warning in warnings):
             raise CubeError(f"{path.name} is cut off: pages at its end are missing.")
-        metadata = read_metadata(file, series)
-        _check_size(path, series, metadata)
-        shape, band_axis = _layout(tuple(series.shape), series.axes, metadata)
+        found, size, stored_shape = _read_metadata(file, series)
+        if size not in (None, series.size):
+            raise CubeError(
+                f"{path.name} should hold {size} numbers but has {series.size}: it is cut off."
+            )
+        shape, band_axis = _layout(series, stored_shape, found.get("wavelengths"))
         data = read_pixels(file, series, shape)
-    return FileContents(
-        data=data,
-        band_axis=band_axis,
-        default_band_axis=0,
-        wavelengths=metadata.wavelengths,
-        wavelength_unit=metadata.wavelength_unit,
-        fwhm=metadata.fwhm,
-        good_bands=metadata.good_bands,
-        scale=metadata.scale,
-        offset=metadata.offset,
-        nodata=metadata.nodata,
-        metadata={"format": "TIFF", **metadata.metadata},
-    )
+    return FileContents(data, band_axis, default_band_axis=0, **found)
 
 
 @contextmanager
@@ -103,149 +95,110 @@ def _logged_warnings() -> Iterator[list[str]]:
         _LOGGER.removeHandler(listener)
 
 
-def _widest_series(file: tifffile.TiffFile) -> Any:
-    """Return the series with the most axes and values: a cube may come with a preview."""
-    return max(file.series, key=lambda series: (len(series.shape), series.size))
-
-
 def _layout(
-    shape: tuple[int, ...], axes: str, metadata: TiffMetadata
+    series: Any, stored_shape: tuple[int, ...] | None, wavelengths: Any
 ) -> tuple[tuple[int, ...], int | None]:
     """Return the shape, with the axis of a single band restored, and the named band axis."""
+    shape, axes = tuple(series.shape), series.axes
     if len(shape) == 2:
-        if metadata.shape is not None and len(metadata.shape) == 3:
-            return metadata.shape, metadata.shape.index(1)
-        if metadata.wavelengths is not None and np.size(metadata.wavelengths) == 1:
+        if stored_shape is not None and len(stored_shape) == 3:
+            return stored_shape, stored_shape.index(1)
+        if wavelengths is not None and np.size(wavelengths) == 1:
             return (1, *shape), 0
     others = [axis for axis in axes if axis not in "YX"]
     named = len(axes) == 3 and len(others) == 1 and others[0] in _BAND_AXES
     return shape, axes.index(others[0]) if named else None
 
 
-def _check_size(path: Path, series: Any, metadata: TiffMetadata) -> None:
-    """Check the number of values against that stated in the file."""
-    if metadata.size is not None and metadata.size != series.size:
-        raise CubeError(
-            f"{path.name} should hold {metadata.size} numbers but has {series.size}: it is cut off."
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class TiffMetadata:
-    """Metadata of a TIFF; most fields are those of `FileContents`.
-
-    `size` is the stated number of values, and `shape` the shape before axes of length one were
-    dropped; both are None if the file does not state them.
-    """
-
-    size: int | None = None
-    shape: tuple[int, ...] | None = None
-    wavelengths: ArrayLike | None = None
-    wavelength_unit: str | None = None
-    fwhm: ArrayLike | None = None
-    good_bands: ArrayLike | None = None
-    scale: ArrayLike = 1.0
-    offset: ArrayLike = 0.0
-    nodata: float | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_metadata(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> TiffMetadata:
-    """Read the metadata of a file, as written by any of the programs in the module's docstring.
-
-    Args:
-        file: the open file.
-        series: the cube in it.
-    """
+def _read_metadata(
+    file: tifffile.TiffFile, series: Any
+) -> tuple[_Fields, int | None, tuple[int, ...] | None]:
+    """Return metadata, the stated number of values, and the shape before axes were dropped."""
     page = series.keyframe
+    found: _Fields = {}
+    size, shape = None, None
     if file.is_lsm and file.lsm_metadata:
-        metadata = _from_lsm(file.lsm_metadata)
+        found = _from_lsm(file.lsm_metadata)
     elif file.is_ome and file.ome_metadata:
-        metadata = _from_ome(file.ome_metadata, file.series.index(series))
+        found, size = _from_ome(file.ome_metadata, file.series.index(series))
     elif file.is_imagej and file.imagej_metadata:
-        metadata = _from_imagej(file.imagej_metadata, page.size)
+        found = _from_imagej(file.imagej_metadata)
+        size = int(file.imagej_metadata.get("images", 1)) * page.size
     elif page.description.lstrip().startswith("{"):
-        metadata = _from_json(page.description)
+        found, shape = _from_json(page.description)
+        size = None if shape is None else math.prod(shape)
     elif "GDAL_METADATA" in page.tags:
-        metadata = _from_gdal(str(page.tags["GDAL_METADATA"].value))
-    else:
-        metadata = TiffMetadata()
+        found = _from_gdal(str(page.tags["GDAL_METADATA"].value))
     if "GDAL_NODATA" in page.tags:
-        metadata = replace(metadata, nodata=_number(page.tags["GDAL_NODATA"].value))
-    return replace(metadata, metadata={**metadata.metadata, **_pixel_size(page)})
+        found["nodata"] = _number(page.tags["GDAL_NODATA"].value)
+    found["metadata"] = {"format": "TIFF", **found.get("metadata", {}), **_pixel_size(page)}
+    return found, size, shape
 
 
-def _from_json(description: str) -> TiffMetadata:
+def _from_json(description: str) -> tuple[_Fields, tuple[int, ...] | None]:
     try:
         content = json.loads(description)
     except (ValueError, RecursionError):
-        return TiffMetadata()
-    shape = tuple(int(n) for n in content["shape"]) if "shape" in content else None
-    return TiffMetadata(
-        size=None if shape is None else math.prod(shape),
-        shape=shape,
-        wavelengths=_numbers(content.get("wavelengths", content.get("wavelength"))),
-        wavelength_unit=_text(content.get("wavelength_unit", content.get("wavelength_units"))),
-        fwhm=_numbers(content.get("fwhm")),
-        scale=_numbers(content.get("scale"), 1.0),
-        offset=_numbers(content.get("offset"), 0.0),
-        nodata=_number(content.get("nodata")),
-        metadata={key: content[key] for key in ("description", "quantity") if key in content},
-    )
+        return {}, None
+    found = {
+        "wavelengths": _numbers(content.get("wavelengths", content.get("wavelength"))),
+        "wavelength_unit": _text(content.get("wavelength_unit", content.get("wavelength_units"))),
+        "fwhm": _numbers(content.get("fwhm")),
+        "scale": _numbers(content.get("scale"), 1.0),
+        "offset": _numbers(content.get("offset"), 0.0),
+        "nodata": _number(content.get("nodata")),
+        "metadata": {key: content[key] for key in ("description", "quantity") if key in content},
+    }
+    return found, tuple(int(n) for n in content["shape"]) if "shape" in content else None
 
 
-def _from_gdal(xml: str) -> TiffMetadata:
+def _from_gdal(xml: str) -> _Fields:
     """Parse the items of GDAL, which numbers bands from 0 in the attribute ``sample``."""
     per_band: dict[str, dict[int, str]] = {}
     try:
         items = list(ElementTree.fromstring(xml).iter("Item"))
     except ElementTree.ParseError:
-        return TiffMetadata()
+        return {}
     for item in items:
         sample = item.get("sample", "")
         if sample.isdigit():
             name = (item.get("role") or item.get("name") or "").lower()
             per_band.setdefault(name, {})[int(sample)] = (item.text or "").strip()
 
-    def numbers(name: str) -> Any:
+    def numbers(name: str, default: float | None = None) -> Any:
         found = per_band.get(name, {})
-        return _numbers([found[band] for band in sorted(found)]) if found else None
-
-    def numbers_or(name: str, default: float) -> Any:
-        values = numbers(name)
-        return default if values is None else values
+        return _numbers([found[band] for band in sorted(found)], default) if found else default
 
     units = set(per_band.get("wavelength_units", per_band.get("wavelength_unit", {})).values())
-    return TiffMetadata(
-        wavelengths=numbers("wavelength"),
-        wavelength_unit=units.pop() if len(units) == 1 else None,
-        fwhm=numbers("fwhm"),
-        good_bands=numbers("bbl"),
-        scale=numbers_or("scale", 1.0),
-        offset=numbers_or("offset", 0.0),
-    )
+    return {
+        "wavelengths": numbers("wavelength"),
+        "wavelength_unit": units.pop() if len(units) == 1 else None,
+        "fwhm": numbers("fwhm"),
+        "good_bands": numbers("bbl"),
+        "scale": numbers("scale", 1.0),
+        "offset": numbers("offset", 0.0),
+    }
 
 
-def _from_ome(xml: str, index: int) -> TiffMetadata:
-    """Parse the OME description of the image with an index."""
+def _from_ome(xml: str, index: int) -> tuple[_Fields, int | None]:
+    """Parse the OME description of the image with an index, and its number of values."""
     try:
-        images = _named(ElementTree.fromstring(xml), "Image")
-    except ElementTree.ParseError:
-        return TiffMetadata()
-    if index >= len(images):
-        return TiffMetadata()
-    image = images[index]
+        image = _named(ElementTree.fromstring(xml), "Image")[index]
+    except (ElementTree.ParseError, IndexError):
+        return {}, None
     channels = _named(image, "Channel")
     centres = [channel.get("EmissionWavelength") for channel in channels]
     units = {channel.get("EmissionWavelengthUnit", "nm") for channel in channels}
-    known = bool(centres) and None not in centres and len(units) == 1
-    pixels = next(iter(_named(image, "Pixels")), None)
-    return TiffMetadata(
-        size=None if pixels is None else math.prod(int(pixels.get(f"Size{a}", 1)) for a in "XYZCT"),
-        wavelengths=_numbers(centres) if known else None,
-        wavelength_unit=units.pop() if known else None,
-        metadata={} if pixels is None else _ome_pixel_size(pixels),
-    )
+    found: _Fields = {}
+    if centres and None not in centres and len(units) == 1:
+        found |= {"wavelengths": _numbers(centres), "wavelength_unit": units.pop()}
+    for pixels in _named(image, "Pixels"):
+        height, width = _number(pixels.get("PhysicalSizeY")), _number(pixels.get("PhysicalSizeX"))
+        if height and width:
+            unit = pixels.get("PhysicalSizeXUnit", "µm")
+            found["metadata"] = {"pixel_size": (height, width), "pixel_unit": unit}
+        return found, math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "XYZCT")
+    return found, None
 
 
 def _named(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -253,31 +206,21 @@ def _named(element: ElementTree.Element, name: str) -> list[ElementTree.Element]
     return [found for found in element.iter() if found.tag.rpartition("}")[2] == name]
 
 
-def _ome_pixel_size(pixels: ElementTree.Element) -> dict[str, Any]:
-    height, width = _number(pixels.get("PhysicalSizeY")), _number(pixels.get("PhysicalSizeX"))
-    if not height or not width:
-        return {}
-    unit = pixels.get("PhysicalSizeXUnit", "µm")
-    return {"pixel_size": (height, width), "pixel_unit": unit}
-
-
-def _from_imagej(content: Mapping[str, Any], page_size: int) -> TiffMetadata:
-    size = int(content.get("images", 1)) * page_size
-    labels = content.get("Labels")
-    found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels or ()]
+def _from_imagej(content: Mapping[str, Any]) -> _Fields:
+    labels = content.get("Labels") or ()
+    found = [re.search(r"(\d+(?:\.\d+)?)\s*nm\b", str(label)) for label in labels]
     centres = [float(match[1]) for match in found if match]
     if not centres or None in found:
-        return TiffMetadata(size=size)
-    return TiffMetadata(size=size, wavelengths=centres, wavelength_unit="nm")
+        return {}
+    return {"wavelengths": centres, "wavelength_unit": "nm"}
 
 
-def _from_lsm(content: Mapping[str, Any]) -> TiffMetadata:
+def _from_lsm(content: Mapping[str, Any]) -> _Fields:
     edges = np.asarray(content.get("ChannelWavelength", ()), np.float64)
     if edges.ndim != 2 or edges.shape[1] != 2 or not np.all(edges > 0):
-        return TiffMetadata()
-    return TiffMetadata(
-        wavelengths=edges.mean(axis=1), wavelength_unit="m", fwhm=edges[:, 1] - edges[:, 0]
-    )
+        return {}
+    first, last = edges.T
+    return {"wavelengths": edges.mean(axis=1), "wavelength_unit": "m", "fwhm": last - first}
 
 
 def _pixel_size(page: Any) -> dict[str, Any]:
