@@ -201,12 +201,7 @@ class SpectralCube:
 
 
 class _SelectedBands(LazyArray):
-    """Some of the bands of an array.
-
-    Args:
-        source: (H, W, C) array.
-        bands: increasing indices of the selected bands.
-    """
+    """The bands of an (H, W, C) array with given, increasing indices."""
 
     def __init__(self, source: ArraySource, bands: NDArray[np.intp]) -> None:
         super().__init__((*source.shape[:2], bands.size), source.dtype)

@@ -89,12 +89,7 @@ class LazyArray(ABC):
 
 
 class _TransposedArray(LazyArray):
-    """A lazy array with its axes in another order.
-
-    Args:
-        source: the array.
-        axes: for each axis of this array, the axis of `source`.
-    """
+    """A lazy array with its axes in another order; `axes` are those of the source."""
 
     def __init__(self, source: LazyArray, axes: tuple[int, ...]) -> None:
         super().__init__([source.shape[axis] for axis in axes], source.dtype)
@@ -107,11 +102,7 @@ class _TransposedArray(LazyArray):
 
 
 def _full_index(key: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
-    """Return a basic index as one non-negative integer or slice per axis.
-
-    Raises:
-        IndexError: `key` has too many or other parts, or a position outside the array.
-    """
+    """Return a basic index as one non-negative integer or slice per axis, or raise IndexError."""
     parts = list(key) if isinstance(key, tuple) else [key]
     n_missing = len(shape) - sum(part is not Ellipsis for part in parts)
     if n_missing < 0 or sum(part is Ellipsis for part in parts) > 1:

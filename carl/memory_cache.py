@@ -19,13 +19,8 @@ V = TypeVar("V")
 _POLL_SECONDS = 0.1
 """Interval at which a waiting thread reports progress, and so can be cancelled."""
 
-
 _MISSING = object()
 """Stands for a value that is not cached; None may be cached."""
-
-
-def _one(value: object) -> int:
-    return 1
 
 
 class MemoryCache(Generic[K, V]):
@@ -37,7 +32,7 @@ class MemoryCache(Generic[K, V]):
         size_of: size of a value, for example in bytes; by default each counts 1.
     """
 
-    def __init__(self, max_size: int, size_of: Callable[[V], int] = _one) -> None:
+    def __init__(self, max_size: int, size_of: Callable[[V], int] | None = None) -> None:
         self._values: LRUCache[K, Any] = LRUCache(max_size, size_of)
         self._computing: dict[K, Future[V]] = {}
         self._lock = Lock()
@@ -96,10 +91,6 @@ class MemoryCache(Generic[K, V]):
         """
         self._discarded.append(predicate)
         self._apply_discards()
-
-    def clear(self) -> None:
-        """Remove all values."""
-        self.discard(lambda key: True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

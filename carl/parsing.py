@@ -67,7 +67,9 @@ def parse_dataclass(cls: type[T], values: Any, where: str = "") -> T:
     known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     for key in values:
         if key not in known:
-            raise CarlError(f"There is no key '{_path(where, key)}': {_suggestion(key, known)}")
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
+            raise CarlError(f"There is no key '{_path(where, key)}': {hint}")
     for name, each in known.items():
         if name not in values and each.default is MISSING and each.default_factory is MISSING:
             raise CarlError(f"The key '{_path(where, name)}' is missing.")
@@ -136,11 +138,6 @@ def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         _value(hint, each, f"{where}[{number}]")
         for number, (hint, each) in enumerate(zip(hints, value, strict=True))
     )
-
-
-def _suggestion(key: Any, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(str(key), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
 
 
 def _path(where: str, key: Any) -> str:

@@ -10,9 +10,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -70,14 +69,6 @@ def plans_folder() -> CacheFolder:
     return CacheFolder(features.path.with_name("plans"), min(features.max_bytes, _MAX_PLAN_BYTES))
 
 
-@dataclass(frozen=True)
-class _CachedFile:
-    path: Path
-    n_bytes: int
-    last_used: int
-    """Modification time in ns; not every file system records the access time."""
-
-
 class CacheFolder:
     """A folder of files by key, limited in size: the least recently used are removed.
 
@@ -105,7 +96,7 @@ class CacheFolder:
     @property
     def nbytes(self) -> int:
         """Total size of the files, bytes."""
-        return sum(each.n_bytes for each in self._files())
+        return sum(n_bytes for _, n_bytes, _ in self._files())
 
     def __len__(self) -> int:
         return len(self._files())
@@ -159,32 +150,32 @@ class CacheFolder:
 
     def _shrink(self, max_bytes: int) -> None:
         """Remove the least recently used files until the rest fits."""
-        files = sorted(self._files(), key=lambda each: each.last_used)
-        total = sum(each.n_bytes for each in files)
-        for n_left, each in zip(range(len(files), 0, -1), files, strict=True):
+        files = sorted(self._files())
+        total = sum(n_bytes for _, n_bytes, _ in files)
+        for n_left, (_, n_bytes, path) in zip(range(len(files), 0, -1), files, strict=True):
             if total <= max_bytes and n_left <= _MAX_FILES:
                 break
-            _remove(each.path)
-            total -= each.n_bytes
+            _remove(path)
+            total -= n_bytes
 
-    def _files(self) -> list[_CachedFile]:
-        """Return the complete files, and remove stale temporary ones."""
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """Return time of last use (ns), bytes and path of each file; remove stale temporary ones.
+
+        The time is that of modification: not every file system records the access time.
+        """
         found = []
         stale_before = time.time_ns() - _STALE_SECONDS * 10**9
-        for path in self._paths():
-            try:
-                stat = path.stat()
-            except OSError:  # removed by another program
-                continue
-            if not path.name.startswith("."):
-                found.append(_CachedFile(path, stat.st_size, stat.st_mtime_ns))
-            elif stat.st_mtime_ns < stale_before:
-                _remove(path)
-        return found
-
-    def _paths(self) -> Iterator[Path]:
         with suppress(FileNotFoundError, NotADirectoryError):
-            yield from self.path.glob("*.npz")
+            for path in self.path.glob("*.npz"):
+                try:
+                    stat = path.stat()
+                except OSError:  # removed by another program
+                    continue
+                if not path.name.startswith("."):
+                    found.append((stat.st_mtime_ns, stat.st_size, path))
+                elif stat.st_mtime_ns < stale_before:
+                    _remove(path)
+        return found
 
 
 def _remove(path: Path) -> None:

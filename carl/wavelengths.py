@@ -16,23 +16,12 @@ from carl.errors import WavelengthError
 from carl.files import resource_path
 
 _NM_PER_UNIT = {
-    "nm": 1.0,
-    "nanometer": 1.0,
-    "nanometre": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "micrometer": 1e3,
-    "micrometre": 1e3,
-    "micron": 1e3,
-    "mm": 1e6,
-    "millimeter": 1e6,
-    "m": 1e9,
-    "meter": 1e9,
-    "metre": 1e9,
-    "angstrom": 0.1,
-    "å": 0.1,
-}
+    "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "micrometer": 1e3, "micrometre": 1e3, "micron": 1e3,
+    "mm": 1e6, "millimeter": 1e6,
+    "m": 1e9, "meter": 1e9, "metre": 1e9,
+    "angstrom": 0.1, "å": 0.1,
+}  # fmt: skip
 _WAVENUMBER_UNITS = {"cm-1", "cm^-1", "1/cm", "cm⁻¹", "wavenumber"}
 
 
@@ -225,7 +214,12 @@ def cameras() -> tuple[Camera, ...]:
         >>> [each.name for each in cameras()][:3]
         ['enmap', 'hims', 'landsat-7']
     """
-    return tuple(_read_camera(path) for path in sorted(resource_path("cameras").glob("*.csv")))
+    found = []
+    for path in sorted(resource_path("cameras").glob("*.csv")):
+        first_line = path.read_text(encoding="utf-8").splitlines()[0]  # "# description"
+        description = first_line.lstrip("# ").strip()
+        found.append(Camera(path.stem, description, *read_wavelength_table(path)))
+    return tuple(found)
 
 
 def camera(name: str) -> Camera:
@@ -243,10 +237,3 @@ def camera(name: str) -> Camera:
             return known
     names = ", ".join(known.name for known in cameras())
     raise WavelengthError(f"No camera is called '{name}': choose one of {names}.")
-
-
-def _read_camera(path: Path) -> Camera:
-    """Read the table of a camera, whose first line is ``# description``."""
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    wavelengths, fwhm = read_wavelength_table(path)
-    return Camera(path.stem, first.lstrip("# ").strip(), wavelengths, fwhm)

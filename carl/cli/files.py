@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -117,41 +118,20 @@ class InterruptibleArray(LazyArray):
         self._source = source
 
     def _read_block(self, block: Block) -> NDArray[Any]:
-        """Read a block into memory.
+        """Read a block into memory; raises `Cancelled` if the command is interrupted."""
+        result: Future[NDArray[Any]] = Future()
 
-        Raises:
-            Cancelled: the command was interrupted.
-        """
-        return _call_in_thread(lambda: _in_memory(np.asarray(self._source[block])))
+        def read() -> None:
+            try:
+                view = np.asarray(self._source[block])
+                values = read_mapped(view)
+                # A view of a memory-mapped file is copied: the main thread must not read the file.
+                result.set_result(values if values is not view else np.array(view))
+            except BaseException as error:  # raised again by result.result()
+                result.set_exception(error)
 
-
-def _in_memory(block: NDArray[Any]) -> NDArray[Any]:
-    """Return the block in memory: a view of a memory-mapped file is copied."""
-    read = read_mapped(block)
-    return read if read is not block else np.array(block)
-
-
-def _call_in_thread(function: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """Call a function in a thread and return its result or raise its exception.
-
-    Raises:
-        Cancelled: the command was interrupted; the thread is abandoned.
-    """
-    results: list[NDArray[Any]] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # raised again in the calling thread
-            errors.append(error)
-
-    thread = Thread(target=run, name="carl reader", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_POLL_SECONDS)
-        if cancelled.is_set():
-            raise Cancelled("The command was interrupted.")
-    if errors:
-        raise errors[0]
-    return results[0]
+        Thread(target=read, name="carl reader", daemon=True).start()
+        while not wait([result], _POLL_SECONDS).done:
+            if cancelled.is_set():
+                raise Cancelled("The command was interrupted.")
+        return result.result()

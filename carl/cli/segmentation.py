@@ -269,11 +269,7 @@ def evaluate(
 
 
 def _check_names(cubes: Sequence[Path]) -> None:
-    """Check that the results of all cubes have different names.
-
-    Raises:
-        OutputError: two cubes have the same stem.
-    """
+    """Check that the results of all cubes have different names."""
     taken: dict[str, Path] = {}
     for path in cubes:
         other = taken.setdefault(path.stem.casefold(), path)

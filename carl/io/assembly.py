@@ -30,11 +30,10 @@ from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.io.reader import FileContents
-from carl.lazy_array import ArraySource
 from carl.wavelengths import camera as find_camera
 from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
 
-PLAUSIBLE_NM = (200.0, 20_000.0)
+_PLAUSIBLE_NM = (200.0, 20_000.0)
 """Wavelengths of optical cameras, ultraviolet to thermal infrared. Numbers without a unit are taken
 as nm, or as µm, only if all of them are in this range."""
 
@@ -62,8 +61,7 @@ def requested_bands(
     if isinstance(wavelengths, str | Path):
         if isinstance(wavelengths, str) and ":" in wavelengths and not Path(wavelengths).is_file():
             return BandTable(parse_range(wavelengths), None, f"the range {wavelengths}")
-        centres, widths = read_wavelength_table(wavelengths)
-        return BandTable(centres, widths, Path(wavelengths).name)
+        return BandTable(*read_wavelength_table(wavelengths), Path(wavelengths).name)
     if wavelengths is not None:
         return BandTable(check_wavelengths(wavelengths), None, "the list given")
     if camera is not None:
@@ -87,8 +85,8 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | None) ->
     _check_array(contents, path)
     notes = list(contents.notes)
     bands = _choose_bands(contents, path, requested, notes)
-    n_known = None if bands is None else bands.wavelengths.size
-    data = _bands_last(contents.data, band_axis(contents, n_known))
+    axis = band_axis(contents, None if bands is None else bands.wavelengths.size)
+    data = contents.data if axis == 2 else np.moveaxis(cast(Any, contents.data), axis, -1)
     n_bands = int(data.shape[2])
     metadata: dict[str, Any] = {**contents.metadata, "path": str(path), "notes": tuple(notes)}
     if bands is not None:
@@ -137,7 +135,7 @@ def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> Float64Array:
     numbers = check_wavelengths(values)
     if unit is not None and unit.strip().lower() not in _NO_UNIT:
         return check_wavelengths(to_nm(numbers, unit))
-    low, high = PLAUSIBLE_NM
+    low, high = _PLAUSIBLE_NM
     for factor in (1.0, 1e3):
         if low <= numbers.min() * factor and numbers.max() * factor <= high:
             return numbers * factor
@@ -145,11 +143,6 @@ def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> Float64Array:
         f"The wavelengths {numbers[0]:g}..{numbers[-1]:g} have no unit and can be neither nm nor "
         "µm: give them in nm."
     )
-
-
-def _bands_last(data: ArraySource, axis: int) -> ArraySource:
-    """Return a view of `data` with its bands along the last axis."""
-    return data if axis == 2 else np.moveaxis(cast(Any, data), axis, -1)
 
 
 def _check_array(contents: FileContents, path: Path) -> None:
@@ -199,27 +192,22 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None
 
 
 def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:
-    """Return the bands of the first table beside a file.
-
-    A file with the name of a table that is something else is skipped, with a note.
-    """
+    """Return the bands of the first table beside a file; other files are skipped, with a note."""
     for ending in _SIDECAR_ENDINGS:
         table = path.with_name(path.stem + ending)
         if table == path or not table.is_file():
             continue
         try:
-            bands = _read_json(table) if ending == ".json" else _read_table(table)
+            if ending == ".json":
+                bands = _read_json(table)
+            else:
+                bands = BandTable(*read_wavelength_table(table), table.name)
         except WavelengthError as error:
             notes.append(f"A file beside the cube was ignored. {error}")
             continue
         if bands is not None:
             return _if_fitting(bands, contents, notes)
     return None
-
-
-def _read_table(path: Path) -> BandTable:
-    wavelengths, fwhm = read_wavelength_table(path)
-    return BandTable(wavelengths, fwhm, path.name)
 
 
 def _read_json(path: Path) -> BandTable | None:

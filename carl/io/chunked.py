@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, product
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import finalize
 
 import numpy as np
@@ -56,30 +57,18 @@ class ChunkedArray(LazyArray):
         spans = [range(length)[part] for length, part in zip(self.shape, block, strict=True)]
         values = np.empty([len(span) for span in spans], self.dtype)
         for overlaps in product(*map(_overlaps, spans, self._chunk_shape)):
-            chunk = self._chunk(tuple(each.number for each in overlaps))
-            in_chunk = tuple(each.in_chunk for each in overlaps)
-            values[tuple(each.in_block for each in overlaps)] = chunk[in_chunk]
+            position, in_block, in_chunk = zip(*overlaps, strict=True)
+            chunk = _cache.get((self._number, position), partial(self._load, position))
+            values[in_block] = chunk[in_chunk]
         return values
 
-    def _chunk(self, position: Position) -> NDArray[Any]:
-        return _cache.get((self._number, position), lambda: self._load(position))
 
-
-class _Overlap(NamedTuple):
-    """Elements that a block and a chunk share along an axis."""
-
-    number: int
-    """Position of the chunk along the axis."""
-    in_block: slice
-    in_chunk: slice
-
-
-def _overlaps(span: range, length: int) -> Iterator[_Overlap]:
-    """Yield the overlap of a span with each chunk, `length` long, that has elements of it."""
+def _overlaps(span: range, length: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yield the number of each chunk with elements of a span, their slices in span and chunk."""
     for number in range(span[0] // length, span[-1] // length + 1):
         start = number * length
         first = max(0, -((span.start - start) // span.step))
         stop = min(len(span), -((span.start - start - length) // span.step))
         if first < stop:
             in_chunk = slice(span[first] - start, span[stop - 1] - start + 1, span.step)
-            yield _Overlap(number, slice(first, stop), in_chunk)
+            yield number, slice(first, stop), in_chunk

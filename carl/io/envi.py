@@ -363,4 +363,4 @@ def _count(header: Header, key: str, path: Path, *, minimum: int) -> int:
     return number
 
 
-READER = Reader("ENVI", (".hdr", *DATA_SUFFIXES), sniff, read)
+READER = Reader("ENVI", (".hdr", *DATA_SUFFIXES), read, sniff)

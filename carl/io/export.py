@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.files import atomic_folder
@@ -25,14 +25,6 @@ DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
 """Contents that are exported by default."""
 _OVERLAY_OPACITY = 0.5
 """Opacity of the class colours over the picture."""
-
-
-@dataclass(frozen=True, eq=False)
-class ClassStatistics:
-    """Number of pixels of a class, and the (C,) mean of their finite physical values."""
-
-    pixels: int
-    mean: NDArray[np.float64]
 
 
 def export_results(
@@ -78,14 +70,13 @@ def export_results(
             f"The labels are {array.shape[0]} × {array.shape[1]} pixels but {cube.name} is "
             f"{cube.shape[0]} × {cube.shape[1]}: labels must have the size of their cube."
         )
-    classes = _all_classes(array, classes)
+    by_value = {each.value: each for each in (*default_classes(array), *classes)}
+    classes = [by_value[value] for value in sorted(by_value)]
     folder = Path(folder)
     with atomic_folder(folder) as staging:
         if "table" in contents:
-            statistics = class_statistics(
-                cube, array, classes, progress=subprogress(progress, 0.0, 0.6)
-            )
-            _write_table(staging / f"{stem}_classes.csv", classes, statistics, cube)
+            means = class_means(cube, array, classes, progress=subprogress(progress, 0.0, 0.6))
+            _write_table(staging / f"{stem}_classes.csv", classes, array, means, cube)
         if "pictures" in contents:
             colours = true_colour(cube, subprogress(progress, 0.6, 0.8))
             _write_png(staging / f"{stem}_colour.png", colours)
@@ -108,20 +99,23 @@ def export_results(
     return [folder / name for name in names]
 
 
-def class_statistics(
+def class_means(
     cube: SpectralCube,
     labels: NDArray[np.unsignedinteger],
     classes: Sequence[LabelClass],
     *,
     progress: Progress = no_progress,
-) -> list[ClassStatistics]:
-    """Compute the size and mean spectrum of each class in one pass over the cube.
+) -> Float64Array:
+    """Compute the mean spectrum of each class in one pass over the cube.
 
     Args:
         cube: (H, W, C), read block by block.
         labels: (H, W), 0 for unlabelled.
-        classes: the classes to measure.
+        classes: K classes.
         progress: called often; cancels by raising.
+
+    Returns:
+        (K, C) means of the finite physical values; NaN where there is none.
     """
     height, _, n_bands = cube.shape
     values = [each.value for each in classes]
@@ -138,11 +132,7 @@ def class_statistics(
             sums[i] += np.where(finite, spectra, 0).sum(axis=0, dtype=np.float64)
             counts[i] += finite.sum(axis=0)
     with np.errstate(invalid="ignore"):
-        means = sums / counts
-    return [
-        ClassStatistics(int(np.count_nonzero(labels == value)), mean)
-        for value, mean in zip(values, means, strict=True)
-    ]
+        return np.asarray(sums / counts)
 
 
 def mask_names(classes: Sequence[LabelClass]) -> list[str]:
@@ -153,13 +143,6 @@ def mask_names(classes: Sequence[LabelClass]) -> list[str]:
         name if name and lowered.count(name.lower()) == 1 else f"{name}_{each.value}".lstrip("_")
         for name, each in zip(names, classes, strict=True)
     ]
-
-
-def _all_classes(
-    labels: NDArray[np.unsignedinteger], classes: Sequence[LabelClass]
-) -> tuple[LabelClass, ...]:
-    by_value = {each.value: each for each in (*default_classes(labels), *classes)}
-    return tuple(by_value[value] for value in sorted(by_value))
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -185,21 +168,27 @@ def _overlay(
 def _write_table(
     path: Path,
     classes: Sequence[LabelClass],
-    statistics: Sequence[ClassStatistics],
+    labels: NDArray[np.unsignedinteger],
+    means: Float64Array,
     cube: SpectralCube,
 ) -> None:
-    pixel_area, unit = _pixel_area(cube)
-    n_labelled = sum(each.pixels for each in statistics)
-    header = ["value", "name", "pixels", "share", "area", "area_unit", *_band_columns(cube)]
+    n_labelled = np.count_nonzero(labels)
+    nm = cube.wavelengths
+    bands = (
+        [f"mean_band_{band + 1}" for band in range(cube.n_bands)]
+        if nm is None
+        else [f"mean_{centre:.6g}" for centre in nm]
+    )
+    header = ["value", "name", "pixels", "share", "area", "area_unit", *bands]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        for each, measured in zip(classes, statistics, strict=True):
-            share = measured.pixels / n_labelled if n_labelled else 0.0
-            area = "" if pixel_area is None else f"{measured.pixels * pixel_area:.10g}"
-            means = ["" if np.isnan(mean) else f"{mean:.6g}" for mean in measured.mean]
-            row = [each.value, each.name, measured.pixels, f"{share:.6f}", area, unit, *means]
-            writer.writerow(row)
+        for each, mean in zip(classes, means, strict=True):
+            n_pixels = np.count_nonzero(labels == each.value)
+            share = n_pixels / n_labelled if n_labelled else 0.0
+            area = _area(cube, n_pixels)
+            spectrum = ["" if np.isnan(value) else f"{value:.6g}" for value in mean]
+            writer.writerow([each.value, each.name, n_pixels, f"{share:.6f}", *area, *spectrum])
 
 
 def _write_regions(
@@ -212,29 +201,22 @@ def _write_regions(
     from skimage.measure import label, regionprops
 
     names = {each.value: each.name for each in classes}
-    pixel_area, unit = _pixel_area(cube)
     header = ["value", "name", "pixels", "area", "area_unit", "row", "column"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*header, "first_row", "first_column", "last_row", "last_column"])
         for region in regionprops(label(labels, background=0, connectivity=2)):
             value, pixels = int(labels[tuple(region.coords[0])]), int(region.num_pixels)
-            area = "" if pixel_area is None else f"{pixels * pixel_area:.10g}"
             row, column = (f"{position:.2f}" for position in region.centroid)
             top, left, bottom, right = region.bbox
             box = [top, left, bottom - 1, right - 1]
-            writer.writerow([value, names[value], pixels, area, unit, row, column, *box])
+            writer.writerow([value, names[value], pixels, *_area(cube, pixels), row, column, *box])
 
 
-def _band_columns(cube: SpectralCube) -> list[str]:
-    if cube.wavelengths is None:
-        return [f"mean_band_{band + 1}" for band in range(cube.n_bands)]
-    return [f"mean_{nm:.6g}" for nm in cube.wavelengths]
-
-
-def _pixel_area(cube: SpectralCube) -> tuple[float | None, str]:
-    """Return the area of a pixel and its unit; None if the size of a pixel is unknown."""
+def _area(cube: SpectralCube, n_pixels: int) -> list[str]:
+    """Return the area of pixels and its unit, both empty if the size of a pixel is unknown."""
     size = cube.metadata.get("pixel_size")
     if size is None:
-        return None, ""
-    return float(size[0]) * float(size[1]), f"{cube.metadata.get('pixel_unit', '')}²"
+        return ["", ""]
+    area = n_pixels * (float(size[0]) * float(size[1]))
+    return [f"{area:.10g}", f"{cube.metadata.get('pixel_unit', '')}²"]

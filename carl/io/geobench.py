@@ -17,7 +17,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import h5py
 import numpy as np
@@ -27,8 +26,6 @@ from carl.arrays import Float32Array
 from carl.errors import CarlError, CubeError
 from carl.io.reader import decoding_errors
 from carl.wavelengths import camera
-
-Split = Literal["train", "valid", "test"]
 
 SENTINEL_2_BANDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
@@ -134,23 +131,19 @@ def _sample_paths(folder: Path, split: str) -> Sequence[Path]:
     if not folder.is_dir():
         raise CarlError(f"The folder {folder} of GeoBench does not exist: correct its path.")
     listed = folder / "default_partition.json"
-    if not listed.is_file():
-        raise _wrong_layout(folder)
-    with decoding_errors(listed, "a list of samples"):
-        splits = json.loads(listed.read_text(encoding="utf-8"))
-    if split not in splits:
-        raise CarlError(f"{listed} has no split '{split}': choose one of {', '.join(splits)}.")
-    files = [folder / f"{name}.hdf5" for name in splits[split]]
+    files = []
+    if listed.is_file():
+        with decoding_errors(listed, "a list of samples"):
+            splits = json.loads(listed.read_text(encoding="utf-8"))
+        if split not in splits:
+            raise CarlError(f"{listed} has no split '{split}': choose one of {', '.join(splits)}.")
+        files = [folder / f"{name}.hdf5" for name in splits[split]]
     if not files or not files[0].is_file():
-        raise _wrong_layout(folder)
+        raise CubeError(
+            f"{folder} holds no images laid out as GeoBench, default_partition.json and "
+            "<sample>.hdf5: correct its path."
+        )
     return files
-
-
-def _wrong_layout(folder: Path) -> CubeError:
-    return CubeError(
-        f"{folder} holds no images laid out as GeoBench, default_partition.json and "
-        "<sample>.hdf5: correct its path."
-    )
 
 
 def _split_key(key: str) -> tuple[str, str]:

@@ -71,12 +71,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
 
 class _Dataset(LazyArray):
-    """A dataset of an open file.
-
-    Args:
-        dataset: the HDF5 dataset.
-        path: the file, for error messages.
-    """
+    """A dataset of an open HDF5 file; `path` is for error messages."""
 
     def __init__(self, dataset: Any, path: Path) -> None:
         super().__init__(dataset.shape, dataset.dtype)
@@ -149,4 +144,4 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-READER = Reader("HDF5", (".h5", ".hdf5", ".he5", ".nc"), is_hdf5, read)
+READER = Reader("HDF5", (".h5", ".hdf5", ".he5", ".nc"), read, is_hdf5)

@@ -25,19 +25,9 @@ Colour = tuple[int, int, int]
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
 _PALETTE: tuple[Colour, ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (51, 34, 136),
-    (136, 204, 238),
-    (17, 119, 51),
-    (153, 153, 51),
-    (136, 34, 85),
-)
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167), (51, 34, 136), (136, 204, 238), (17, 119, 51), (153, 153, 51), (136, 34, 85),
+)  # fmt: skip
 """RGB colours that people with any kind of colour vision can distinguish: seven of Okabe and Ito
 (jfly.uni-koeln.de/color), then five of Paul Tol's "muted" scheme (personal.sron.nl/~pault)."""
 
@@ -231,18 +221,17 @@ def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelCla
         elif suffix == ".npy":
             np.save(temporary, array)
         else:
-            _write_tiff(temporary, array)
+            import tifffile
+
+            tifffile.imwrite(
+                temporary, array, photometric="minisblack", compression="zlib", metadata=None
+            )
         if classes:
-            write_classes(path.with_suffix(".json"), classes)
+            _write_classes(path.with_suffix(".json"), classes)
     return path
 
 
-def write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
-    """Write the names and colours of classes as JSON.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
+def _write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
     listed = [
         {"value": c.value, "name": c.name, "colour": "#{:02x}{:02x}{:02x}".format(*c.colour)}
         for c in classes
@@ -261,7 +250,9 @@ def _read_pixels(path: Path) -> NDArray[Any]:
             return _read_png(path)
         if suffix == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
-        return _read_tiff(path)
+        import tifffile
+
+        return np.asarray(tifffile.imread(path, series=0))
 
 
 def _read_png(path: Path) -> NDArray[Any]:
@@ -276,13 +267,6 @@ def _read_png(path: Path) -> NDArray[Any]:
         return np.array(image)
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        return np.asarray(file.series[0].asarray())
-
-
 def _write_png(path: Path, labels: NDArray[Any], classes: Sequence[LabelClass]) -> None:
     from PIL import Image
 
@@ -294,12 +278,6 @@ def _write_png(path: Path, labels: NDArray[Any], classes: Sequence[LabelClass]) 
                 palette[each.value] = each.colour
         image.putpalette(palette.tobytes())  # changes the mode from "L" to "P", not the values
     image.save(path, format="PNG", optimize=True)
-
-
-def _write_tiff(path: Path, labels: NDArray[Any]) -> None:
-    import tifffile
-
-    tifffile.imwrite(path, labels, photometric="minisblack", compression="zlib", metadata=None)
 
 
 def _read_classes(path: Path) -> tuple[LabelClass, ...]:

@@ -42,11 +42,6 @@ _COMPLEX_FLAG = 0x0800
 """Bit of the array flags that marks complex numbers."""
 
 
-def sniff(path: Path) -> bool:
-    """Return True: no other format uses the suffix, and a damaged file should be reported."""
-    return True
-
-
 def read(path: Path, variable: str | None = None) -> FileContents:
     """Read the cube of a .mat file, memory-mapped or lazy where it is not compressed.
 
@@ -55,7 +50,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     """
     if hdf5.is_hdf5(path):
         return hdf5.read(path, variable)
-    arrays = {array.name: array for array in stored_arrays(path)}
+    arrays = {array.name: array for array in _stored_arrays(path)}
     variables = [Variable(array.name, array.shape, array.kind) for array in arrays.values()]
     cube = choose_cube(variables, variable, path)
     wavelengths = find_wavelengths(variables, cube)
@@ -67,13 +62,13 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
 
 @dataclass(frozen=True)
-class MatlabArray:
+class _Array:
     """An array in a MATLAB 5 file.
 
     Attributes:
         path: the file.
         name: of the variable.
-        shape: lengths of the axes; the numbers are in Fortran order.
+        shape: lengths of the axes, in Fortran order.
         kind: of the NumPy dtype; "c" for complex numbers, "O" for cells, structs, text and others.
         dtype: type of the numbers.
         offset: position of the first number, in the file or in the decompressed element, bytes.
@@ -100,12 +95,8 @@ class MatlabArray:
         return flat.reshape(self.shape, order="F")
 
 
-def stored_arrays(path: Path) -> list[MatlabArray]:
-    """Return all named arrays in a file, without reading their numbers.
-
-    Raises:
-        CubeError: the file is cut off, damaged or of another kind.
-    """
+def _stored_arrays(path: Path) -> list[_Array]:
+    """Return all named arrays in a file, without reading their numbers."""
     raw: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
     order = {b"IM": "<", b"MI": ">"}.get(raw[126:128].tobytes())
     if order is None:
@@ -115,9 +106,9 @@ def stored_arrays(path: Path) -> list[MatlabArray]:
         prefix = raw[start : start + min(size, _PREFIX_BYTES)].tobytes()
         if kind == _COMPRESSED:
             prefix = zlib.decompressobj().decompress(prefix, _PREFIX_BYTES)
-            found.append(_array(prefix[8:], 8, order, path, compressed=(start, size)))
+            found.append(_parse_array(prefix[8:], 8, order, path, compressed=(start, size)))
         elif kind == _MATRIX:
-            found.append(_array(prefix, start, order, path, compressed=None))
+            found.append(_parse_array(prefix, start, order, path, compressed=None))
     return [array for array in found if array.name]
 
 
@@ -133,18 +124,10 @@ def _elements(raw: NDArray[np.uint8], order: str, path: Path) -> Iterator[tuple[
         at += size
 
 
-def _array(
+def _parse_array(
     prefix: bytes, start: int, order: str, path: Path, compressed: tuple[int, int] | None
-) -> MatlabArray:
-    """Parse the header of an array.
-
-    Args:
-        prefix: the first bytes of the element, without its tag.
-        start: position of `prefix` in the file or in the decompressed element, bytes.
-        order: byte order, "<" or ">".
-        path: the file.
-        compressed: position and size of the compressed element, bytes, or None.
-    """
+) -> _Array:
+    """Parse the header of an array from the bytes after its tag, which begin at `start`."""
     kind, size, at, following = _subelement(prefix, 0, order)
     _expect(kind == _UINT32 and size == 8, path)
     flags = struct.unpack_from(f"{order}I", prefix, at)[0]
@@ -155,13 +138,13 @@ def _array(
     _expect(kind == _INT8, path)
     name = prefix[at : at + size].decode("latin-1")
     if flags & 0xFF not in _NUMERIC_CLASSES:
-        return MatlabArray(path, name, shape, "O", np.dtype("O"), 0, compressed)
+        return _Array(path, name, shape, "O", np.dtype("O"), 0, compressed)
     kind, size, at, _ = _subelement(prefix, following, order)
     _expect(kind in _TYPES and min(shape, default=0) >= 0, path)
     dtype = np.dtype(order + _TYPES[kind])
     _expect(size == math.prod(shape) * dtype.itemsize, path)
     numpy_kind = "c" if flags & _COMPLEX_FLAG else dtype.kind
-    return MatlabArray(path, name, shape, numpy_kind, dtype, start + at, compressed)
+    return _Array(path, name, shape, numpy_kind, dtype, start + at, compressed)
 
 
 def _subelement(prefix: bytes, at: int, order: str) -> tuple[int, int, int, int]:
@@ -180,4 +163,4 @@ def _expect(sound: bool, path: Path) -> None:
         raise CubeError(f"{path.name} is damaged: copy it again from its source.")
 
 
-READER = Reader("MATLAB", (".mat",), sniff, read)
+READER = Reader("MATLAB", (".mat",), read)

@@ -15,11 +15,6 @@ from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
 
 
-def sniff(path: Path) -> bool:
-    """Return True: no other format uses the suffixes, and a damaged file should be reported."""
-    return True
-
-
 def read(path: Path, variable: str | None = None) -> FileContents:
     """Read the array of a .npy file, or the cube of a .npz file.
 
@@ -30,8 +25,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     if path.suffix.lower() == ".npz":
         return _read_npz(path, variable)
     with path.open("rb") as file:
-        _, _, dtype = _array_header(file)
-    _refuse_objects(dtype, path)
+        _refuse_objects(_array_header(file)[2], path)
     data = np.load(path, mmap_mode="r", allow_pickle=False)
     return FileContents(data=data, metadata={"format": "NumPy"})
 
@@ -69,34 +63,24 @@ def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
     """
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as entry:
-        _, _, dtype = _array_header(entry)
+        shape, fortran, dtype = _array_header(entry)
+        header_bytes = entry.tell()
         _refuse_objects(dtype, path)
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as entry:
+        if info.compress_type != zipfile.ZIP_STORED:
+            entry.seek(0)
             loaded: NDArray[Any] = npy_format.read_array(entry, allow_pickle=False)
-        return loaded
+            return loaded
+    # The entry follows a local header of 30 bytes, its name and an extra field, whose length may
+    # differ from that in the central directory.
     with path.open("rb") as file:
-        file.seek(_data_offset(file, info))
-        shape, fortran, dtype = _array_header(file)
-        start = file.tell()
+        file.seek(info.header_offset + 26)
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header_bytes
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-
-
-def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Return the position of an entry's bytes: after a header of 30 bytes, name and extra field.
-
-    The extra field of the central directory, which `info` describes, may have another length.
-    """
-    file.seek(info.header_offset)
-    header = file.read(30)
-    name_length, extra_length = struct.unpack("<HH", header[26:30])
-    return info.header_offset + 30 + int(name_length) + int(extra_length)
 
 
 def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read shape, Fortran order and dtype; leaves the file at its first number."""
-    version = npy_format.read_magic(file)
-    if version == (1, 0):
+    if npy_format.read_magic(file) == (1, 0):
         return npy_format.read_array_header_1_0(file)
     return npy_format.read_array_header_2_0(file)
 
@@ -109,4 +93,4 @@ def _refuse_objects(dtype: np.dtype[Any], path: Path) -> None:
         )
 
 
-READER = Reader("NumPy", (".npy", ".npz"), sniff, read)
+READER = Reader("NumPy", (".npy", ".npz"), read)

@@ -1,4 +1,4 @@
-"""What all format readers share: their interface, the contents of a file and the choice of arrays.
+"""Interface of the format readers, contents of a file, and choice of the arrays in it.
 
 Decisions that do not depend on the format (the axis of the bands, which wavelengths apply) are made
 in `carl.io.assembly`.
@@ -65,16 +65,17 @@ class Reader:
     Attributes:
         name: display name of the format.
         suffixes: file name suffixes in lower case, with their dot; "" for files without one.
-        sniff: returns whether a file with such a suffix has this format; reads a few bytes at most.
         read: reads a file; the second argument names the variable to read, in files with several.
             Raises a `CubeError` for known problems; any other exception is reported as a damaged
             file.
+        sniff: returns whether a file with such a suffix has this format; reads a few bytes at most.
+            By default the suffix decides, so that damaged files are reported as this format.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    sniff: Callable[[Path], bool]
     read: Callable[[Path, str | None], FileContents]
+    sniff: Callable[[Path], bool] = lambda path: True
 
 
 @contextmanager
@@ -144,9 +145,9 @@ def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> 
     Raises:
         CubeError: there is no such array, none that is a cube, or several.
     """
-    numeric = [variable for variable in variables if variable.kind in "biuf"]
     if name is not None:
         return _by_name(variables, name, path)
+    numeric = [variable for variable in variables if variable.kind in "biuf"]
     cubes = [variable for variable in numeric if len(variable.shape) == 3]
     if len(cubes) == 1:
         return cubes[0]
@@ -156,9 +157,9 @@ def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> 
             f"variable='{cubes[0].name}' (or --variable {cubes[0].name})."
         )
     arrays = [variable for variable in numeric if np.prod(variable.shape, dtype=object) > 1]
-    if len(arrays) == 1 and len(arrays[0].shape) != 2:
-        return arrays[0]  # carl.io.assembly refuses other numbers of dimensions
     if len(arrays) == 1:
+        if len(arrays[0].shape) != 2:
+            return arrays[0]  # carl.io.assembly refuses other numbers of dimensions
         raise CubeError(
             f"{path.name} holds a two-dimensional image, {arrays[0]}: a cube also needs bands."
         )
@@ -172,9 +173,7 @@ def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable 
     """Return the list named like wavelengths that is as long as an axis of the cube, or None."""
     for variable in variables:
         name = variable.name.rsplit("/", 1)[-1].lower()
-        is_named = name in _WAVELENGTH_EXACT_NAMES or any(
-            each in name for each in _WAVELENGTH_NAMES
-        )
+        is_named = name in _WAVELENGTH_EXACT_NAMES or any(w in name for w in _WAVELENGTH_NAMES)
         is_list = sum(n > 1 for n in variable.shape) <= 1 and len(variable.shape) <= 2
         length = int(np.prod(variable.shape, dtype=object))
         if is_named and is_list and variable.kind in "iuf" and length in cube.shape:

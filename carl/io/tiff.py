@@ -253,4 +253,4 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-READER = Reader("TIFF", (".tif", ".tiff", ".lsm"), sniff, read)
+READER = Reader("TIFF", (".tif", ".tiff", ".lsm"), read, sniff)

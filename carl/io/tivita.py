@@ -84,4 +84,4 @@ def _size_of(shape: tuple[int, int, int]) -> int:
     return _HEADER_BYTES + 4 * width * height * n_bands
 
 
-READER = Reader("Tivita SpecCube", (".dat",), sniff, read)
+READER = Reader("Tivita SpecCube", (".dat",), read, sniff)

@@ -32,7 +32,6 @@ Spectrum = Float64Array
 Substance = Literal["oxyhaemoglobin", "deoxyhaemoglobin", "water", "fat", "melanin", "bilirubin"]
 Stain = Literal["haematoxylin", "eosin"]
 
-SUBSTANCES: Final[tuple[Substance, ...]] = get_args(Substance)
 STAINS: Final[tuple[Stain, ...]] = get_args(Stain)
 
 _LN10 = float(np.log(10))
@@ -45,20 +44,13 @@ _HAEMOGLOBIN_DECAY_NM = 150.0
 _FAT_DECAY_NM = 30.0
 """Lengths of the exponential decay beyond the ranges of the tables."""
 
-# Bands as (height, centre in nm, standard deviation in nm).
-_Bands = tuple[tuple[float, float, float], ...]
-_FAT_BANDS: _Bands = (
-    (0.75, 1185, 22),
-    (1.30, 1211, 14),
-    (0.80, 1402, 17),
-    (0.55, 1440, 32),
-    (9.00, 1725, 15),
-    (6.00, 1762, 13),
-    (45.0, 2308, 17),
-    (30.0, 2348, 18),
-    (8.00, 2330, 90),
-)
-_STAIN_BANDS: dict[Stain, _Bands] = {
+Bands = tuple[tuple[float, float, float], ...]
+"""Absorption bands as (height, centre in nm, standard deviation in nm)."""
+_FAT_BANDS: Bands = (
+    (0.75, 1185, 22), (1.30, 1211, 14), (0.80, 1402, 17), (0.55, 1440, 32), (9.00, 1725, 15),
+    (6.00, 1762, 13), (45.0, 2308, 17), (30.0, 2348, 18), (8.00, 2330, 90),
+)  # fmt: skip
+_STAIN_BANDS: dict[Stain, Bands] = {
     "haematoxylin": ((0.28, 628, 34), (0.49, 567, 63), (0.07, 421, 36)),
     "eosin": ((0.89, 533, 13.3), (0.33, 501, 16.8), (0.08, 454, 60)),
 }
@@ -72,7 +64,7 @@ def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
     fractions (by mg/dl for bilirubin).
 
     Args:
-        substance: one of `SUBSTANCES`.
+        substance: one of `Substance`.
         nm: (N,) wavelengths, valid from 380 to 2500; see the module's docstring.
 
     Returns:
@@ -88,7 +80,9 @@ def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
     if substance == "fat":
         table = _interpolated("fat", "fat", wavelengths)
         beyond = np.maximum(wavelengths - _table("fat")["wavelength_nm"][-1], 0)
-        return np.asarray(table * np.exp(-beyond / _FAT_DECAY_NM) + _bands(_FAT_BANDS, wavelengths))
+        return np.asarray(
+            table * np.exp(-beyond / _FAT_DECAY_NM) + gaussians(wavelengths, _FAT_BANDS)
+        )
     beyond = np.maximum(wavelengths - _table("haemoglobin")["wavelength_nm"][-1], 0)
     table = _interpolated("haemoglobin", substance, wavelengths)
     return np.asarray(_BLOOD * table * np.exp(-beyond / _HAEMOGLOBIN_DECAY_NM))
@@ -106,8 +100,8 @@ def stain_density(stain: Stain, nm: ArrayLike, shift: float = 0.0) -> Spectrum:
         (N,) values from 0 to 1; almost 0 beyond 800 nm.
     """
     bands = _STAIN_BANDS[stain]
-    peak = float(_bands(bands, np.arange(480.0, 660.0)).max())
-    return _bands(bands, np.asarray(nm, np.float64) - shift) / peak
+    peak = float(gaussians(np.arange(480.0, 660.0), bands).max())
+    return gaussians(np.asarray(nm, np.float64) - shift, bands) / peak
 
 
 def reduced_scattering(
@@ -141,6 +135,7 @@ def _interpolated(name: str, column: str, nm: Spectrum) -> Spectrum:
     return np.asarray(np.interp(nm, table["wavelength_nm"], table[column]))
 
 
-def _bands(bands: _Bands, nm: Spectrum) -> Spectrum:
+def gaussians(nm: Spectrum, bands: Bands) -> Spectrum:
+    """Return a sum of Gaussian bands, each given as (height, centre, standard deviation) in nm."""
     heights, centres, widths = np.array(bands).T
     return np.asarray(np.exp(-0.5 * ((nm[..., None] - centres) / widths) ** 2) @ heights)

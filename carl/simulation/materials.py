@@ -15,19 +15,19 @@ from typing import Final
 import numpy as np
 from numpy.random import Generator
 
-from carl.simulation.chromophores import Spectrum, absorption
+from carl.simulation.chromophores import Spectrum, absorption, gaussians
 
 Material = Callable[[Generator, Spectrum], Spectrum]
 
 
 def vegetation(generator: Generator, nm: Spectrum) -> Spectrum:
     """Draw leaves: chlorophyll, carotenoids, leaf water and dry matter in a bright scatterer."""
-    chlorophyll = 10 ** generator.uniform(-0.2, 1) * _gaussians(
+    chlorophyll = 10 ** generator.uniform(-0.2, 1) * gaussians(
         nm, ((1.0, 430, 25), (0.7, 460, 20), (0.27, 560, 45), (0.35, 620, 22), (0.8, 672, 14))
     )
-    carotenoids = generator.uniform(0.1, 3) * _gaussians(nm, ((1.0, 450, 20), (0.9, 480, 17)))
+    carotenoids = generator.uniform(0.1, 3) * gaussians(nm, ((1.0, 450, 20), (0.9, 480, 17)))
     water = generator.uniform(0.004, 0.03) * absorption("water", nm)
-    dry = generator.uniform(0.01, 0.08) * _gaussians(
+    dry = generator.uniform(0.01, 0.08) * gaussians(
         nm, ((0.6, 1730, 40), (1.0, 2100, 60), (1.5, 2310, 70))
     )
     return generator.uniform(0.5, 0.75) * _thick_layer(chlorophyll + carotenoids + water + dry)
@@ -44,7 +44,7 @@ def built(generator: Generator, nm: Spectrum) -> Spectrum:
     """Draw streets and roofs: asphalt and concrete, which rise slowly, or red tiles with iron."""
     grey = generator.uniform(0.05, 0.45) * (nm / 1000) ** generator.uniform(0.05, 0.4)
     tiles = 1 / (1 + np.exp(-(nm - generator.uniform(560, 600)) / 25))
-    iron = 0.3 * _gaussians(nm, ((1.0, 870, 70),))
+    iron = 0.3 * gaussians(nm, ((1.0, 870, 70),))
     red = generator.uniform(0.15, 0.4) * (0.25 + 0.75 * tiles) * np.exp(-iron)
     fraction = generator.choice((0.0, generator.uniform(0, 1)))
     return np.asarray((1 - fraction) * grey + fraction * red)
@@ -54,15 +54,15 @@ def soil(generator: Generator, nm: Spectrum) -> Spectrum:
     """Draw soils, which rise from blue to infrared, with iron oxides, water and clay."""
     bright = generator.uniform(0.15, 0.55)
     rise = 1 - np.exp(-(nm - 300) / generator.uniform(200, 700))
-    iron = generator.uniform(0, 0.3) * _gaussians(nm, ((1.0, 500, 60), (0.5, 870, 70)))
+    iron = generator.uniform(0, 0.3) * gaussians(nm, ((1.0, 500, 60), (0.5, 870, 70)))
     return bright * rise * np.exp(-iron - _moisture(generator, nm) - _clay(generator, nm))
 
 
 def mineral(generator: Generator, nm: Spectrum) -> Spectrum:
     """Draw bare rock: a smooth slope with strong, narrow bands of clay, carbonate and iron."""
     slope = (nm / 1200) ** generator.uniform(-0.2, 0.5)
-    carbonate = generator.uniform(0, 0.5) * _gaussians(nm, ((1.0, 2335, 28), (0.3, 2155, 20)))
-    iron = generator.uniform(0, 0.8) * _gaussians(
+    carbonate = generator.uniform(0, 0.5) * gaussians(nm, ((1.0, 2335, 28), (0.3, 2155, 20)))
+    iron = generator.uniform(0, 0.8) * gaussians(
         nm, ((1.0, 480, 50), (0.4, 660, 40), (0.6, 900, 80))
     )
     features = iron + carbonate + 2 * _clay(generator, nm) + 0.3 * _moisture(generator, nm)
@@ -71,7 +71,7 @@ def mineral(generator: Generator, nm: Spectrum) -> Spectrum:
 
 def water_body(generator: Generator, nm: Spectrum) -> Spectrum:
     """Draw deep water: backscatter of particles in water with algae and humic matter."""
-    algae = 10 ** generator.uniform(-1, 1.3) * _gaussians(nm, ((0.04, 440, 35), (0.02, 675, 12)))
+    algae = 10 ** generator.uniform(-1, 1.3) * gaussians(nm, ((0.04, 440, 35), (0.02, 675, 12)))
     humic = 10 ** generator.uniform(-1.5, 0.5) * np.exp(-0.016 * (nm - 440))
     scattered = 10 ** generator.uniform(-3, -0.3) * (nm / 550) ** -generator.uniform(0.3, 1.5)
     absorbed = 100 * absorption("water", nm) + algae + humic  # all in 1/m
@@ -89,14 +89,14 @@ def cloth(generator: Generator, nm: Spectrum) -> Spectrum:
     n = int(generator.integers(0, 4))
     dyes = sum(
         (
-            generator.uniform(0.3, 3) * _gaussians(nm, ((1.0, centre, width),))
+            generator.uniform(0.3, 3) * gaussians(nm, ((1.0, centre, width),))
             for centre, width in zip(
                 generator.uniform(400, 750, n), generator.uniform(25, 90, n), strict=True
             )
         ),
         start=np.zeros_like(nm),
     )
-    fibre = generator.uniform(0, 0.5) * _gaussians(
+    fibre = generator.uniform(0, 0.5) * gaussians(
         nm, ((0.4, 1210, 25), (1.0, 1690, 35), (0.8, 2130, 50), (1.5, 2310, 50))
     )
     return generator.uniform(0.3, 0.9) * _thick_layer(0.3 * (dyes + fibre))
@@ -134,13 +134,13 @@ def material_spectrum(name: str, generator: Generator, nm: Spectrum) -> Spectrum
 
 def _moisture(generator: Generator, nm: Spectrum) -> Spectrum:
     bands = ((0.15, 970, 30), (0.3, 1190, 40), (1.0, 1440, 45), (1.6, 1930, 50))
-    return np.asarray(generator.uniform(0, 0.5) * _gaussians(nm, bands))
+    return np.asarray(generator.uniform(0, 0.5) * gaussians(nm, bands))
 
 
 def _clay(generator: Generator, nm: Spectrum) -> Spectrum:
     centre = generator.uniform(2160, 2210)
     return np.asarray(
-        generator.uniform(0, 0.3) * _gaussians(nm, ((1.0, centre, 20), (0.5, 1412, 15)))
+        generator.uniform(0, 0.3) * gaussians(nm, ((1.0, centre, 20), (0.5, 1412, 15)))
     )
 
 
@@ -150,9 +150,3 @@ def _thick_layer(ratio: Spectrum) -> Spectrum:
     P. Kubelka and F. Munk, 1931: R = 1 + K/S − √((K/S)² + 2 K/S).
     """
     return np.asarray(1 + ratio - np.sqrt(ratio**2 + 2 * ratio))
-
-
-def _gaussians(nm: Spectrum, bands: tuple[tuple[float, float, float], ...]) -> Spectrum:
-    """Return a sum of Gaussian bands, each given as (height, centre, standard deviation) in nm."""
-    heights, centres, widths = np.array(bands).T
-    return np.asarray(np.exp(-0.5 * ((nm[:, None] - centres) / widths) ** 2) @ heights)

@@ -35,7 +35,7 @@ SECTION_PARAMETERS: Final = (*STAINS, "blood", "oxygenation")
 haematoxylin, eosin: decadic optical density at the stain's peak. blood, oxygenation: as above."""
 
 _REFRACTIVE_INDEX = 1.4
-"""Of soft tissue."""
+"""Of soft tissue, which is in air."""
 _EPIDERMIS_CM = 60e-4
 """Thickness of the epidermis."""
 _EPIDERMIS_PATH = 3.0
@@ -47,9 +47,7 @@ _BLOCK_PIXELS = 4096
 """Pixels computed at once: intermediate arrays stay in the processor's cache."""
 
 
-def diffuse_reflectance(
-    ratio: Float32Array, refractive_index: float = _REFRACTIVE_INDEX
-) -> Float32Array:
+def diffuse_reflectance(ratio: Float32Array) -> Float32Array:
     """Compute the diffuse reflectance of thick, homogeneous tissue.
 
     Closed form of S. T. Flock, M. S. Patterson, B. C. Wilson and D. R. Wyman, IEEE Trans. Biomed.
@@ -63,12 +61,11 @@ def diffuse_reflectance(
 
     Args:
         ratio: absorption over reduced scattering, μa/μs', of any shape, at least 0.
-        refractive_index: of the tissue, which is in air.
 
     Returns:
         reflectance, 1 without absorption and decreasing monotonically towards 0.
     """
-    n = refractive_index
+    n = _REFRACTIVE_INDEX
     internal = -1.440 / n**2 + 0.710 / n + 0.668 + 0.0636 * n
     k = (1 + internal) / (1 - internal)
     result = ratio + np.float32(1)

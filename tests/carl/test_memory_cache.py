@@ -39,7 +39,7 @@ def test_values_count_one_by_default() -> None:
     assert cache.total_size == 3
 
 
-def test_discard_and_clear() -> None:
+def test_discard() -> None:
     cache: MemoryCache[int, int] = MemoryCache(10)
     for key in range(6):
         cache.get(key, lambda: 0)
@@ -47,7 +47,7 @@ def test_discard_and_clear() -> None:
     assert cache.total_size == 3
     assert cache.get(1, lambda: 1) == 0
     assert cache.get(2, lambda: 1) == 1
-    cache.clear()
+    cache.discard(lambda key: True)
     assert cache.total_size == 0
 
 

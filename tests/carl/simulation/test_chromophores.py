@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from carl.simulation.chromophores import (
     STAINS,
-    SUBSTANCES,
+    Substance,
     absorption,
     reduced_scattering,
     stain_density,
@@ -63,7 +65,7 @@ def test_fat_has_its_bands(nm: float, low: float, high: float):
 
 
 def test_spectra_are_finite_and_not_negative():
-    for substance in SUBSTANCES:
+    for substance in get_args(Substance):
         values = absorption(substance, NM)
         assert values.shape == NM.shape
         assert np.isfinite(values).all()
