@@ -27,11 +27,7 @@ _MIN_RUN = 1 << 8
 def read_mapped(block: NDArray[Any]) -> NDArray[Any]:
     """Return the values of a block, read from its file if it is a large view of a memory map.
 
-    Args:
-        block: any array.
-
-    Returns:
-        an array of the same shape and dtype; the block itself if it is not such a view.
+    Any other array is returned as it is.
 
     Raises:
         CubeError: the file became shorter, or cannot be read.
@@ -86,16 +82,10 @@ def _position(block: NDArray[Any], mapped: np.memmap[Any, Any]) -> int:
 
 
 def read_into(run: memoryview, file: IO[bytes], position: int, path: Path) -> None:
-    """Read consecutive bytes of a file into a buffer.
-
-    Args:
-        run: the buffer, filled completely.
-        file: the open file, unbuffered.
-        position: of the first byte.
-        path: the file, for error messages.
+    """Fill a buffer with consecutive bytes of an unbuffered file, which begin at `position`.
 
     Raises:
-        CubeError: the file became shorter, or cannot be read.
+        CubeError: the file became shorter, or cannot be read; names `path`.
     """
     try:
         file.seek(position)

@@ -46,13 +46,8 @@ class MemoryCache(Generic[K, V]):
     def get(self, key: K, compute: Callable[[], V], progress: Progress = no_progress) -> V:
         """Return the value of a key, computed unless it is cached.
 
-        Of several threads that ask for the same value, one computes it and the others wait. If it
-        fails or is cancelled, one of the others computes it instead.
-
-        Args:
-            key: of the value.
-            compute: returns the value.
-            progress: called while waiting for another thread; cancels by raising.
+        Of several threads that ask for the same value, one computes it and the others wait, calling
+        `progress`. If it fails or is cancelled, one of the others computes it instead.
         """
         while True:
             with self._lock:

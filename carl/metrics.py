@@ -134,11 +134,7 @@ class MultiLabelScores(RowsDisplay):
 
 
 def evaluate_multilabel(predicted: ArrayLike, truth: ArrayLike) -> MultiLabelScores:
-    """Compare the predicted classes of images with the true ones.
-
-    Args:
-        predicted: (N, K) zeros and ones.
-        truth: (N, K) zeros and ones.
+    """Compare the predicted classes of images with the true ones, both (N, K) zeros and ones.
 
     Raises:
         LabelError: the shapes differ, or no image shows any class.

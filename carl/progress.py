@@ -28,22 +28,14 @@ def subprogress(progress: Progress, start: float, stop: float) -> Progress:
 
 
 class TimeLeft:
-    """Estimate of the remaining time, from the recent speed.
-
-    Args:
-        clock: returns the time in seconds.
-    """
+    """Estimate of the remaining time, from the recent speed by a clock in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._samples: deque[tuple[float, float]] = deque()
 
     def seconds(self, fraction: float) -> float | None:
-        """Return the seconds until the computation is complete; None if it is too early to know.
-
-        Args:
-            fraction: completed so far, 0..1.
-        """
+        """Return the seconds left after a fraction (0..1); None if it is too early to know."""
         now = self._clock()
         if not self._samples or now - self._samples[-1][0] >= _SAMPLE_INTERVAL:
             self._samples.append((now, fraction))

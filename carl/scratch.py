@@ -83,12 +83,7 @@ class DiskArray:
         path.touch()
 
     def write(self, rows: slice, columns: slice, values: Float32Array) -> None:
-        """Write a rectangle.
-
-        Args:
-            rows: of the array, with a start and a stop.
-            columns: of the array, with a start and a stop.
-            values: (rows, columns, depth).
+        """Write (rows, columns, depth) values; both slices have a start and a stop.
 
         Raises:
             OutputError: the disk is full, or cannot be written.

@@ -62,12 +62,7 @@ def open_cube_with_wavelengths(
 
 
 def check_output(path: Path, suffix: str, inputs: Iterable[Path] = ()) -> None:
-    """Check that a file can be written.
-
-    Args:
-        path: the file to write; an existing file is overwritten.
-        suffix: required suffix of its name.
-        inputs: files that must not be overwritten.
+    """Check that a file with the required suffix can be written; an existing one is overwritten.
 
     Raises:
         OutputError: the suffix is wrong, the path is a folder or an input, or there is no

@@ -56,15 +56,7 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 @contextmanager
 def resumable(path: Path, how: str) -> Iterator[None]:
-    """Print how to resume a command when it is interrupted.
-
-    Args:
-        path: file or folder of the saved state; it exists once there is something to resume from.
-        how: what to print.
-
-    Raises:
-        Abort: interrupted, and `path` exists.
-    """
+    """Raise `typer.Abort`, with how to resume, if interrupted after the saved state `path` exists."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -71,12 +71,7 @@ def requested_bands(
 
 
 def assemble(contents: FileContents, path: Path, requested: BandTable | None) -> SpectralCube:
-    """Build the cube of a file.
-
-    Args:
-        contents: of the file.
-        path: the file.
-        requested: bands given by the caller; None for those of the file.
+    """Build the cube of a file, with the requested bands; if None, with those of the file.
 
     Raises:
         CubeError: the contents are not a cube of real numbers.
@@ -107,9 +102,7 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | None) ->
 def band_axis(contents: FileContents, n_known: int | None) -> int:
     """Return the axis of the bands, by the rule in the module's docstring.
 
-    Args:
-        contents: of the file.
-        n_known: number of known wavelengths, or None.
+    `n_known` is the number of known wavelengths, or None.
     """
     if contents.band_axis is not None:
         return contents.band_axis

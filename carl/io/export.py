@@ -108,14 +108,8 @@ def class_means(
 ) -> Float64Array:
     """Compute the mean spectrum of each class in one pass over the cube.
 
-    Args:
-        cube: (H, W, C), read block by block.
-        labels: (H, W), 0 for unlabelled.
-        classes: K classes.
-        progress: called often; cancels by raising.
-
     Returns:
-        (K, C) means of the finite physical values; NaN where there is none.
+        (classes, bands) means of the finite physical values; NaN where there is none.
     """
     height, _, n_bands = cube.shape
     values = [each.value for each in classes]

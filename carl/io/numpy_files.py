@@ -50,12 +50,7 @@ def _read_npz(path: Path, variable: str | None) -> FileContents:
 
 
 def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
-    """Return an array of a .npz file, memory-mapped if it is not compressed.
-
-    Args:
-        archive: the open file.
-        name: of the array.
-        path: the file.
+    """Return an array of the .npz file `path`, memory-mapped if it is not compressed.
 
     Raises:
         KeyError: there is no such array.

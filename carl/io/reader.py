@@ -87,13 +87,9 @@ def decoding_errors(
     Decoders raise nearly every type of exception for damaged files (struct.error, zlib.error,
     KeyError, RecursionError, MemoryError, …), so all are caught; use it around decoding only.
 
-    Args:
-        path: the file.
-        what: what the file is read as, for the message.
-        error_type: type of the raised error.
-
     Raises:
-        CarlError: of that type, in place of any exception that is not a `CarlError`.
+        error_type: in place of any exception that is not a `CarlError`; states that `path` cannot
+            be read as `what`.
     """
     try:
         yield
@@ -135,12 +131,7 @@ class Variable:
 
 
 def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> Variable:
-    """Return the array of a given name, or the only three-dimensional one.
-
-    Args:
-        variables: the arrays in the file.
-        name: of the array to return; None to choose.
-        path: the file, for error messages.
+    """Return the array of a given name; if that is None, the only three-dimensional one.
 
     Raises:
         CubeError: there is no such array, none that is a cube, or several.

@@ -62,10 +62,8 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
 
     Series that only tifffile can assemble, such as images in several files, are loaded whole.
 
-    Args:
-        file: the open file; it may be closed afterwards.
-        series: the cube in it.
-        shape: of the result, with as many values as the series.
+    The result has the given shape, with as many values as the series. The file may be closed
+    afterwards.
 
     Raises:
         CubeError: the file is cut off, or compressed with an unsupported method.
@@ -114,11 +112,7 @@ def _axes_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...] 
 
 
 def _strips_of(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:
-    """Return the strips or tiles of a file.
-
-    Raises:
-        CubeError: some are missing.
-    """
+    """Return the strips or tiles of a file; raises a `CubeError` if some are missing."""
     _, _, height, width, samples = keyframe.shaped
     strip = (
         (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth)
@@ -168,16 +162,9 @@ def _rows_of_plain(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any)
 
 
 class _StripReader:
-    """Reads strips or tiles as the chunks of a cube. Safe to share between threads.
+    """Strips or tiles of a file as the chunks of a cube. Safe to share between threads.
 
-    Args:
-        path: the file.
-        layout: of its pages.
-        axes: axes of the layout that are those of the cube; all others have the length one.
-
-    Attributes:
-        path: the file.
-        chunk_shape: lengths of a chunk along the axes of the cube.
+    `axes` are the axes of the layout that are those of the cube; all others have the length one.
     """
 
     def __init__(self, path: Path, layout: _Layout, axes: tuple[int, ...]) -> None:
@@ -191,11 +178,7 @@ class _StripReader:
         self._lock = Lock()
 
     def check(self) -> None:
-        """Check that all strips are within the file, and that the first one can be decoded.
-
-        Raises:
-            CubeError: the file is too short.
-        """
+        """Check that all strips are within the file, and that the first one can be decoded."""
         offsets, sizes = self._layout.offsets, self._layout.sizes
         ends = np.where(sizes > 0, offsets + sizes, 0)
         if min(offsets.min(), sizes.min()) < 0 or ends.max() > self.path.stat().st_size:
@@ -203,11 +186,7 @@ class _StripReader:
         self.load((0,) * len(self._axes))
 
     def load(self, position: Position) -> NDArray[Any]:
-        """Return the chunk at a position in the grid of chunks of the cube.
-
-        Raises:
-            CubeError: the file became shorter.
-        """
+        """Return the chunk at a position in the grid of chunks of the cube."""
         layout = self._layout
         at = [0] * len(layout.shape)
         for axis, number in zip(self._axes, position, strict=True):
@@ -221,13 +200,9 @@ class _StripReader:
         size = int(layout.sizes[page, strip])
         if size == 0:
             return np.full(shape, layout.fill)
-        content = self._read(int(layout.offsets[page, strip]), size)
-        inside = tuple(slice(length) for length in lengths[2:])
-        pixels = layout.decode(content, page, strip)[inside].reshape(shape)
-        return np.ascontiguousarray(pixels)  # without the padding of a tile at the border
-
-    def _read(self, offset: int, size: int) -> bytes:
         content = bytearray(size)
         with self._lock:
-            read_into(memoryview(content), self._file, offset, self.path)
-        return bytes(content)
+            read_into(memoryview(content), self._file, int(layout.offsets[page, strip]), self.path)
+        inside = tuple(slice(length) for length in lengths[2:])
+        pixels = layout.decode(bytes(content), page, strip)[inside].reshape(shape)
+        return np.ascontiguousarray(pixels)  # without the padding of a tile at the border

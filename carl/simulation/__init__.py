@@ -13,7 +13,7 @@ from carl.simulation.camera import (
     random_camera,
     tabulated_camera,
 )
-from carl.simulation.resampled import covered_bands, simulate, simulate_camera
+from carl.simulation.resampled import covered_bands, simulate
 from carl.simulation.scene import KINDS, PARAMETERS, REGIONS, Scene, render, simulate_scene
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "random_camera",
     "render",
     "simulate",
-    "simulate_camera",
     "simulate_scene",
     "tabulated_camera",
 ]

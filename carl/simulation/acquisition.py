@@ -109,7 +109,9 @@ def capture(
         scene *= _shading(scene.shape[:2], acquisition.shading)[..., None]
     light = acquisition.light.astype(np.float32)
     if np.isfinite(acquisition.electrons):
-        _add_noise(scene, acquisition, _required(generator))
+        if generator is None:
+            raise ValueError("noise needs a generator: give a numpy.random.Generator")
+        _add_noise(scene, acquisition, generator)
     scene *= acquisition.exposure * (np.float32(1) if acquisition.referenced else light)
     return scene
 
@@ -158,9 +160,3 @@ def _shading(shape: tuple[int, int], lost: float) -> Float32Array:
     """Return the light relative to the centre, which falls with the squared distance from it."""
     rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
     return np.asarray(1 - lost / 2 * (rows[:, None] ** 2 + columns**2), np.float32)
-
-
-def _required(generator: Generator | None) -> Generator:
-    if generator is None:
-        raise ValueError("noise needs a generator: give a numpy.random.Generator")
-    return generator

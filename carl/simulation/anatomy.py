@@ -15,14 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
-from carl.simulation.fields import (
-    Shape,
-    nuclei,
-    ridges,
-    smooth_fields,
-    vessels,
-    voronoi_regions,
-)
+from carl.simulation.fields import Shape, nuclei, ridges, smooth_fields, vessels, voronoi_regions
 
 Maps = dict[str, Float32Array]
 Range = tuple[float, float]
@@ -74,14 +67,9 @@ ORGANS: Final[dict[str, Tissue]] = {
     "tumour": Tissue((0.02, 0.15), (0.15, 0.7), (0.75, 0.88), scatter=(8, 22)),
 }
 SKIN: Final = Tissue(
-    blood=(0.003, 0.03),
-    water=(0.55, 0.75),
-    fat=(0.0, 0.08),
-    bilirubin=(0.05, 1),
-    melanin=(0.01, 0.25),
-    scatter=(25, 60),
-    rayleigh=(0.2, 0.5),
-)
+    blood=(0.003, 0.03), water=(0.55, 0.75), fat=(0.0, 0.08), bilirubin=(0.05, 1),
+    melanin=(0.01, 0.25), scatter=(25, 60), rayleigh=(0.2, 0.5),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from carl.wavelengths import camera as find_camera
 RANGE_NM = (380.0, 2500.0)
 """Range of the absorption data."""
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))
+FWHM = 2 * np.sqrt(2 * np.log(2))
 """FWHM of a Gaussian in standard deviations."""
 _NARROW_FWHM_NM = 16.0
 """Width up to which two wavelengths per filter suffice: haemoglobin has wider bands."""
@@ -109,7 +109,7 @@ def gaussian_camera(
     if not (np.isfinite(widths) & (widths > 0)).all():
         raise WavelengthError("The widths of filters must all be positive numbers, in nm.")
     widths = np.broadcast_to(widths, centres.shape).copy()
-    nodes, weights = _quadrature(centres, widths / _FWHM)
+    nodes, weights = _quadrature(centres, widths / FWHM)
     return SimulatedCamera(name, centres, widths, nodes, weights)
 
 
@@ -141,7 +141,7 @@ def tabulated_camera(nm: ArrayLike, responses: ArrayLike, name: str = "camera") 
     nodes, weights = grid[used], weights[used]
     centroids = nodes @ weights
     spread = np.sqrt(np.maximum(nodes**2 @ weights - centroids**2, 0))
-    fwhm = np.maximum(_FWHM * spread, _TABLE_STEP_NM)
+    fwhm = np.maximum(FWHM * spread, _TABLE_STEP_NM)
     return SimulatedCamera(
         name, np.asarray(centroids, np.float64), fwhm, nodes, weights, (table_nm, table)
     )
@@ -183,10 +183,7 @@ def random_camera(
 ) -> SimulatedCamera:
     """Draw a plausible camera: regular or irregular bands, a few broad filters, or a known one.
 
-    Args:
-        generator: of random numbers.
-        bands: smallest and largest number of bands.
-        range_nm: shortest and longest wavelength of the centres.
+    It has from `bands[0]` to `bands[1]` bands, with centres in `range_nm`.
     """
     kind = generator.choice(("regular", "irregular", "broad", "known"), p=(0.45, 0.25, 0.15, 0.15))
     if kind == "known":
@@ -246,15 +243,10 @@ def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float3
 
 
 def tabulated_weights(nm: Spectrum, table_nm: Spectrum, table: Spectrum) -> Float32Array:
-    """Compute weights of measured filters for spectra that are linear between samples.
+    """Compute (N, C) weights of measured filters, with the properties of `gaussian_weights`.
 
-    Args:
-        nm: (N,) wavelengths of the samples, strictly increasing.
-        table_nm: (G,) wavelengths of the filters' table, strictly increasing.
-        table: (G, C) responses, linear between these wavelengths and 0 beyond them.
-
-    Returns:
-        (N, C) weights for ``spectra @ weights``, at least 0; columns sum to 1.
+    The (G, C) responses of the table are linear between its (G,) increasing wavelengths, and 0
+    beyond them.
     """
     fine = np.union1d(np.arange(table_nm[0], table_nm[-1]), table_nm)
     responses = np.stack([np.interp(fine, table_nm, column) for column in table.T], axis=1)
@@ -276,7 +268,7 @@ def _quadrature(centres: Spectrum, sigma: Spectrum) -> tuple[Spectrum, Float32Ar
     A narrow filter has two wavelengths of its own (Gauss-Hermite quadrature). Wide filters share a
     regular grid, which is accurate if its step is not much larger than σ.
     """
-    wide = sigma * _FWHM > _NARROW_FWHM_NM
+    wide = sigma * FWHM > _NARROW_FWHM_NM
     own = (centres[:, None] + sigma[:, None] * (-1, 1))[~wide].ravel()
     lowest, highest = ((centres + sign * _REACH * sigma) / _STEP_NM for sign in (-1, 1))
     grid = _STEP_NM * np.arange(np.floor(lowest.min()), np.ceil(highest.max()) + 1)

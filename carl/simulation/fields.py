@@ -12,7 +12,6 @@ from scipy import fft, ndimage
 
 from carl.arrays import Float32Array
 
-Labels = NDArray[np.uint8]
 Shape = tuple[int, int]
 
 _VESSEL_GENERATIONS = 4
@@ -24,19 +23,11 @@ _MURRAY = 2 ** (-1 / 3)
 
 
 def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> Float32Array:
-    """Draw Gaussian random fields with an expected mean of 0 and variance of 1.
+    """Draw (n, H, W) independent Gaussian random fields with an expected mean 0 and variance 1.
 
-    White noise is filtered with a Gaussian by FFT. The fields are cut out of larger ones, whose
-    opposite edges are correlated because the FFT is periodic.
-
-    Args:
-        generator: of random numbers.
-        n: number of independent fields.
-        shape: (H, W).
-        scale: standard deviation of the Gaussian; fields vary over about twice that length.
-
-    Returns:
-        (n, H, W) fields.
+    White noise is filtered by FFT with a Gaussian of standard deviation `scale`: the fields vary
+    over about twice that length. They are cut out of larger ones, whose opposite edges are
+    correlated because the FFT is periodic.
     """
     scale = max(scale, 1e-3)
     margin = int(np.ceil(3 * scale))  # over which the correlation falls to a tenth
@@ -60,18 +51,13 @@ def smooth_fields(generator: Generator, n: int, shape: Shape, scale: float) -> F
 
 def voronoi_regions(
     generator: Generator, shape: Shape, n: int, wobble: float, wobble_scale: float
-) -> Labels:
-    """Draw Voronoi regions of random points, with wavy borders.
+) -> NDArray[np.uint8]:
+    """Draw Voronoi regions of `n` random points, at most 255, with wavy borders.
 
-    Args:
-        generator: of random numbers.
-        shape: (H, W).
-        n: number of points, at most 255; some may have no pixels.
-        wobble: amplitude of the borders' waves.
-        wobble_scale: length of the borders' waves, see `smooth_fields`.
+    The waves have the amplitude `wobble` and the length `wobble_scale`, see `smooth_fields`.
 
     Returns:
-        (H, W) index of each pixel's point, from 0.
+        (H, W) uint8 index of each pixel's point, from 0; some points may have no pixels.
     """
     points = generator.uniform((0, 0), shape, (n, 2)).astype(np.float32)
     shift = wobble * smooth_fields(generator, 2, shape, wobble_scale)
@@ -82,16 +68,10 @@ def voronoi_regions(
 
 
 def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float32Array:
-    """Draw branching vessels.
+    """Draw `n` trees of branching vessels, whose trunks have the radius `radius`.
 
     Each vessel is a random walk with a drifting direction and a decreasing radius; branches leave
     their parent at random positions and are thinner by Murray's law.
-
-    Args:
-        generator: of random numbers.
-        shape: (H, W).
-        n: number of trees.
-        radius: of their trunks.
 
     Returns:
         (H, W) path of light through a vessel relative to the largest diameter of a trunk: 0 outside
@@ -131,10 +111,7 @@ def vessels(generator: Generator, shape: Shape, n: int, radius: float) -> Float3
 def ridges(generator: Generator, shape: Shape, scale: float) -> Float32Array:
     """Draw a net of thin lines, like capillaries: the zero crossings of a smooth field.
 
-    Args:
-        generator: of random numbers.
-        shape: (H, W).
-        scale: of the field, see `smooth_fields`; the meshes of the net are a few times wider.
+    The meshes are a few times wider than `scale`, see `smooth_fields`.
 
     Returns:
         (H, W) from 0 to 1 on the lines.
@@ -148,11 +125,8 @@ def nuclei(
 ) -> Float32Array:
     """Draw cell nuclei that do not overlap: discs with irregular outlines and soft edges.
 
-    Args:
-        generator: of random numbers.
-        shape: (H, W).
-        density: (H, W) fraction of the area that nuclei fill, up to about a half.
-        radius: mean radius; radii deviate from it by at most a third.
+    They fill the fraction `density` (H, W) of the area, up to about a half. Their radii deviate
+    from `radius` by at most a third.
 
     Returns:
         (H, W) from 0 outside nuclei to 1 inside.

@@ -122,13 +122,7 @@ MATERIALS: Final[dict[str, Material]] = {
 
 
 def material_spectrum(name: str, generator: Generator, nm: Spectrum) -> Spectrum:
-    """Draw a reflectance spectrum of a material, clipped to 0..1.
-
-    Args:
-        name: one of `MATERIALS`.
-        generator: of random numbers.
-        nm: (N,) wavelengths.
-    """
+    """Draw the reflectance of one of `MATERIALS` at (N,) wavelengths, clipped to 0..1."""
     return np.clip(MATERIALS[name](generator, nm), 0, 1)
 
 

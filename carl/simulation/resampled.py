@@ -13,6 +13,7 @@ from carl.cube import SpectralCube
 from carl.errors import WavelengthError
 from carl.lazy_array import Block, LazyArray
 from carl.simulation.camera import (
+    FWHM,
     SimulatedCamera,
     band_spacing,
     gaussian_weights,
@@ -22,15 +23,18 @@ from carl.simulation.camera import (
 from carl.simulation.chromophores import Spectrum
 from carl.wavelengths import Camera
 
-_SIGMA_PER_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
-"""Standard deviation of a Gaussian with an FWHM of 1."""
 _MIN_KNOWN = 0.5
 """Smallest fraction of a filter's weight on known values for which its value is known."""
 _PER_BAND_METADATA = ("band_names", "band names")
 
 
-def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube:
-    """Return a cube in the bands of another camera, computed lazily.
+def simulate(
+    cube: SpectralCube,
+    camera: SimulatedCamera | Camera | str | Path,
+    *,
+    drop_uncovered: bool = False,
+) -> SpectralCube:
+    """Simulate how another camera records the scene of a cube.
 
     The cube's own filters have blurred its spectra already. Gaussian filters therefore only apply
     the additional blur, and interpolate where they are narrower; measured filters are applied
@@ -38,20 +42,34 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
     values.
 
     Args:
-        cube: of any camera; its bad bands are not used.
-        camera: the other camera.
+        cube: with known wavelengths; its bad bands are not used.
+        camera: the camera to simulate: one of `carl.cameras`, its name, a CSV with a wavelength and
+            a width (FWHM) per band in nm, or a `carl.simulation.SimulatedCamera`.
+        drop_uncovered: leave out bands of the camera that the cube does not cover.
 
     Returns:
         a lazy cube of float32 physical values.
 
     Raises:
-        WavelengthError: the wavelengths of the cube are unknown, or do not cover all bands of the
-            camera.
+        WavelengthError: the wavelengths of the cube are unknown, the camera is unknown, or the cube
+            does not cover all bands of the camera (with `drop_uncovered`: any band).
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import SpectralCube, simulate
+        >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
+        >>> simulate(cube, "srgb")
+        <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 460–620 nm>
     """
+    if not isinstance(camera, SimulatedCamera):
+        camera = known_camera(camera)
     source = cube.usable_bands()
     wavelengths = source.require_wavelengths()
-    missing = camera.wavelengths[~covered_bands(source, camera)]
-    if missing.size:
+    covered = covered_bands(source, camera)
+    if drop_uncovered and covered.any() and not covered.all():
+        camera = camera.choose(np.flatnonzero(covered))
+    elif not covered.all():
+        missing = camera.wavelengths[~covered]
         listed = ", ".join(f"{nm:.0f}" for nm in missing[:6]) + (", …" if missing.size > 6 else "")
         raise WavelengthError(
             f"{cube.name} has bands from {wavelengths.min():.0f} to {wavelengths.max():.0f} nm and "
@@ -71,43 +89,6 @@ def simulate_camera(cube: SpectralCube, camera: SimulatedCamera) -> SpectralCube
         offset=0.0,
         nodata=None,
     )
-
-
-def simulate(
-    cube: SpectralCube,
-    camera: SimulatedCamera | Camera | str | Path,
-    *,
-    drop_uncovered: bool = False,
-) -> SpectralCube:
-    """Simulate how another camera records the scene of a cube.
-
-    Args:
-        cube: with known wavelengths.
-        camera: the camera to simulate: one of `carl.cameras`, its name, a CSV with a wavelength and
-            a width (FWHM) per band in nm, or a `carl.simulation.SimulatedCamera`.
-        drop_uncovered: leave out bands of the camera that the cube does not cover.
-
-    Returns:
-        a lazy cube of float32 physical values; see `simulate_camera`.
-
-    Raises:
-        WavelengthError: the wavelengths of the cube are unknown, the camera is unknown, or the cube
-            does not cover all bands of the camera (with `drop_uncovered`: any band).
-
-    Examples:
-        >>> import numpy as np
-        >>> from carl import SpectralCube, simulate
-        >>> cube = SpectralCube(np.full((2, 2, 31), 0.5, np.float32), np.arange(400, 710, 10))
-        >>> simulate(cube, "srgb")
-        <SpectralCube 'cube as srgb': 2 × 2 pixels, 3 bands, 460–620 nm>
-    """
-    if not isinstance(camera, SimulatedCamera):
-        camera = known_camera(camera)
-    if drop_uncovered:
-        covered = np.flatnonzero(covered_bands(cube.usable_bands(), camera))
-        if covered.size:
-            camera = camera.choose(covered)
-    return simulate_camera(cube, camera)
 
 
 def covered_bands(cube: SpectralCube, camera: SimulatedCamera) -> NDArray[np.bool_]:
@@ -147,7 +128,7 @@ def _weights(cube: SpectralCube, camera: SimulatedCamera) -> Float32Array:
     else:
         own = np.interp(camera.wavelengths, nm, _own_fwhm(cube)[first])
         added = np.sqrt(np.maximum(camera.fwhm**2 - own**2, 0))
-        weights = gaussian_weights(nm, camera.wavelengths, added * _SIGMA_PER_FWHM)
+        weights = gaussian_weights(nm, camera.wavelengths, added * (1 / FWHM))
     return np.asarray((weights / counts[:, None])[index], np.float32)
 
 

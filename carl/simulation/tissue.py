@@ -124,18 +124,10 @@ def tissue_reflectance(
 def section_transmittance(
     parameters: Mapping[str, Float32Array], nm: Spectrum, weights: Float32Array, stain_shift: float
 ) -> Float32Array:
-    """Compute the transmittance of a stained section of 5 µm in the bands of a camera.
+    """Compute the (H, W, C) transmittance of a stained section of 5 µm in the bands of a camera.
 
-    It follows the law of Beer and Lambert.
-
-    Args:
-        parameters: an (H, W) map for each of `SECTION_PARAMETERS`.
-        nm: (M,) wavelengths at which the transmittance is computed.
-        weights: (M, C) of the camera's bands, columns sum to 1.
-        stain_shift: see `stain_density`.
-
-    Returns:
-        (H, W, C) transmittance.
+    It follows the law of Beer and Lambert. The arguments are those of `tissue_reflectance`, with a
+    map for each of `SECTION_PARAMETERS` and the shift of `stain_density`.
     """
     flat = {name: np.ravel(parameters[name]) for name in SECTION_PARAMETERS}
     blood, oxygenation = flat["blood"], flat["oxygenation"]

@@ -90,11 +90,9 @@ def true_colour(cube: SpectralCube, progress: Progress = no_progress) -> Picture
     weights = colour_matching_weights(nm).astype(np.float32)
     picture = np.empty((*cube.shape[:2], 3), np.uint8)
     step = int(np.ceil(np.sqrt(cube.shape[0] * cube.shape[1] / _SAMPLED_PIXELS)))
-    sample = _xyz(
-        _read_bands(cube, slice(None, None, step), slice(None, None, step), bands), weights
-    )
-    exposure = _exposure(sample[..., 1])
-    to_rgb = (_equal_energy_to_srgb() * exposure).astype(np.float32)
+    every = slice(None, None, step)
+    luminance = _xyz(_read_bands(cube, every, every, bands), weights)[..., 1]
+    to_rgb = (_equal_energy_to_srgb() * _exposure(luminance)).astype(np.float32)
     for rows in cube.row_blocks(_BLOCK_VALUES):
         xyz = _xyz(_read_bands(cube, rows, slice(None), bands), weights)
         picture[rows] = _encode_srgb(xyz @ to_rgb.T)
@@ -158,14 +156,7 @@ def evenly_spaced_bands(cube: SpectralCube) -> tuple[int, int, int]:
 
 
 def colour_matching_functions(nm: Float64Array) -> Float64Array:
-    """Evaluate the colour matching functions x̄, ȳ, z̄ of the CIE 1931 standard observer.
-
-    Args:
-        nm: (N,) wavelengths.
-
-    Returns:
-        (3, N) values.
-    """
+    """Evaluate the (3, N) colour matching functions x̄, ȳ, z̄ of CIE 1931 at (N,) wavelengths."""
 
     def lobe(height: float, centre: float, below: float, above: float) -> Float64Array:
         sigma = np.where(nm < centre, below, above)
@@ -175,17 +166,11 @@ def colour_matching_functions(nm: Float64Array) -> Float64Array:
 
 
 def colour_matching_weights(nm: Float64Array) -> Float64Array:
-    """Compute weights that convert spectra to XYZ.
+    """Compute (C, 3) weights, with columns that sum to 1, that convert spectra to XYZ.
 
     They integrate the matching functions over a spectrum that is linear between neighbouring bands
-    and constant beyond the outermost ones, for any spacing and order of bands. A flat spectrum of 1
-    has X = Y = Z = 1.
-
-    Args:
-        nm: (C,) band centres; equal ones share their weight.
-
-    Returns:
-        (C, 3) weights for ``spectra @ weights``; columns sum to 1.
+    and constant beyond the outermost ones, for any spacing and order of bands. Bands of equal
+    centre share their weight. A flat spectrum of 1 has X = Y = Z = 1.
     """
     centres, index, counts = np.unique(nm, return_inverse=True, return_counts=True)
     hats = np.array([np.interp(_VISIBLE_NM, centres, row) for row in np.eye(centres.size)])

@@ -74,10 +74,9 @@ def cube_statistics(cube: SpectralCube, progress: Progress = no_progress) -> tup
 
 
 def spectra_statistics(spectra: Float32Array, wavelengths: Float64Array) -> tuple[float, float]:
-    """Return mean and standard deviation of spectra (n, C), weighted as in `cube_statistics`.
+    """Return mean and standard deviation of (n, C) spectra, as `cube_statistics` does.
 
-    Returns:
-        mean and standard deviation; both are 0 if no value is finite.
+    Both are 0 if no value is finite.
     """
     if not np.isfinite(spectra).any():
         return 0.0, 0.0
@@ -99,25 +98,19 @@ def _moments(values: Float32Array) -> tuple[Float64Array, ...]:
     return counts, means, np.einsum("nc,nc->c", differences, differences)
 
 
-def sample_spectra(cube: SpectralCube, n: int, seed: int = 0) -> tuple[Float32Array, Float32Array]:
+def sample_spectra(cube: SpectralCube, n: int) -> tuple[Float32Array, Float32Array]:
     """Sample spectra, each with that of its right neighbour, from rows spread over the cube.
 
     Whole rows are read, which is fast for most files. Pixels without data are left out, and missing
     values of others are filled with `fill_missing`.
 
-    Args:
-        cube: the cube.
-        n: approximate number of spectra.
-        seed: of the random choice of columns.
-
     Returns:
-        (n, C) spectra, and (n, C) spectra of their right neighbours (of themselves at the right
-        border).
+        about (n, C) spectra, and those of their right neighbours (of themselves at the border).
     """
     height, width, _ = cube.shape
     per_row = min(width, max(1, -(-n // min(height, _MAX_SAMPLED_ROWS))))
     rows = np.unique(np.linspace(0, height - 1, min(height, -(-n // per_row))).astype(int))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     pairs = []
     for row in rows:
         pixels = cube.read(slice(row, row + 1)).reshape(width, -1)
@@ -154,11 +147,11 @@ def optical_density(values: Float32Array, white: float) -> Float32Array:
     """Return the optical density −ln(value / white + 0.02), with negative values taken as 0.
 
     Args:
-        values: (..., C) physical values; NaN stays NaN.
+        values: (..., C) physical values.
         white: the value of white, see `white_level`.
 
     Returns:
-        (..., C) densities, at most 3.9.
+        (..., C) densities, at most 3.9; NaN stays NaN.
     """
     density = np.asarray(values * np.float32(1 / white), np.float32)
     np.maximum(density, 0, out=density)  # in place: this runs over every value of a cube
@@ -168,14 +161,10 @@ def optical_density(values: Float32Array, white: float) -> Float32Array:
 
 
 def fill_missing(spectra: Float32Array, wavelengths: Float64Array) -> None:
-    """Fill values that are not finite, in place.
+    """Fill values of (..., C) spectra that are not finite, in place.
 
     A missing value is replaced by that of the pixel's finite band nearest in wavelength; pixels
-    without any finite value become 0.
-
-    Args:
-        spectra: (..., C).
-        wavelengths: (C,) in nm, in any order.
+    without any finite value become 0. The (C,) wavelengths may be in any unit and order.
     """
     missing = ~np.isfinite(spectra)
     incomplete = missing.any(axis=-1)
@@ -199,17 +188,10 @@ def fill_missing(spectra: Float32Array, wavelengths: Float64Array) -> None:
 
 
 def sample_pixels(cube: SpectralCube, n_pixels: int = 4096) -> Float32Array:
-    """Sample spectra on a regular grid of pixels.
+    """Sample about `n_pixels` spectra on a regular grid of pixels: (N, C) physical values.
 
     Few rows are read, with many pixels of each, because most files store rows contiguously. All
     pixels of a small cube are returned.
-
-    Args:
-        cube: the cube.
-        n_pixels: approximate number of spectra.
-
-    Returns:
-        (N, C) physical values.
     """
     height, width, _ = cube.shape
     n_rows = min(height, max(8, -(-n_pixels // width)))

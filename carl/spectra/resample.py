@@ -61,14 +61,10 @@ def resampling_matrix(wavelengths: Float64Array, target: Float64Array) -> Float3
 
 
 def interpolation_matrix(wavelengths: Float64Array, target: Float64Array) -> Float32Array:
-    """Compute weights of linear interpolation; bands of equal wavelength share its weight.
+    """Compute (C, G) weights, with columns that sum to 1, of linear interpolation.
 
-    Args:
-        wavelengths: (C,) of the spectra in nm, in any order.
-        target: (G,) in nm, in any order; beyond the outermost bands, the nearest one is used.
-
-    Returns:
-        (C, G) weights for ``spectra @ weights``; columns sum to 1.
+    The (C,) wavelengths of the spectra and the (G,) targets may be in any order; bands of equal
+    wavelength share its weight. Beyond the outermost bands, the nearest one is used.
     """
     centres, index, counts = np.unique(wavelengths, return_inverse=True, return_counts=True)
     hats = np.stack([np.interp(target, centres, row) for row in np.eye(centres.size)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array, mirror_indices
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.simulation import SimulatedCamera, covered_bands, random_camera, simulate_camera
+from carl.simulation import SimulatedCamera, covered_bands, random_camera, simulate
 
 _MIN_COVERED = 3
 """Smallest number of bands of a simulated camera that the bands of the image must cover."""
@@ -44,7 +44,7 @@ class SimulatedBands:
 
     def select(self, values: Float32Array) -> Float32Array:
         """Return the (h, w, C') values that the camera measures, from (h, w, C) values."""
-        return simulate_camera(SpectralCube(values, self.image_wavelengths), self.camera).read()
+        return simulate(SpectralCube(values, self.image_wavelengths), self.camera).read()
 
 
 BandSelection = BandSubset | SimulatedBands
