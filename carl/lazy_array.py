@@ -35,10 +35,6 @@ class LazyArray(ABC):
 
     Takes NumPy's basic indices: integers, slices with any step and one ellipsis. Subclasses
     implement `_read_block` alone, which is only called for blocks with at least one element.
-
-    Args:
-        shape: lengths of the axes.
-        dtype: type of the numbers.
     """
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike) -> None:

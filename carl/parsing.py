@@ -24,15 +24,11 @@ T = TypeVar("T")
 def load_yaml(
     path: str | Path, parse: Callable[[Any], T], error_type: type[CarlError] = CarlError
 ) -> T:
-    """Read a YAML file, or a JSON file by its suffix, and parse what it holds.
-
-    Args:
-        path: the file.
-        parse: returns the result for the values in the file, or raises a `CarlError`.
-        error_type: raised if the file cannot be read.
+    """Read a YAML file, or a JSON file by its suffix, and parse the values in it.
 
     Raises:
-        CarlError: the file cannot be read, or `parse` refuses it; the message names the file.
+        CarlError: the file cannot be read (as `error_type`), or `parse` raises one, to which the
+            name of the file is added.
     """
     path = Path(path)
     is_json = path.suffix.lower() == ".json"

@@ -62,5 +62,4 @@ _SAMPLE_INTERVAL = 0.5
 _MIN_ELAPSED = 3.0
 """Seconds of samples before the first estimate."""
 _WINDOW = 60.0
-"""Seconds of samples that an estimate uses: long enough to be steady, short enough to forget an
-earlier step of another speed."""
+"""Seconds of samples that an estimate uses: steady, and soon without those of an earlier step."""

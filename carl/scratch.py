@@ -61,11 +61,7 @@ class DiskArray:
     """A float32 array in a raw file, written rectangle by rectangle and then memory-mapped.
 
     Rectangles are written through the file, not through a memory map: on a full disk, writing
-    through a map ends the process.
-
-    Args:
-        path: of the file, which is made.
-        shape: (height, width, depth).
+    through a map ends the process. The file is made; its shape is (height, width, depth).
 
     Raises:
         OutputError: the disk has less free space than the array needs.

@@ -33,9 +33,7 @@ def open_cube(
 ) -> SpectralCube:
     """Open a cube, whose wavelengths may be unknown, and check that it has finite values.
 
-    Raises:
-        CubeError: the file cannot be read as a cube, or holds no finite value.
-        WavelengthError: the wavelengths or the camera do not fit the cube.
+    Raises the errors of `carl.read_cube`, and a `CubeError` if no value is finite.
     """
     cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
     cube = replace(cube, data=InterruptibleArray(cube.data))
@@ -46,12 +44,7 @@ def open_cube(
 def open_cube_with_wavelengths(
     path: Path, wavelengths: str | None, camera: str | None, variable: str | None
 ) -> SpectralCube:
-    """Open a cube whose wavelengths must be known.
-
-    Raises:
-        CubeError: the file cannot be read as a cube, or holds no finite value.
-        WavelengthError: the wavelengths are unknown, or do not fit the cube.
-    """
+    """Open a cube as `open_cube` does; raises `WavelengthError` if its wavelengths are unknown."""
     # Imported before PyTorch: when memory runs out, SciPy's BLAS retries its allocation without end
     # and cannot be interrupted, whereas PyTorch raises an error.
     import scipy.linalg  # noqa: F401

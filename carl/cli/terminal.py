@@ -56,7 +56,10 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 @contextmanager
 def resumable(path: Path, how: str) -> Iterator[None]:
-    """Raise `typer.Abort`, with how to resume, if interrupted after the saved state `path` exists."""
+    """Raise `typer.Abort` with the text `how` when a command that can be resumed is interrupted.
+
+    `path` is its saved state; it exists once there is something to resume from.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -79,7 +79,14 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | None) ->
     """
     _check_array(contents, path)
     notes = list(contents.notes)
-    bands = _choose_bands(contents, path, requested, notes)
+    bands = requested
+    if requested is None:
+        bands = _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
+    elif (n_found := _n_bands(contents, requested)) != requested.wavelengths.size:
+        raise WavelengthError(
+            f"{path.name} has {n_found} bands but {requested.source} has "
+            f"{requested.wavelengths.size} wavelengths: give one per band."
+        )
     axis = band_axis(contents, None if bands is None else bands.wavelengths.size)
     data = contents.data if axis == 2 else np.moveaxis(cast(Any, contents.data), axis, -1)
     n_bands = int(data.shape[2])
@@ -156,21 +163,6 @@ def _check_array(contents: FileContents, path: Path) -> None:
         raise CubeError(
             f"{path.name} holds {contents.data.dtype} values: a cube needs real numbers."
         )
-
-
-def _choose_bands(
-    contents: FileContents, path: Path, requested: BandTable | None, notes: list[str]
-) -> BandTable | None:
-    """Return the first bands that fit: the caller's, the file's, those of a table beside it."""
-    if requested is None:
-        return _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
-    n_bands = _n_bands(contents, requested)
-    if n_bands != requested.wavelengths.size:
-        raise WavelengthError(
-            f"{path.name} has {n_bands} bands but {requested.source} has "
-            f"{requested.wavelengths.size} wavelengths: give one per band."
-        )
-    return requested
 
 
 def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None:
@@ -261,9 +253,11 @@ def _good_bands(flags: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:
     return good if good.shape == (n_bands,) and good.any() else np.ones(n_bands, bool)
 
 
-def _one_or_per_band(values: ArrayLike, n_bands: int, neutral: float) -> float | Float64Array:
-    """Return one number if all are equal, else one per band; `neutral` if they are invalid."""
-    numbers = np.atleast_1d(np.asarray(values, np.float64))
+def _one_or_per_band(
+    values: ArrayLike | None, n_bands: int, neutral: float
+) -> float | Float64Array:
+    """Return one number if all are equal, else one per band; `neutral` if None or invalid."""
+    numbers = np.atleast_1d(np.asarray(values, np.float64))  # None becomes NaN
     if not np.all(np.isfinite(numbers)) or numbers.size not in (1, n_bands):
         return neutral
     first = float(numbers[0])

@@ -30,14 +30,8 @@ _array_numbers = count()
 class ChunkedArray(LazyArray):
     """An array stored in chunks of one shape; chunks at the far borders may be cut off.
 
-    The chunks used last stay decoded in memory. Safe to share between threads.
-
-    Args:
-        shape: lengths of the axes.
-        chunk_shape: lengths of a chunk along the same axes.
-        dtype: type of the numbers.
-        load: decodes the chunk at a position; called from any thread. The chunk it returns may
-            extend beyond the array.
+    The chunks used last stay decoded in memory. Safe to share between threads. `load` decodes the
+    chunk at a position, which may extend beyond the array; it is called from any thread.
     """
 
     def __init__(

@@ -47,14 +47,9 @@ _ENVI_KEYS = {
 }
 """ENVI keys of ArcGIS keys."""
 _ENVI_TYPES = {
-    ("8", "U"): "1",
-    ("16", "U"): "12",
-    ("16", "S"): "2",
-    ("32", "U"): "13",
-    ("32", "S"): "3",
-    ("32", "F"): "4",
-    ("64", "F"): "5",
-}
+    ("8", "U"): "1", ("16", "U"): "12", ("16", "S"): "2", ("32", "U"): "13", ("32", "S"): "3",
+    ("32", "F"): "4", ("64", "F"): "5",
+}  # fmt: skip
 """ENVI data types of bits per number and kind (unsigned, signed, float)."""
 
 
@@ -102,7 +97,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         fwhm=_numbers(header.get("fwhm")),
         good_bands=_numbers(header.get("bbl")),
         scale=_scale(header),
-        offset=_default(_numbers(header.get("data offset values")), 0.0),
+        offset=_numbers(header.get("data offset values")),
         nodata=_number(header.get("data ignore value")),
         metadata=_metadata(header, header_path, data_path),
     )
@@ -232,7 +227,8 @@ def _check_kind(header: Header, path: Path) -> None:
     if _number(header.get("file compression")):
         raise CubeError(f"{path.name} describes compressed data: save it without compression.")
     for key in ("major frame offsets", "minor frame offsets"):
-        if np.any(_default(_numbers(header.get(key)), 0.0)):
+        offsets = _numbers(header.get(key))
+        if offsets is not None and offsets.any():
             raise CubeError(f"{path.name} uses '{key}', which are not supported.")
     interleave = str(header.get("interleave", "bsq"))
     if interleave.lower() not in ("bil", "bip", "bsq"):
@@ -264,8 +260,8 @@ def _unit(header: Header) -> str | None:
 
 def _scale(header: Header) -> Any:
     factor = _number(header.get("reflectance scale factor"))
-    gains = _default(_numbers(header.get("data gain values")), 1.0)
-    return gains / factor if factor else gains
+    gains = _numbers(header.get("data gain values"))
+    return (1.0 if gains is None else gains) / (factor or 1.0)
 
 
 def _metadata(header: Header, header_path: Path, data_path: Path) -> dict[str, Any]:
@@ -346,10 +342,6 @@ def _numbers(value: str | list[str] | None) -> Float64Array | None:
 def _number(value: str | list[str] | None) -> float | None:
     numbers = _numbers(value)
     return float(numbers[0]) if numbers is not None and numbers.size == 1 else None
-
-
-def _default(value: Any, default: Any) -> Any:
-    return default if value is None else value
 
 
 def _count(header: Header, key: str, path: Path, *, minimum: int) -> int:

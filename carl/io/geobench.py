@@ -154,27 +154,21 @@ def _split_key(key: str) -> tuple[str, str]:
 
 def _band_wavelengths(set_name: str, names: Sequence[str]) -> Mapping[str, float]:
     """Return wavelengths in nm by band name; datasets that are not spectral bands are omitted."""
+    sentinel_2 = dict(zip(SENTINEL_2_BANDS, camera("sentinel-2a").wavelengths, strict=True))
     if set_name in _ACTUAL_BANDS:
-        known = dict(zip(_SENTINEL_2, map(_sentinel_2_nm, _ACTUAL_BANDS[set_name]), strict=False))
+        actual = (sentinel_2[band] for band in _ACTUAL_BANDS[set_name])
+        known = dict(zip(_SENTINEL_2, actual, strict=False))
     elif {"05 - NIR", "06 - SWIR1"} & set(names):
         known = dict(zip(_LANDSAT_8, camera("landsat-8").wavelengths, strict=True))
     else:
-        sentinel_2 = zip(_SENTINEL_2, map(_sentinel_2_nm, SENTINEL_2_BANDS), strict=True)
-        known = _AERIAL_NM | dict(sentinel_2)
+        known = _AERIAL_NM | dict(zip(_SENTINEL_2, sentinel_2.values(), strict=True))
     return {name: float(known[name]) for name in names if name in known}
-
-
-def _sentinel_2_nm(band: str) -> float:
-    return float(camera("sentinel-2a").wavelengths[SENTINEL_2_BANDS.index(band)])
 
 
 def _parse_pickled_label(text: str) -> int | list[int] | None:
     """Parse the integer or list of integers that follows the key "label" in a pickle.
 
-    The pickle is only disassembled, never executed.
-
-    Args:
-        text: ``repr`` of the pickle's bytes, as the files store it.
+    `text` is the ``repr`` of the pickle, which is only disassembled, never executed.
     """
     if not text.startswith(("b'", 'b"')):
         return None

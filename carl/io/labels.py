@@ -126,10 +126,8 @@ def merge_classes(
 def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
     """Convert values to a label map: (H, W) uint8, or uint16 if a value needs it.
 
-    Args:
-        values: whole numbers 0..65535 in an array that is two-dimensional without its axes of
-            length one.
-        name: of the array, for error messages.
+    The values are whole numbers 0..65535 in an array that is two-dimensional without its axes of
+    length one.
 
     Raises:
         LabelError: the array has another shape, or values that are not labels.

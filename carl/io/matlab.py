@@ -63,25 +63,15 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
 @dataclass(frozen=True)
 class _Array:
-    """An array in a MATLAB 5 file.
-
-    Attributes:
-        path: the file.
-        name: of the variable.
-        shape: lengths of the axes, in Fortran order.
-        kind: of the NumPy dtype; "c" for complex numbers, "O" for cells, structs, text and others.
-        dtype: type of the numbers.
-        offset: position of the first number, in the file or in the decompressed element, bytes.
-        compressed: position and size of the compressed element, bytes, or None.
-    """
+    """An array in a MATLAB 5 file, whose numbers are in Fortran order."""
 
     path: Path
     name: str
     shape: tuple[int, ...]
-    kind: str
+    kind: str  # of the NumPy dtype; "c" for complex numbers, "O" for cells, structs and others
     dtype: np.dtype[Any]
-    offset: int
-    compressed: tuple[int, int] | None
+    offset: int  # of the first number in the file or in the decompressed element, bytes
+    compressed: tuple[int, int] | None  # position and size of the compressed element, bytes
 
     def load(self) -> NDArray[Any]:
         """Return the array, memory-mapped or decompressed."""

@@ -37,8 +37,8 @@ class FileContents:
         wavelength_unit: stored unit of `wavelengths` and `fwhm`, or None.
         fwhm: stored widths, or None.
         good_bands: stored flags of good bands, or None.
-        scale: factor from stored numbers to physical values, one number or one per band.
-        offset: added after scaling, one number or one per band.
+        scale: factor from stored numbers to physical values, one number or one per band, or None.
+        offset: added after scaling, one number or one per band, or None.
         nodata: stored number that means "no data", or None.
         metadata: further metadata.
         notes: sentences for the user.
@@ -51,8 +51,8 @@ class FileContents:
     wavelength_unit: str | None = None
     fwhm: ArrayLike | None = None
     good_bands: ArrayLike | None = None
-    scale: ArrayLike = 1.0
-    offset: ArrayLike = 0.0
+    scale: ArrayLike | None = None
+    offset: ArrayLike | None = None
     nodata: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -144,8 +144,8 @@ def _from_json(description: str) -> tuple[_Fields, tuple[int, ...] | None]:
         "wavelengths": _numbers(content.get("wavelengths", content.get("wavelength"))),
         "wavelength_unit": _text(content.get("wavelength_unit", content.get("wavelength_units"))),
         "fwhm": _numbers(content.get("fwhm")),
-        "scale": _numbers(content.get("scale"), 1.0),
-        "offset": _numbers(content.get("offset"), 0.0),
+        "scale": _numbers(content.get("scale")),
+        "offset": _numbers(content.get("offset")),
         "nodata": _number(content.get("nodata")),
         "metadata": {key: content[key] for key in ("description", "quantity") if key in content},
     }
@@ -165,9 +165,9 @@ def _from_gdal(xml: str) -> _Fields:
             name = (item.get("role") or item.get("name") or "").lower()
             per_band.setdefault(name, {})[int(sample)] = (item.text or "").strip()
 
-    def numbers(name: str, default: float | None = None) -> Any:
-        found = per_band.get(name, {})
-        return _numbers([found[band] for band in sorted(found)], default) if found else default
+    def numbers(name: str) -> Any:
+        found = per_band.get(name)
+        return _numbers([found[band] for band in sorted(found)]) if found else None
 
     units = set(per_band.get("wavelength_units", per_band.get("wavelength_unit", {})).values())
     return {
@@ -175,8 +175,8 @@ def _from_gdal(xml: str) -> _Fields:
         "wavelength_unit": units.pop() if len(units) == 1 else None,
         "fwhm": numbers("fwhm"),
         "good_bands": numbers("bbl"),
-        "scale": numbers("scale", 1.0),
-        "offset": numbers("offset", 0.0),
+        "scale": numbers("scale"),
+        "offset": numbers("offset"),
     }
 
 
@@ -232,14 +232,12 @@ def _pixel_size(page: Any) -> dict[str, Any]:
     return {"pixel_size": (float(height), float(width)), "pixel_unit": "m"}
 
 
-def _numbers(values: Any, default: Any = None) -> Any:
-    """Convert values to float64; `default` if they are None or not numbers."""
-    if values is None:
-        return default
+def _numbers(values: Any) -> Any:
+    """Convert values to float64; None if they are None or not numbers."""
     try:
-        return np.asarray(values, np.float64)
+        return None if values is None else np.asarray(values, np.float64)
     except (TypeError, ValueError):
-        return default
+        return None
 
 
 def _number(value: Any) -> float | None:

@@ -38,23 +38,14 @@ Decode = Callable[[bytes, int, int], NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """Division of pages into strips or tiles.
+    """Division of pages into strips or tiles."""
 
-    Attributes:
-        shape: lengths of the axes (page, separate sample, depth, rows, columns, sample).
-        chunk: lengths of a strip along these axes.
-        offsets: (pages, strips) positions in the file, bytes.
-        sizes: (pages, strips) in bytes; 0 for omitted strips.
-        decode: decodes the bytes of a strip.
-        fill: value of the pixels of omitted strips.
-    """
-
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    shape: tuple[int, ...]  # of the axes (page, separate sample, depth, rows, columns, sample)
+    chunk: tuple[int, ...]  # lengths of a strip along these axes
+    offsets: NDArray[np.int64]  # (pages, strips) positions in the file, bytes
+    sizes: NDArray[np.int64]  # (pages, strips) in bytes; 0 for omitted strips
     decode: Decode
-    fill: np.generic
+    fill: np.generic  # value of the pixels of omitted strips
 
 
 def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> ArraySource:

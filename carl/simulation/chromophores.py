@@ -89,15 +89,10 @@ def absorption(substance: Substance, nm: ArrayLike) -> Spectrum:
 
 
 def stain_density(stain: Stain, nm: ArrayLike, shift: float = 0.0) -> Spectrum:
-    """Return the decadic optical density of a stain, relative to its peak.
+    """Return the decadic optical density of a stain, relative to its peak, at (N,) wavelengths.
 
-    Args:
-        stain: one of `STAINS`.
-        nm: (N,) wavelengths.
-        shift: of the wavelengths of all bands in nm, for differences between laboratories.
-
-    Returns:
-        (N,) values from 0 to 1; almost 0 beyond 800 nm.
+    It is from 0 to 1, and almost 0 beyond 800 nm. `shift` moves all bands by some nm, as they
+    differ between laboratories.
     """
     bands = _STAIN_BANDS[stain]
     peak = float(gaussians(np.arange(480.0, 660.0), bands).max())

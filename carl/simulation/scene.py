@@ -153,12 +153,8 @@ def render(
 ) -> Float32Array:
     """Compute the image of given maps without acquisition effects.
 
-    Args:
-        parameters: `TISSUE_PARAMETERS` for organs and skin, `SECTION_PARAMETERS` for sections.
-        camera: the camera.
-        kind: of the scene; land has no such maps.
-        mie_power: see `Scene`.
-        stain_shift: see `Scene`.
+    The maps are `TISSUE_PARAMETERS` for organs and skin, and `SECTION_PARAMETERS` for sections;
+    land has no such maps. See `Scene` for `mie_power` and `stain_shift`.
 
     Returns:
         (H, W, C) reflectance or transmittance, NaN where a map is NaN.

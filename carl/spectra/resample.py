@@ -14,13 +14,7 @@ def wavelength_grid(cameras: Sequence[Float64Array]) -> Float64Array:
     """Return wavelengths at which the spectra of several cameras can be compared.
 
     These are the bands of the camera with the most bands within the range shared by all, so that
-    the spectra of a single camera are not interpolated.
-
-    Args:
-        cameras: wavelengths of each camera in nm, in any order.
-
-    Returns:
-        (G,) increasing wavelengths in nm.
+    the spectra of a single camera are not interpolated: (G,) wavelengths in nm, increasing.
 
     Raises:
         WavelengthError: the cameras share no range.
