@@ -178,7 +178,7 @@ def _write_table(
         writer = csv.writer(file)
         writer.writerow(header)
         for each, mean in zip(classes, means, strict=True):
-            n_pixels = np.count_nonzero(labels == each.value)
+            n_pixels = int(np.count_nonzero(labels == each.value))
             share = n_pixels / n_labelled if n_labelled else 0.0
             area = _area(cube, n_pixels)
             spectrum = ["" if np.isnan(value) else f"{value:.6g}" for value in mean]
