@@ -17,14 +17,7 @@ from carl.cli.options import (
     VariableOption,
     WavelengthsOption,
 )
-from carl.cli.terminal import (
-    print_json,
-    print_note,
-    print_rows,
-    print_table,
-    progress_line,
-    resumable,
-)
+from carl.cli.terminal import print_json, print_rows, print_table, progress_line, resumable
 
 CubeArgument = Annotated[Path, typer.Argument(metavar="CUBE", help="Cube in any readable format.")]
 
@@ -140,7 +133,7 @@ def embed(
             precision=precision,
             speed=speed,
             progress=progress,
-            note=print_note,
+            note=lambda sentence: typer.echo(sentence, err=True),  # apart from the result
         )
     if pca is not None:
         with atomic_write(pca) as temporary:

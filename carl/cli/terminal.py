@@ -36,11 +36,6 @@ def print_rows(rows: Mapping[str, object]) -> None:
     typer.echo(format_rows(rows))
 
 
-def print_note(sentence: str) -> None:
-    """Print a note on stderr, where it does not mix with results."""
-    typer.echo(sentence, err=True)
-
-
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; columns of integers are right-aligned."""
     columns = list(zip(heading, *rows, strict=True))

@@ -79,20 +79,19 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 @contextmanager
 def _logged_warnings() -> Iterator[list[str]]:
     """Collect what tifffile logs in this thread: it reports missing pages in no other way."""
-    warnings: list[str] = []
+    messages: list[str] = []
     thread = get_ident()
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                warnings.append(record.getMessage())
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread == thread:
+            messages.append(record.getMessage())
+        return True
 
-    listener = Listener(logging.WARNING)
-    _LOGGER.addHandler(listener)
+    _LOGGER.addFilter(collect)
     try:
-        yield warnings
+        yield messages
     finally:
-        _LOGGER.removeHandler(listener)
+        _LOGGER.removeFilter(collect)
 
 
 def _layout(

@@ -237,8 +237,7 @@ def gaussian_weights(nm: Spectrum, centres: Spectrum, sigma: Spectrum) -> Float3
     z = (nm[:, None] - centres) / width
     integral = width * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
     slopes = np.diff(integral, axis=0) / np.diff(nm)[:, None]
-    ends = np.zeros((1, centres.size)), np.ones((1, centres.size))
-    weights = np.diff(np.concatenate([ends[0], slopes, ends[1]]), axis=0)
+    weights = np.diff(slopes, axis=0, prepend=0, append=1)
     return np.asarray(np.maximum(weights, 0), np.float32)
 
 

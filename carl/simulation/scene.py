@@ -117,10 +117,8 @@ def simulate_scene(
     scene_generator, object_generator, acquisition_generator = generator.spawn(3)
     if kind is None:
         kind = _random_kind(scene_generator, camera)
-    mie_power, stain_shift = (
-        float(scene_generator.uniform(0.4, 1.6)),
-        float(scene_generator.normal(0, 4)),
-    )
+    mie_power = float(scene_generator.uniform(0.4, 1.6))
+    stain_shift = float(scene_generator.normal(0, 4))
     if kind == "land":
         anatomy, image = _land(scene_generator, shape, camera)
     else:

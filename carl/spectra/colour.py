@@ -217,9 +217,8 @@ def _xyz(values: Float32Array, weights: Float32Array) -> Float32Array:
 def _exposure(luminance: Float32Array) -> float:
     """Return the factor that makes bright parts white; 1 for reflectance and transmittance."""
     bright = float(np.percentile(luminance, _BRIGHT_PERCENTILE))
-    if bright <= 0 or _REFLECTANCE[0] <= bright <= _REFLECTANCE[1]:
-        return 1.0
-    return 1.0 / bright
+    unscaled = bright <= 0 or _REFLECTANCE[0] <= bright <= _REFLECTANCE[1]
+    return 1.0 if unscaled else 1.0 / bright
 
 
 def _equal_energy_to_srgb() -> Float64Array:
