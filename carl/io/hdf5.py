@@ -95,9 +95,8 @@ def _lazy_array(dataset: Any, path: Path) -> LazyArray:
         return array
 
     def load(position: Position) -> NDArray[Any]:
-        starts = [number * length for number, length in zip(position, lengths, strict=True)]
-        ends = (start + length for start, length in zip(starts, lengths, strict=True))
-        return np.asarray(array[tuple(map(slice, starts, ends))])
+        at = zip(position, lengths, strict=True)
+        return np.asarray(array[tuple(slice(n * side, (n + 1) * side) for n, side in at)])
 
     return ChunkedArray(array.shape, lengths, array.dtype, load)
 

@@ -27,35 +27,20 @@ _MAX_LISTED = 12
 
 @dataclass(frozen=True, eq=False)
 class FileContents:
-    """Contents of a cube's file, as stored.
+    """Contents of a cube's file as stored; None for what the file does not state."""
 
-    Attributes:
-        data: the three-dimensional pixels, axes in the order of the file.
-        band_axis: axis of the bands as stated by the file, or None.
-        default_band_axis: axis of the bands if nothing else determines it.
-        wavelengths: stored band centres in `wavelength_unit`, or None.
-        wavelength_unit: stored unit of `wavelengths` and `fwhm`, or None.
-        fwhm: stored widths, or None.
-        good_bands: stored flags of good bands, or None.
-        scale: factor from stored numbers to physical values, one number or one per band, or None.
-        offset: added after scaling, one number or one per band, or None.
-        nodata: stored number that means "no data", or None.
-        metadata: further metadata.
-        notes: sentences for the user.
-    """
-
-    data: ArraySource
+    data: ArraySource  # the three-dimensional pixels, axes in the order of the file
     band_axis: int | None = None
-    default_band_axis: int = 2
-    wavelengths: ArrayLike | None = None
-    wavelength_unit: str | None = None
+    default_band_axis: int = 2  # axis of the bands if nothing else determines it
+    wavelengths: ArrayLike | None = None  # band centres in `wavelength_unit`
+    wavelength_unit: str | None = None  # of `wavelengths` and `fwhm`
     fwhm: ArrayLike | None = None
-    good_bands: ArrayLike | None = None
-    scale: ArrayLike | None = None
-    offset: ArrayLike | None = None
-    nodata: float | None = None
+    good_bands: ArrayLike | None = None  # one number per band, 0 for bad ones
+    scale: ArrayLike | None = None  # factor to physical values, one number or one per band
+    offset: ArrayLike | None = None  # added after scaling, one number or one per band
+    nodata: float | None = None  # stored number that means "no data"
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for the user
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,8 @@ class SimulatedCamera:
     responses: tuple[Spectrum, Spectrum] | None = None
 
     def __repr__(self) -> str:
-        nm = self.wavelengths
-        limits = f"{nm.min():g}–{nm.max():g} nm"
-        return f"<SimulatedCamera {self.name!r}: {self.n_bands} bands, {limits}>"
+        nm, n = self.wavelengths, self.n_bands
+        return f"<SimulatedCamera {self.name!r}: {n} bands, {nm.min():g}–{nm.max():g} nm>"
 
     @property
     def n_bands(self) -> int:
