@@ -32,8 +32,8 @@ STOPS = (
 """Functions in the order in which control first enters them."""
 MODULES = {
     "backend", "cache_keys", "embedding", "engine", "fast.attention", "fast.backend", "fast.linear",
-    "fast.spectral", "feature_maps", "npz", "options", "patches", "pca", "plan", "planning", "tile_grid",
-    "tile_store", "turbo", "workers",
+    "fast.spectral", "feature_maps", "npz", "options", "patches", "pca", "plan", "planning",
+    "tile_grid", "tile_store", "turbo", "workers",
 }  # fmt: skip
 """Modules of `carl.inference` that take part."""
 
