@@ -35,7 +35,7 @@ from carl.simulation import (
     covered_bands,
     gaussian_camera,
     random_camera,
-    simulate_camera,
+    simulate,
 )
 from carl.spectra.resample import resampling_matrix, wavelength_grid
 
@@ -80,7 +80,7 @@ def benchmark_cameras(cube: SpectralCube, seed: int = 0) -> Iterator[SimulatedCa
 
 def simulated_cubes(cube: SpectralCube) -> list[SpectralCube]:
     """Return the cube and its simulation for each camera, in memory and named after the camera."""
-    simulated = [(each.name, simulate_camera(cube, each)) for each in benchmark_cameras(cube)]
+    simulated = [(each.name, simulate(cube, each)) for each in benchmark_cameras(cube)]
     return [
         replace(cube, name="original"),
         *(replace(each, data=each.to_numpy(), name=name) for name, each in simulated),

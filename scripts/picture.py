@@ -99,12 +99,12 @@ def take_pictures(viewer: Viewer, dock: CarlDock) -> None:
 def write_other_cube() -> Path:
     """Write the sample, mirrored, as a camera with 16 broad bands would record it."""
     from carl.io import write_cube
-    from carl.simulation import simulate_camera
+    from carl.simulation import simulate
     from carl.simulation.camera import gaussian_camera
 
     cube = carl.read_cube(resource_path("sample", "bladder.tif"))
     camera = gaussian_camera(np.linspace(440, 710, N_OTHER_BANDS), np.full(N_OTHER_BANDS, 25.0))
-    other = simulate_camera(cube, camera)
+    other = simulate(cube, camera)
     mirrored = replace(other, data=other.to_numpy()[:, ::-1])
     write_cube(Path("other_camera.hdr"), mirrored)
     return Path("other_camera.hdr").resolve()
