@@ -107,22 +107,19 @@ class CanvasText:
 class CursorSpectrum:
     """Requests the spectrum of the pixel under the cursor, at most every 40 ms."""
 
-    def __init__(self, viewer: Viewer, session: Session, layers: ViewerLayers) -> None:
+    def __init__(
+        self, viewer: Viewer, session: Session, layers: ViewerLayers, connections: Connections
+    ) -> None:
         self._session = session
         self._layers = layers
         self._position: tuple[float, ...] = ()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CURSOR_INTERVAL_MS)
-        self._connections = Connections()
-        self._connections.connect(self._timer.timeout, self._request)
+        connections.connect(self._timer.timeout, self._request)
+        connections.callback(self._timer.stop)
         viewer.mouse_move_callbacks.append(self._on_move)
-        self._connections.callback(viewer.mouse_move_callbacks.remove, self._on_move)
-
-    def close(self) -> None:
-        """Stop following the cursor."""
-        self._timer.stop()
-        self._connections.close()
+        connections.callback(viewer.mouse_move_callbacks.remove, self._on_move)
 
     def _on_move(self, viewer: Viewer, event: Any) -> None:
         self._position = event.position
@@ -139,19 +136,16 @@ class CursorSpectrum:
 class ViewportTracker:
     """Keeps the session's viewport, the visible part of the cube, up to date."""
 
-    def __init__(self, viewer: Viewer, session: Session, layers: ViewerLayers) -> None:
+    def __init__(
+        self, viewer: Viewer, session: Session, layers: ViewerLayers, connections: Connections
+    ) -> None:
         self._viewer = viewer
         self._session = session
         self._layers = layers
         camera, canvas = viewer.scene.camera, viewer.canvas
-        self._connections = Connections()
         for changed in (camera.events.zoom, camera.events.center, canvas.events.size):
-            self._connections.connect(changed, self._update)
-        self._connections.connect(session.cube_changed, self._update)
-
-    def close(self) -> None:
-        """Stop tracking."""
-        self._connections.close()
+            connections.connect(changed, self._update)
+        connections.connect(session.cube_changed, self._update)
 
     def _update(self, event: Any = None) -> None:
         layers, camera = self._layers.current, self._viewer.scene.camera

@@ -46,11 +46,10 @@ class Controller:
         self.autosave = Autosave(self.session)
         self.connections = Connections()
         self._text = CanvasText(viewer, self.session, self.layers)
-        self._others = (
-            StrokeKeys(viewer, self.session, self.layers, self.tools),
-            CursorSpectrum(viewer, self.session, self.layers),
-            ViewportTracker(viewer, self.session, self.layers),
-        )
+        # These live as long as their connections.
+        StrokeKeys(viewer, self.session, self.layers, self.tools, self.connections)
+        CursorSpectrum(viewer, self.session, self.layers, self.connections)
+        ViewportTracker(viewer, self.session, self.layers, self.connections)
         self._is_closed = False
         self.connections.connect(self.autosave.found, self.tools.restore)
         self.connections.connect(self.session.failed, notify)
@@ -65,10 +64,8 @@ class Controller:
         self.runner.close()
         self.autosave.close()
         self._text.close(canvas_exists=canvas_exists)
-        for part in self._others:
-            part.close()
-        self.layers.close()
         self.connections.close()
+        self.layers.close()
 
 
 class CarlDock(QWidget):

@@ -42,7 +42,7 @@ def cube_layers(cube: SpectralCube, *, preview: bool = False) -> list[LayerData]
         cube: any.
         preview: make the colour picture of a large cube coarse, for a result within a second.
     """
-    return [cube_layer(cube), colour_layer(cube, _PREVIEW_VALUES if preview else None)]
+    return [cube_layer(cube), colour_layer(cube, preview_step(cube) if preview else 1)]
 
 
 def cube_layer(cube: SpectralCube) -> LayerData:
@@ -59,23 +59,23 @@ def cube_layer(cube: SpectralCube) -> LayerData:
         "multiscale": is_large(cube),
         "metadata": {METADATA_KEY: {"cube": cube}},
     }
-    return band_levels(cube) if is_large(cube) else band_stack(cube), arguments, "image"
+    steps = _level_steps(cube.shape)
+    data = [band_stack(cube, n) for n in steps] if is_large(cube) else band_stack(cube)
+    return data, arguments, "image"
 
 
-def colour_layer(cube: SpectralCube, max_values: int | None = None) -> LayerData:
+def colour_layer(cube: SpectralCube, step: int = 1) -> LayerData:
     """Return a colour picture of a cube: true colour, or false colour beyond visible light.
 
     Args:
         cube: any.
-        max_values: approximate limit of the values that are read; of a larger cube every n-th pixel
-            of every n-th row is displayed, at n times the size.
+        step: every `step`-th pixel of every `step`-th row is displayed, at `step` times the size.
 
     Returns:
         (height, width, 3) uint8, arguments of an Image layer, and "image".
     """
     from carl.spectra.colour import covers_visible, true_colour
 
-    step = 1 if max_values is None else _step(cube, max_values)
     colours = "colour" if covers_visible(cube) else "false colour"
     arguments = {
         "name": f"{cube.name} {colours}",
@@ -118,7 +118,7 @@ def centre_of(step: int) -> float:
 
 def preview_step(cube: SpectralCube) -> int:
     """Return the pixel step of a picture made within a second; 1 for small cubes."""
-    return _step(cube, _PREVIEW_VALUES)
+    return max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / _PREVIEW_VALUES)))
 
 
 def every_nth_pixel(cube: SpectralCube, n: int) -> SpectralCube:
@@ -126,8 +126,12 @@ def every_nth_pixel(cube: SpectralCube, n: int) -> SpectralCube:
     return cube if n == 1 else replace(cube, data=np.asarray(cube.data[::n, ::n]))
 
 
-def band_stack(cube: SpectralCube) -> Any:
+def band_stack(cube: SpectralCube, step: int = 1) -> Any:
     """Return the values of a cube with the bands first, as napari's slider needs them, unread.
+
+    Args:
+        cube: any.
+        step: every `step`-th pixel is taken along height and width.
 
     Returns:
         (bands, height, width): a view of the stored array if its numbers are the physical values,
@@ -135,16 +139,8 @@ def band_stack(cube: SpectralCube) -> Any:
     """
     plain = np.all(np.asarray(cube.scale) == 1) and not np.any(cube.offset) and cube.nodata is None
     if plain and isinstance(cube.data, np.ndarray):
-        return np.moveaxis(cube.data, -1, 0)
-    return BandStack(cube)
-
-
-def band_levels(cube: SpectralCube) -> list[Any]:
-    """Return the pyramid of a cube's bands, from fine to coarse, unread."""
-    steps, stack = _level_steps(cube.shape), band_stack(cube)
-    if isinstance(stack, BandStack):
-        return [BandStack(cube, n) for n in steps]
-    return [stack[:, ::n, ::n] for n in steps]
+        return np.moveaxis(cube.data[::step, ::step], -1, 0)
+    return BandStack(cube, step)
 
 
 class BandStack(LazyArray):
@@ -174,10 +170,6 @@ def _level_steps(shape: Sequence[int]) -> list[int]:
     """Return the pixel step of each level of the pyramid of a (H, W, …) array."""
     n_halvings = ceil(log2(max(1.0, shape[0] * shape[1] / _COARSEST)) / 2)
     return [2**i for i in range(n_halvings + 1)]
-
-
-def _step(cube: SpectralCube, max_values: int) -> int:
-    return max(1, ceil(sqrt(np.prod(cube.shape, dtype=float) / max_values)))
 
 
 def _contrast_limits(cube: SpectralCube) -> tuple[float, float]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import is_readable, read_cube
 from carl.spectra.normalise import check_pixels
@@ -35,7 +34,9 @@ def read(path: str | Sequence[str]) -> list[Any]:
 
     paths = [path] if isinstance(path, str) else list(path)
     try:
-        cubes = [_open(each) for each in paths]
+        cubes = [read_cube(Path(each)) for each in paths]
+        for cube in cubes:
+            check_pixels(cube)
     except CarlError as error:
         show_error(str(error))
         return NO_LAYERS
@@ -43,9 +44,3 @@ def read(path: str | Sequence[str]) -> list[Any]:
         for note in cube.metadata["notes"]:
             show_info(f"{cube.name}: {note}")
     return [layer for cube in cubes for layer in cube_layers(cube, preview=True)]
-
-
-def _open(path: str) -> SpectralCube:
-    cube = read_cube(Path(path))
-    check_pixels(cube)
-    return cube

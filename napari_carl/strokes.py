@@ -155,22 +155,22 @@ class StrokeKeys:
     """
 
     def __init__(
-        self, viewer: Viewer, session: Session, layers: ViewerLayers, tools: StrokeTools
+        self,
+        viewer: Viewer,
+        session: Session,
+        layers: ViewerLayers,
+        tools: StrokeTools,
+        connections: Connections,
     ) -> None:
         self._viewer = viewer
         self._session = session
         self._layers = layers
         self._tools = tools
         self._bound: list[tuple[Any, str, Any]] = []  # provider, key, binding before
-        self._connections = Connections()
-        self._connections.connect(layers.strokes_replaced, self._bind)
-        self._connections.connect(viewer.layers.selection.events.active, self._bind)
+        connections.callback(self._unbind)
+        connections.connect(layers.strokes_replaced, self._bind)
+        connections.connect(viewer.layers.selection.events.active, self._bind)
         self._bind()
-
-    def close(self) -> None:
-        """Restore the key bindings."""
-        self._connections.close()
-        self._unbind()
 
     def _bind(self, event: Any = None) -> None:
         self._unbind()

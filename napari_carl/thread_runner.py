@@ -107,14 +107,9 @@ class ThreadRunner(QObject):
     def _launch(self, job: _Job) -> None:
         thread = Thread(target=self._work, args=(job,), name=f"carl {job.kind}")
         self._running[job.kind] = (job, thread)
-        self._update_pause()
-        thread.start()
-
-    def _update_pause(self) -> None:
-        if JobKind.SEGMENTING in self._running:
+        if job.kind is JobKind.SEGMENTING:
             self._no_segmentation.clear()
-        else:
-            self._no_segmentation.set()
+        thread.start()
 
     def _work(self, job: _Job) -> None:
         """Run a job; called in its thread."""
@@ -154,7 +149,8 @@ class ThreadRunner(QObject):
         if self._is_closed:
             return
         self._running.pop(job.kind)[1].join()
-        self._update_pause()
+        if job.kind is JobKind.SEGMENTING:
+            self._no_segmentation.set()
         if job.kind in self._waiting:
             self._launch(self._waiting.pop(job.kind))
         if job.cancelled.is_set():

@@ -15,8 +15,6 @@ from threading import Lock
 
 from carl.progress import Progress
 
-_MESSAGE = "Loading PyTorch"
-
 _lock = Lock()
 
 
@@ -32,16 +30,15 @@ def load_torch(progress: Progress) -> None:
     """
     with _lock:
         if "triton" not in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
-            progress(0.0, _MESSAGE)
+            progress(0.0, "Loading PyTorch")
             # builds of torch for the CPU do not include Triton
             with _deep_binding(), suppress(ImportError):
                 import_module("triton")
-        if "torch" not in sys.modules:
-            progress(0.0, _MESSAGE)
-            _link_torch()
         for name in ("torch", "timm"):
             if name not in sys.modules:
-                progress(0.0, _MESSAGE)
+                progress(0.0, "Loading PyTorch")
+                if name == "torch":
+                    _link_torch()
                 import_module(name)
 
 

@@ -34,11 +34,13 @@ def full_budget(model: CARL) -> ComputeBudget:
 
 
 class Backend(Protocol):
-    """The two halves of a network on a device."""
+    """The two halves of a network on a device.
 
-    @property
-    def device(self) -> torch.device:
-        """Device that holds the weights."""
+    Attributes:
+        device: holds the weights.
+    """
+
+    device: torch.device
 
     def encode_spectral(
         self,
@@ -82,11 +84,7 @@ class PlainBackend:
 
     def __init__(self, model: CARL) -> None:
         self._model = model
-
-    @property
-    def device(self) -> torch.device:
-        """Device that holds the weights."""
-        return next(self._model.parameters()).device
+        self.device = next(model.parameters()).device
 
     def encode_spectral(
         self,
@@ -110,8 +108,7 @@ class PlainBackend:
                     tokens = block(tokens)
                 else:
                     queries = block(queries, tokens)
-            read: Tensor = encoder.norm(queries)
-            return model.read_out(read).float()
+            return model.read_out(encoder.norm(queries)).float()
 
     def encode_spatial(self, features: Tensor, number_format: NumberFormat = "float32") -> Tensor:
         """Compute the features of patches in context, see `Backend.encode_spatial`."""

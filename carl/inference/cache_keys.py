@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -83,16 +84,13 @@ def file_stamps(cube: SpectralCube) -> tuple[tuple[str, int, int], ...]:
     A file that was moved since the cube was opened has size and time 0.
     """
     named = (cube.metadata.get(name) for name in ("path", "header", "data_file"))
-    paths = dict.fromkeys(str(path) for path in named if path is not None)
-    return tuple((path, *_size_and_time(path)) for path in paths)
-
-
-def _size_and_time(path: str) -> tuple[int, int]:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
+    stamps: dict[str, tuple[int, int]] = {}
+    for path in (str(each) for each in named if each is not None):
+        stamps[path] = 0, 0
+        with suppress(OSError):
+            found = Path(path).stat()
+            stamps[path] = found.st_size, found.st_mtime_ns
+    return tuple((path, *stamp) for path, stamp in stamps.items())
 
 
 @cache

@@ -189,7 +189,10 @@ class Engine:
             if n_patches == 1:
                 self._move_to_cpu(error)
                 return self._run_pass(strip, wavelengths_um, plan)
-        self._limit_passes(n_patches // 2)
+        self._max_patches = min(n_patches // 2, self._max_patches or n_patches)
+        self.note = "in small passes, as memory is short"
+        if backend.device.type == "cuda":
+            torch.cuda.empty_cache()
         middle = n_patches // 2 * self._model.patch_size
         halves = strip[..., :middle], strip[..., middle:]
         return np.concatenate([self._run_pass(half, wavelengths_um, plan) for half in halves])
@@ -206,12 +209,6 @@ class Engine:
             self._move_to_cpu(error)
             return self._encode_map(grid, number_format)
         return np.ascontiguousarray(encoded[0].transpose(1, 2, 0))
-
-    def _limit_passes(self, n_patches: int) -> None:
-        self._max_patches = min(n_patches, self._max_patches or n_patches)
-        self.note = "in small passes, as memory is short"
-        if self._backend.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _move_to_cpu(self, error: RuntimeError | MemoryError) -> None:
         """Continue on the CPU.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,57 +18,36 @@ _STRIP_ROWS = 64
 """Rows that are transformed at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class ComponentImage:
-    """Linear transform of features to principal components, scaled to brightness 0..1.
+def _components(features: NDArray[np.floating], n_components: int) -> Float32Array:
+    """Return the leading principal components (h, w, N) in 0..1 of a map (h, w, D).
 
     Features are standardised first. The sign of a component, which the decomposition leaves open,
     is chosen so that its largest loading is positive: the same features give the same image.
-
-    Attributes:
-        mean: (D,) of the features.
-        axes: (D, N) loadings, divided by the standard deviation of each feature.
-        low: (N,) value of a component that becomes 0.
-        span: (N,) difference to the value that becomes 1; infinite for a component without
-            variance.
     """
+    h, w, depth = features.shape
+    step = max(1, int(np.ceil(np.sqrt(h * w / _MAX_FITTED))))
+    table = features[::step, ::step].reshape(-1, depth).astype(np.float64)
+    mean = table.mean(axis=0)
+    table -= mean
+    deviation = table.std(axis=0)
+    # A feature that varies by rounding errors only must not be scaled to unit variance.
+    noise = 1e-6 * max(float(deviation.max()), 1e-12)
+    scale = 1 / np.where(deviation > noise, deviation, np.inf)
+    table *= scale
 
-    mean: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    low: NDArray[np.float64]
-    span: NDArray[np.float64]
+    _, axes = np.linalg.eigh(table.T @ table)
+    axes = axes[:, ::-1][:, :n_components]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    axes *= np.sign(largest)
+    low, high = np.percentile(table @ axes, _STRETCH, axis=0)
+    span = np.where(high - low > 1e-9, high - low, np.inf)  # no variance: 0 everywhere
+    axes = axes * scale[:, None]
 
-    @classmethod
-    def fit(cls, features: NDArray[np.floating], n_components: int) -> Self:
-        """Compute the leading components of a map (h, w, D) from evenly spaced patches."""
-        h, w, depth = features.shape
-        step = max(1, int(np.ceil(np.sqrt(h * w / _MAX_FITTED))))
-        table = features[::step, ::step].reshape(-1, depth).astype(np.float64)
-        mean = table.mean(axis=0)
-        table -= mean
-        deviation = table.std(axis=0)
-        # A feature that varies by rounding errors only must not be scaled to unit variance.
-        noise = 1e-6 * max(float(deviation.max()), 1e-12)
-        scale = 1 / np.where(deviation > noise, deviation, np.inf)
-        table *= scale
-
-        _, axes = np.linalg.eigh(table.T @ table)
-        axes = axes[:, ::-1][:, :n_components]
-        largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-        axes *= np.sign(largest)
-        low, high = np.percentile(table @ axes, _STRETCH, axis=0)
-        span = high - low
-        return cls(mean, axes * scale[:, None], low, np.where(span > 1e-9, span, np.inf))
-
-    def __call__(self, features: NDArray[np.floating]) -> Float32Array:
-        """Return the components (h, w, N) in 0..1 of a map (h, w, D)."""
-        h, w, _ = features.shape
-        result = np.empty((h, w, self.low.size), np.float32)
-        for top in range(0, h, _STRIP_ROWS):
-            rows = slice(top, top + _STRIP_ROWS)
-            values = (features[rows] - self.mean) @ self.axes
-            result[rows] = np.clip((values - self.low) / self.span, 0, 1)
-        return result
+    result = np.empty((h, w, low.size), np.float32)
+    for top in range(0, h, _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        result[rows] = np.clip(((features[rows] - mean) @ axes - low) / span, 0, 1)
+    return result
 
 
 def pca_picture(
@@ -88,8 +64,7 @@ def pca_picture(
     Returns:
         (H, W, N) in 0..1. A component without variance is 0.
     """
-    components = ComponentImage.fit(features, n_components)(features)
-    return upsample(components, shape, patch_size)
+    return upsample(_components(features, n_components), shape, patch_size)
 
 
 def colour_picture(
@@ -105,7 +80,7 @@ def colour_picture(
     Returns:
         (H, W, 3); for a cube of more than 32 million pixels (h, w, 3), one pixel per patch.
     """
-    components = ComponentImage.fit(features, 3)(features)
+    components = _components(features, 3)
     if shape[0] * shape[1] > _MAX_PIXELS:
         return _as_bytes(components)
     colours = np.empty((*shape, 3), np.uint8)

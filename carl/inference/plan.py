@@ -34,12 +34,6 @@ class Plan:
     correction: Correction | None = None
     fidelity: float | None = None
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether nothing is approximated."""
-        in_float32 = self.spectral_format == self.spatial_format == "float32"
-        return in_float32 and self.groups is None
-
     def to_bytes(self) -> bytes:
         """Return the plan as the content of an ``.npz`` file."""
         metadata: dict[str, Any] = {

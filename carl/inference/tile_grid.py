@@ -8,7 +8,6 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
 from carl.inference.tile_store import TileStore
@@ -65,16 +64,9 @@ class TileGrid:
         return 1 - missing / sum(tile.size for tile in self.tiles)
 
     def read(
-        self,
-        store: TileStore,
-        rows: slice = slice(None),
-        columns: slice = slice(None),
+        self, store: TileStore, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Float32Array:
-        """Assemble a rectangle of the map from the tiles that intersect it.
-
-        Returns:
-            (rows, columns, D).
-        """
+        """Assemble a rectangle (rows, columns, D) of the map from the tiles that intersect it."""
         top, bottom, _ = rows.indices(self.shape[0])
         left, right, _ = columns.indices(self.shape[1])
         result: Float32Array | None = None
@@ -94,12 +86,7 @@ class TileGrid:
         return result
 
     def strips(self, store: TileStore, depth: int) -> Iterator[Float32Array]:
-        """Assemble the map from top to bottom, some rows (rows, w, D) at a time.
-
-        Args:
-            store: of the tiles.
-            depth: D.
-        """
+        """Assemble the map (h, w, D) from top to bottom, some rows (rows, w, D) at a time."""
         height, width = self.shape
         step = max(1, _STRIP_BYTES // (4 * width * depth))
         for top in range(0, height, step):
@@ -135,11 +122,7 @@ class TileLayout:
 def overlapping_tiles(h: int, w: int, layout: TileLayout = TileLayout()) -> list[Tile]:
     """Return tiles that cover a map of h × w positions, row by row, with blending weights."""
     return [
-        Tile(
-            slice(top, top + down.size),
-            slice(left, left + across.size),
-            np.outer(down, across),
-        )
+        Tile(slice(top, top + down.size), slice(left, left + across.size), np.outer(down, across))
         for top, down in tile_weights(h, layout)
         for left, across in tile_weights(w, layout)
     ]
@@ -160,7 +143,10 @@ def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, Float32Arra
     n_tiles = max(1, ceil((length - layout.overlap) / step))
     size = ceil((length + (n_tiles - 1) * layout.overlap) / n_tiles)
     starts = np.linspace(0, length - size, n_tiles).round().astype(int)
-    ramp = _ramp(size, layout)
+    # Weights by distance from an inner edge: 0 in the halo, then sin² up to 1.
+    rise = layout.overlap - 2 * layout.halo
+    position = np.clip((np.arange(size) - layout.halo + 0.5) / rise, 0, 1)
+    ramp = np.sin(np.pi / 2 * position) ** 2
     windows = []
     total = np.zeros(length)
     for start in starts:
@@ -172,10 +158,3 @@ def tile_weights(length: int, layout: TileLayout) -> list[tuple[int, Float32Arra
         windows.append((int(start), window))
         total[start : start + size] += window
     return [(at, (window / total[at : at + size]).astype(np.float32)) for at, window in windows]
-
-
-def _ramp(size: int, layout: TileLayout) -> NDArray[np.float64]:
-    """Return weights by distance from an inner edge: 0 in the halo, then sin² up to 1."""
-    rise = layout.overlap - 2 * layout.halo
-    position = np.clip((np.arange(size) - layout.halo + 0.5) / rise, 0, 1)
-    return np.asarray(np.sin(np.pi / 2 * position) ** 2)

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -96,12 +95,7 @@ class TileFolder:
             ) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def __contains__(self, name: object) -> bool:
@@ -146,8 +140,11 @@ class TileFolder:
 
     def _load(self) -> None:
         """Load the manifest, and remove what was made with other settings or is damaged."""
-        manifest = _read_manifest(self.folder / _MANIFEST)
-        stored = manifest.get("settings")
+        try:
+            manifest = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            manifest = {}
+        stored = manifest.get("settings") if isinstance(manifest, dict) else None
         if stored == self._settings:
             self._values = manifest["values"]
             for path in self.folder.glob("*.npy"):
@@ -175,15 +172,6 @@ class TileFolder:
                 f"{self.folder} cannot be written ({_reason(error.__cause__)}): free some space "
                 "and start the same again, it resumes where it stopped."
             ) from error
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Return the content of the manifest; empty if it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_complete(path: Path) -> bool:

@@ -48,21 +48,27 @@ class Workers:
     count = 1
     """Number of threads."""
 
+    # PyTorch's number of threads belongs partly to the process, partly to the calling thread. Of
+    # several contexts at a time the first reads it, and each restores it for its own thread.
     _lock = Lock()
     _n_open = 0
     _n_threads = 1
 
     def __init__(self, device: torch.device) -> None:
-        self._wanted = device.type == "cpu"
+        self._uses_threads = device.type == "cpu"
         self._pool: ThreadPoolExecutor | None = None
         self._submitted: set[Future[Any]] = set()
         self._stop = Event()
 
     def __enter__(self) -> Self:
-        if self._wanted:
-            n_threads = self._take_threads()
-            self.count = n_threads
-            self._pool = _take_pool(n_threads)
+        if self._uses_threads:
+            with Workers._lock:
+                if Workers._n_open == 0:
+                    Workers._n_threads = torch.get_num_threads()
+                Workers._n_open += 1
+                torch.set_num_threads(1)
+                self.count = Workers._n_threads
+            self._pool = _take_pool(self.count)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +79,9 @@ class Workers:
             wait(list(self._submitted))
             _return_pool(self._pool, self.count)
             self._pool = None
-            self._return_threads()
+            with Workers._lock:
+                Workers._n_open -= 1
+                torch.set_num_threads(Workers._n_threads)
 
     def map(
         self,
@@ -131,24 +139,6 @@ class Workers:
     def _call(self, function: Callable[[T], R], item: T) -> R:
         with _Interruptible(self._stop):
             return function(item)
-
-    # PyTorch's number of threads belongs partly to the process, partly to the calling thread. Of
-    # several contexts at a time the first reads it, and each restores it for its own thread.
-
-    @classmethod
-    def _take_threads(cls) -> int:
-        with cls._lock:
-            if cls._n_open == 0:
-                cls._n_threads = torch.get_num_threads()
-            cls._n_open += 1
-            torch.set_num_threads(1)
-            return cls._n_threads
-
-    @classmethod
-    def _return_threads(cls) -> None:
-        with cls._lock:
-            cls._n_open -= 1
-            torch.set_num_threads(cls._n_threads)
 
 
 def equal_parts(n: int, n_parts: int) -> list[slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 
@@ -22,12 +22,11 @@ from napari_carl.panels.widgets import (
 from napari_carl.session import Session
 from napari_carl.strokes import N_CLASS_KEYS, StrokeTools, Tool
 
-_TOOLS: dict[Tool, str] = {"paint": "Brush (B)", "erase": "Eraser (E)", "fill": "Fill (F)"}
-_TIPS = (
-    "Paint strokes of the current class",
-    "Erase strokes",
-    "Fill a closed outline with the current class",
-)
+_TOOLS: dict[Tool, tuple[str, str]] = {
+    "paint": ("Brush (B)", "Paint strokes of the current class"),
+    "erase": ("Eraser (E)", "Erase strokes"),
+    "fill": ("Fill (F)", "Fill a closed outline with the current class"),
+}
 _LARGEST_BRUSH = 60
 """Largest width of the brush, in pixels."""
 
@@ -51,8 +50,8 @@ class AnnotatePanel(QWidget):
         undo.clicked.connect(tools.undo)
         redo = button("Redo", tip="Redo the stroke that was undone (Ctrl+Shift+Z)")
         redo.clicked.connect(tools.redo)
-        self._tools = Segments(list(_TOOLS.values()), _TIPS)
-        self._tools.chosen.connect(self._on_tool_chosen)
+        self._tools = Segments(_TOOLS)
+        self._tools.chosen.connect(tools.use)
         self._brush = QSlider(Qt.Orientation.Horizontal)
         self._brush.setRange(1, _LARGEST_BRUSH)
         self._brush.setToolTip("Width of the brush and the eraser")
@@ -129,15 +128,11 @@ class AnnotatePanel(QWidget):
         for value, class_row in self._rows.items():
             refresh_style(class_row, "current", value == self._session.classes.current)
 
-    def _on_tool_chosen(self, name: str) -> None:
-        self._stroke_tools.use(next(tool for tool, text in _TOOLS.items() if text == name))
-
     def _on_tool(self) -> None:
-        self._tools.set_current(_TOOLS.get(self._stroke_tools.tool, ""))
+        self._tools.set_current(self._stroke_tools.tool)
         size = self._stroke_tools.brush_size
-        self._brush.blockSignals(True)
-        self._brush.setValue(size)
-        self._brush.blockSignals(False)
+        with QSignalBlocker(self._brush):
+            self._brush.setValue(size)
         self._brush_text.setText(f"{size} px")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QSlider, QWidget
 
 from carl.arrays import Float64Array
@@ -36,8 +36,7 @@ class ExplorePanel(QWidget):
     def __init__(self, session: Session, connections: Connections) -> None:
         super().__init__()
         self._session = session
-        names, tips = zip(*_MODES.values(), strict=True)
-        self._modes = Segments(names, tips)
+        self._modes = Segments(_MODES)
         self._modes.chosen.connect(self._on_mode_chosen)
         self._composition = [BandSlider(name) for name in ("Red", "Green", "Blue")]
         self._single = BandSlider("Band")
@@ -85,9 +84,8 @@ class ExplorePanel(QWidget):
             self._plot.shade_bands(~cube.good_bands)
         self._on_display_mode()
 
-    def _on_mode_chosen(self, name: str) -> None:
+    def _on_mode_chosen(self, mode: DisplayMode) -> None:
         session = self._session
-        mode = next(mode for mode, (text, _) in _MODES.items() if text == name)
         if mode is DisplayMode.TRUE_COLOUR:
             session.show_true_colour()
         elif mode is DisplayMode.THREE_BANDS:
@@ -99,9 +97,9 @@ class ExplorePanel(QWidget):
 
     def _on_display_mode(self) -> None:
         mode = self._session.display_mode
-        self._modes.set_current(_MODES[mode][0])
+        self._modes.set_current(mode)
         has_features = self._session.embedding is not None
-        self._modes.set_enabled(_MODES[DisplayMode.EMBEDDING][0], has_features)
+        self._modes.set_enabled(DisplayMode.EMBEDDING, has_features)
         for slider in self._composition:
             slider.setVisible(mode is DisplayMode.THREE_BANDS)
         self._single.setVisible(mode is DisplayMode.SINGLE_BAND)
@@ -150,16 +148,15 @@ class BandSlider(QWidget):
         keys = np.arange(n_bands) if wavelengths is None else wavelengths
         self._order = np.argsort(keys, kind="stable")
         self._names = [band_name(wavelengths, band) for band in range(n_bands)]
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(n_bands - 1, 0))
-        self.slider.blockSignals(False)
+        with QSignalBlocker(self.slider):
+            self.slider.setRange(0, max(n_bands - 1, 0))
         self._show_name()
 
     def set_band(self, band: int) -> None:
         """Move to a band without emitting a signal."""
-        self.slider.blockSignals(True)
-        self.slider.setValue(int(np.flatnonzero(self._order == band)[0]) if self._order.size else 0)
-        self.slider.blockSignals(False)
+        position = int(np.flatnonzero(self._order == band)[0]) if self._order.size else 0
+        with QSignalBlocker(self.slider):
+            self.slider.setValue(position)
         self._show_name()
 
     def _show_name(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from magicgui.widgets import Container
 from magicgui.widgets.bases import Widget
@@ -182,38 +183,39 @@ class PropertyTable(QWidget):
 class Segments(QWidget):
     """Buttons side by side, of which one is pressed."""
 
-    chosen = Signal(str)  # text of the button the user has pressed
+    chosen = Signal(object)  # the choice whose button the user has pressed
 
-    def __init__(self, names: Sequence[str], tips: Sequence[str] = ()) -> None:
+    def __init__(self, choices: Mapping[Any, tuple[str, str]]) -> None:
+        """Make a button for each choice, given with its text and its tool tip."""
         super().__init__()
         layout = row()
         layout.setSpacing(1)
         self.setLayout(layout)
         self._group = QButtonGroup(self)
-        self._buttons: dict[str, QPushButton] = {}
-        for index, name in enumerate(names):
-            made = button(name, "segment", tips[index] if tips else "")
+        self._buttons: dict[Any, QPushButton] = {}
+        for choice, (text, tip) in choices.items():
+            made = button(text, "segment", tip)
             made.setCheckable(True)
             made.setMinimumWidth(1)
             made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             self._group.addButton(made)
             layout.addWidget(made, 1)
-            self._buttons[name] = made
+            self._buttons[choice] = made
         self._group.buttonClicked.connect(self._on_clicked)
 
-    def set_current(self, name: str) -> None:
-        """Press the button of that name, or release all if there is none."""
+    def set_current(self, choice: object) -> None:
+        """Press the button of a choice, or release all if it has none."""
         self._group.setExclusive(False)
-        for known, made in self._buttons.items():
-            made.setChecked(known == name)
+        for each, made in self._buttons.items():
+            made.setChecked(each == choice)
         self._group.setExclusive(True)
 
-    def set_enabled(self, name: str, enabled: bool) -> None:
-        """Enable or disable one of the buttons."""
-        self._buttons[name].setEnabled(enabled)
+    def set_enabled(self, choice: object, enabled: bool) -> None:
+        """Enable or disable the button of a choice."""
+        self._buttons[choice].setEnabled(enabled)
 
     def _on_clicked(self, pressed: QPushButton) -> None:
-        self.chosen.emit(pressed.text())
+        self.chosen.emit(next(each for each, made in self._buttons.items() if made is pressed))
 
 
 class ColourButton(QPushButton):
@@ -261,7 +263,7 @@ class JobBar(QWidget):
         self._bar.setFixedHeight(4)
         self._message = ElidedLabel("muted")
         cancel = button("Cancel", "quiet")
-        cancel.clicked.connect(self._cancel)
+        cancel.clicked.connect(lambda: jobs.cancel(kind))
         layout = column(self, spacing=2)
         layout.addLayout(row(self._message, cancel, stretch=0))
         layout.addWidget(self._bar)
@@ -271,9 +273,6 @@ class JobBar(QWidget):
         self._delay.timeout.connect(self.show)
         self.hide()
         connections.connect(jobs.changed, self._on_job)
-
-    def _cancel(self) -> None:
-        self._jobs.cancel(self._kind)
 
     def _on_job(self, kind: str) -> None:
         if kind != self._kind:

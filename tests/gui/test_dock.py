@@ -56,7 +56,7 @@ def test_dock_shows_a_cube_that_was_opened_before(viewer, small_cube, no_network
 
 def test_dock_replaces_the_coarse_picture_of_the_reader(viewer, session, small_cube, qtbot):
     cube, _ = small_cube
-    for data, attributes, kind in (cube_layer(cube), colour_layer(cube, cube.data.size // 4)):
+    for data, attributes, kind in (cube_layer(cube), colour_layer(cube, 2)):
         viewer.add_layer(Layer.create(data, attributes, kind))
     picture = viewer.layers["two tissues colour"]
     assert picture.data.shape == (24, 32, 3)

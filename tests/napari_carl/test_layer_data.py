@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from napari.layers import Image
@@ -15,6 +16,7 @@ from napari_carl.layer_data import (
     cube_layer,
     cube_layers,
     finest,
+    preview_step,
     pyramid,
 )
 
@@ -53,14 +55,21 @@ def test_layers_can_be_created_from_any_cube() -> None:
 
 def test_coarse_picture_covers_the_same_area_as_the_cube() -> None:
     cube = SpectralCube(np.random.default_rng(0).random((30, 44, 5)), np.linspace(450, 650, 5))
-    pixels, arguments, _ = colour_layer(cube, max_values=30 * 44 * 5 // 4)
+    pixels, arguments, _ = colour_layer(cube, 2)
     assert pixels.shape == (15, 22, 3)
     coarse, fine = Image(pixels, **arguments), Image(colour_layer(cube)[0], rgb=True)
     outwards = np.array([[-0.5], [0.5]])  # napari's extent goes from centre to centre
     np.testing.assert_allclose(
         coarse.extent.world + outwards * coarse.scale, fine.extent.world + outwards
     )
-    assert colour_layer(cube, max_values=30 * 44 * 5)[0].shape == (30, 44, 3)
+    assert fine.data.shape == (30, 44, 3)
+
+
+def test_the_step_of_a_preview_bounds_the_values_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    cube = SpectralCube(np.zeros((30, 44, 5)))
+    for limit, step in ((30 * 44 * 5, 1), (30 * 44 * 5 - 1, 2), (30 * 44 * 5 // 4, 2)):
+        monkeypatch.setattr("napari_carl.layer_data._PREVIEW_VALUES", limit)
+        assert preview_step(cube) == step
 
 
 @given(data=st.data(), step=st.integers(1, 4))

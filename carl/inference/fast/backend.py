@@ -38,12 +38,7 @@ class FastBackend:
     def __init__(self, model: CARL) -> None:
         self._model = model
         self._fingerprint = model.fingerprint
-        self._device = next(model.parameters()).device
-
-    @property
-    def device(self) -> torch.device:
-        """Device that holds the weights."""
-        return self._device
+        self.device = next(model.parameters()).device
 
     def encode_spectral(
         self,
@@ -66,12 +61,14 @@ class FastBackend:
         """Compute the features of patches in context, see `Backend.encode_spatial`."""
 
         def pack() -> nn.Module:
-            encoder = _copy_sharing_weights(self._model.spatial_encoder)
+            original = self._model.spatial_encoder
+            tensors = (*original.parameters(), *original.buffers())
+            encoder = deepcopy(original, {id(each): each for each in tensors})  # shares the weights
             pack_linears(encoder, _DTYPES[number_format])
             return encoder
 
         encoder = self._prepare("spatial", number_format, pack)
-        in_bf16 = torch.autocast(self._device.type, torch.bfloat16, number_format == "bf16")
+        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, number_format == "bf16")
         with torch.inference_mode(), in_bf16, FastAttention():
             encoded: Tensor = encoder(features)
         return encoded.float()
@@ -87,11 +84,5 @@ class FastBackend:
             finalize(self._model, _prepared.discard, lambda key: key[0] == identity)
             return make()
 
-        key = (identity, fingerprint, self._device, half, number_format)
+        key = (identity, fingerprint, self.device, half, number_format)
         return _prepared.get(key, make_instead_of_outdated)
-
-
-def _copy_sharing_weights(module: nn.Module) -> nn.Module:
-    """Return a copy of a tree of modules that holds the same tensors."""
-    tensors = (*module.parameters(), *module.buffers())
-    return deepcopy(module, {id(each): each for each in tensors})

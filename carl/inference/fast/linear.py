@@ -5,13 +5,14 @@ They use private operations of PyTorch, the ones `torch.compile` generates calls
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_mkldnn: Any = torch.ops.mkldnn
 
 
 class PackedLinear(nn.Module):
@@ -95,35 +96,27 @@ def pack_linears(module: nn.Module, dtype: torch.dtype) -> None:
 
 def _join_qkv_biases(module: nn.Module) -> None:
     """Give the qkv layer of timm's EVA attention its bias, which EVA keeps in three parameters."""
-    biases: list[Tensor | None] = [
-        getattr(module, name, None) for name in ("q_bias", "k_bias", "v_bias")
-    ]
-    present = [bias for bias in biases if bias is not None]
+    biases: list[Any] = [getattr(module, name, None) for name in ("q_bias", "k_bias", "v_bias")]
     layer = getattr(module, "qkv", None)
-    if type(layer) is not nn.Linear or len(present) < len(biases):
+    if type(layer) is not nn.Linear or any(bias is None for bias in biases):
         return
     joined = nn.Linear(layer.in_features, layer.out_features, device="meta")
-    joined.weight, joined.bias = layer.weight, nn.Parameter(torch.cat(present).detach())
+    joined.weight, joined.bias = layer.weight, nn.Parameter(torch.cat(biases).detach())
     module.add_module("qkv", joined)
     module.register_parameter("q_bias", None)  # EVA uses the bias of the layer if q_bias is None
 
 
-def _operation(name: str) -> Callable[..., Tensor]:
-    packet: Any = getattr(torch.ops.mkldnn, name)
-    operation: Callable[..., Tensor] = packet
-    return operation
-
-
 def _pack(weight: Tensor) -> Tensor:
-    return _operation("_reorder_linear_weight")(weight)
+    packed: Tensor = _mkldnn._reorder_linear_weight(weight)
+    return packed
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none") -> Tensor:
     approximate = "none"  # GELU by the error function, not by tanh
-    return _operation("_linear_pointwise")(x, weight, bias, then, [], approximate)
+    result: Tensor = _mkldnn._linear_pointwise(x, weight, bias, then, [], approximate)
+    return result
 
 
 def _linear_sum(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    pointwise: Any = torch.ops.mkldnn._linear_pointwise
-    total: Tensor = pointwise.binary(x, residual, weight, bias, "add")
+    total: Tensor = _mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
     return total

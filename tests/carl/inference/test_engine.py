@@ -161,7 +161,9 @@ def test_the_copy_on_the_cpu_is_the_same_network(tiny_model: CARL) -> None:
 class _FullDevice(PlainBackend):
     """A graphics card whose memory is full."""
 
-    device = torch.device("meta")
+    def __init__(self, model: CARL) -> None:
+        super().__init__(model)
+        self.device = torch.device("meta")
 
     def encode_spectral(self, *inputs: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -40,11 +40,3 @@ def test_a_plan_survives_being_written_and_read(plan: Plan) -> None:
                 assert read[name][field].dtype == array.dtype
         else:
             assert read[name] == value
-
-
-def test_only_a_plan_in_float32_with_all_bands_is_exact() -> None:
-    groups = BandGroups.of(np.array([400.0, 500, 600, 700]), 3)
-    assert Plan().is_exact
-    assert not any(
-        each.is_exact for each in (Plan("bf16"), Plan("float32", "bf16"), Plan(groups=groups))
-    )
