@@ -38,7 +38,7 @@ def forget() -> None:
     """Remove cached features and remembered plans."""
     features_folder().clear()
     plans_folder().clear()
-    planning._plans.clear()
+    planning._plans.discard(lambda _: True)
 
 
 def seconds(work: Callable[[], object], before: Callable[[], object], repeats: int) -> np.ndarray:

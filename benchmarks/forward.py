@@ -165,7 +165,7 @@ def whole_calls(model: CARL, cube: SpectralCube, way: str, repeats: int) -> dict
     other = replace(cube, data=np.ascontiguousarray(np.asarray(cube.data)[::-1]))
     times: dict[str, list[tuple[float, float]]] = {call: [] for call in CALLS}
     for _ in range(repeats):
-        planning._plans.clear()
+        planning._plans.discard(lambda _: True)
         plans_folder().clear()
         for call, embedded in zip(CALLS, (cube, other, cube), strict=True):
             began, worked = time.perf_counter(), time.process_time()

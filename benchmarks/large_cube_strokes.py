@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from machine import machine_line
 
-from carl.cube import LazyArray, SpectralCube
+from carl.cube import SpectralCube
 from carl.inference import ComputeOptions
 from carl.io import read_cube
+from carl.lazy_array import LazyArray
 from carl.learning import compute_features
 from carl.model import load_model
 from carl.progress import no_progress
