@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from platformdirs import user_cache_path, user_data_path
 
 from carl.errors import CarlError
 from carl.files import atomic_write
+
+T = TypeVar("T")
 
 _NAME = "napari-carl"
 _DEFAULT_MAX_BYTES = 4 * 10**9
@@ -112,7 +115,21 @@ class CacheFolder:
             pass
         return path if path.is_file() else None
 
-    def add(self, key: str, n_bytes: int, write: Callable[[Path], None]) -> bool:
+    def load(self, key: str, read: Callable[[Path], T]) -> T | None:
+        """Return what `read` makes of the file of a key; None if it is missing or damaged.
+
+        A damaged file is removed.
+        """
+        path = self.find(key)
+        if path is None:
+            return None
+        try:
+            return read(path)
+        except Exception:  # readers of archives raise almost anything on damaged ones
+            self.remove(key)
+            return None
+
+    def add(self, key: str, n_bytes: int, write: Callable[[Path], object]) -> bool:
         """Add a file, and remove the least recently used ones to make room for it.
 
         Args:

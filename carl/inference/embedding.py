@@ -315,11 +315,12 @@ def embed_cached(
             progress=progress,
         )
 
-    if features_folder().max_bytes == 0:
+    folder = features_folder()
+    if folder.max_bytes == 0:
         return compute(progress)
     guard = FileGuard(cube)
     key = _embedding_key(cube, model, options, subprogress(progress, 0.0, _KEY_FRACTION))
-    embedding = _load_cached(key, mapped=scratch is not None)
+    embedding = folder.load(key, lambda path: Embedding.load(path, mapped=scratch is not None))
     if embedding is None:
         embedding = compute(subprogress(progress, _KEY_FRACTION, 1.0))
         if not guard.changed:
@@ -344,19 +345,6 @@ def _embedding_key(
         next(model.parameters()).device.type,
     )
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:40]
-
-
-def _load_cached(key: str, *, mapped: bool) -> Embedding | None:
-    """Return a cached embedding, or None; a damaged file is removed."""
-    folder = features_folder()
-    path = folder.find(key)
-    if path is None:
-        return None
-    try:
-        return Embedding.load(path, mapped=mapped)
-    except Exception:  # readers of archives raise almost anything on damaged ones
-        folder.remove(key)
-        return None
 
 
 def _save_cached(key: str, embedding: Embedding) -> None:

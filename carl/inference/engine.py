@@ -236,12 +236,7 @@ def _balanced_pass(n_patches: int, size: int, n_workers: int) -> int:
 
 
 def _gpu_patches(device: torch.device, token_values: int) -> int:
-    """Return the patches of a pass that fits the free memory of a GPU.
-
-    Args:
-        device: the GPU.
-        token_values: values of the band tokens of a patch.
-    """
+    """Return the patches of a pass that fits the free memory of a GPU; each has `token_values`."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

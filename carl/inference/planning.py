@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import ceil, sqrt
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ def make_plan(
         reader: of the cube.
         model: in eval mode.
         engine: of the model.
-        options: of the computation. With the precision "auto", each half of the network is computed
+        options: with the precision "auto", each half of the network is computed
             in bf16 if the device has instructions for it and the fidelity reaches `MIN_FIDELITY`.
             With the speed "turbo", the cheapest shortcut is used that reaches it.
     """
@@ -83,7 +82,7 @@ def make_plan(
     def plan_cube() -> Plan:
         if options.speed == "exact":
             return _choose_formats(trial, options, may_round)
-        remembered = _load_plan(key)
+        remembered = plans_folder().load(key, lambda path: Plan.from_bytes(path.read_bytes()))
         if remembered is not None:
             checked = replace(remembered, fidelity=trial.fidelity(remembered))
             if checked.fidelity is not None and checked.fidelity >= MIN_FIDELITY:
@@ -153,17 +152,7 @@ def _choose_shortcut(trial: _Trial, model: CARL, options: ComputeOptions, may_ro
 
 
 class _Trial:
-    """Sample of patches of a cube, its exact features, and the fidelity of plans on it.
-
-    Args:
-        reader: of the cube.
-        model: in eval mode.
-        engine: of the model.
-
-    Attributes:
-        wavelengths: (C,) of the cube, nm.
-        digest: hash of the sampled pixels.
-    """
+    """Sample of patches of a cube, its exact features, and the fidelity of plans on it."""
 
     def __init__(self, reader: PatchReader, model: CARL, engine: Engine) -> None:
         self.wavelengths = reader.cube.require_wavelengths()
@@ -184,6 +173,7 @@ class _Trial:
         for strip in self._strips:
             digest.update(strip.data)
         self.digest = digest.hexdigest()
+        """Hash of the sampled pixels."""
 
     def fidelity(self, plan: Plan) -> float:
         """Measure the fidelity of both halves on the checked rows; return the lower one."""
@@ -276,25 +266,8 @@ def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
     return cosines
 
 
-def _load_plan(key: str) -> Plan | None:
-    """Return the plan remembered on disk for a camera, network and options, if it is sound."""
-    folder = plans_folder()
-    path = folder.find(key)
-    if path is None:
-        return None
-    try:
-        return Plan.from_bytes(path.read_bytes())
-    except Exception:  # readers of archives raise almost anything on damaged ones
-        folder.remove(key)
-        return None
-
-
 def _save_plan(key: str, plan: Plan) -> None:
     """Remember a plan on disk; if that fails, it is made again next time."""
     content = plan.to_bytes()
-
-    def write(path: Path) -> None:
-        path.write_bytes(content)
-
     with suppress(OutputError):
-        plans_folder().add(key, len(content), write)
+        plans_folder().add(key, len(content), lambda path: path.write_bytes(content))

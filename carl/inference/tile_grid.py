@@ -114,7 +114,7 @@ class TileLayout:
     halo: int = 4
 
     def __post_init__(self) -> None:
-        """Check that between the halos of two neighbours something is left to blend."""
+        """Check that something is left to blend between the halos of two neighbours."""
         if not 0 <= 2 * self.halo < self.overlap < self.size:
             raise ValueError(f"2 × halo < overlap < size does not hold for {self}")
 

@@ -43,12 +43,7 @@ class BandGroups:
 
     @classmethod
     def of(cls, wavelengths: NDArray[np.float64], n_groups: int) -> Self:
-        """Group the bands of a camera.
-
-        Args:
-            wavelengths: (C,) of the bands.
-            n_groups: G, at most C.
-        """
+        """Divide bands of wavelengths (C,) into G = `n_groups` groups, at most C."""
         order = np.argsort(wavelengths, kind="stable")
         starts = np.arange(n_groups) * order.size // n_groups
         sizes = np.diff(starts, append=order.size).astype(np.float64)

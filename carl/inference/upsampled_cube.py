@@ -68,12 +68,7 @@ def upsample_cube(cube: SpectralCube, factor: int) -> SpectralCube:
 
 
 class _UpsampledPixels(LazyArray):
-    """Pixels interpolated when they are read.
-
-    Args:
-        values: (H, W, C).
-        factor: height and width of the array as multiples of those of `values`.
-    """
+    """Pixels (H·factor, W·factor, C), interpolated between `values` (H, W, C) when read."""
 
     def __init__(self, values: NDArray[np.float32], factor: int) -> None:
         height, width, n_bands = values.shape

@@ -122,11 +122,7 @@ class Workers:
 
     @contextmanager
     def threads_per_operation(self, n_threads: int) -> Iterator[None]:
-        """Let operations in the current thread of the pool use several threads.
-
-        Args:
-            n_threads: at most `count`; 1 changes nothing.
-        """
+        """Let operations in the current thread of the pool use up to `count` threads."""
         if n_threads == 1:
             yield
             return
@@ -168,11 +164,7 @@ def _return_pool(pool: ThreadPoolExecutor, n_threads: int) -> None:
 
 
 class _Interruptible(TorchFunctionMode):
-    """Ends the work of a thread between two operations: a pass of a large network takes seconds.
-
-    Args:
-        stop: set when the work is no longer wanted.
-    """
+    """Ends the work of a thread between two operations: a pass of a large network takes seconds."""
 
     def __init__(self, stop: Event) -> None:
         super().__init__()

@@ -106,8 +106,7 @@ class ExplorePanel(QWidget):
 
     def _on_composition(self) -> None:
         if self._session.display_mode is DisplayMode.THREE_BANDS:
-            red, green, blue = (slider.band for slider in self._composition)
-            self._session.show_bands(red, green, blue)
+            self._session.show_bands(*(slider.band for slider in self._composition))
 
     def _on_single(self) -> None:
         if self._session.display_mode is DisplayMode.SINGLE_BAND:

@@ -18,7 +18,7 @@ import torch
 from carl.cube import SpectralCube
 from carl.errors import CarlWarning
 from carl.inference import ComputeOptions, Embedding, embed, embed_cached, embedding
-from carl.inference.embedding import _embed_in_memory, _load_cached, _save_cached
+from carl.inference.embedding import _embed_in_memory, _save_cached
 from carl.inference.options import DEFAULT_OPTIONS
 from carl.io import read_cube, write_cube
 from carl.model import CARL
@@ -172,7 +172,7 @@ def test_no_changed_byte_gives_wrong_features(tiny_model: CARL) -> None:
         broken = bytearray(sound)
         broken[position] ^= 1 << sample.randrange(8)
         entry.write_bytes(broken)
-        found = _load_cached("a", mapped=False)
+        found = features_folder().load("a", Embedding.load)
         if found is None:
             misses += 1
             assert not entry.exists()
@@ -243,7 +243,7 @@ def read_and_write(seed: int, seconds: float, queue: Any) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         number = draw.randrange(_N_KEYS)
-        loaded = _load_cached(f"k{number}", mapped=False)
+        loaded = features_folder().load(f"k{number}", Embedding.load)
         if loaded is None:
             missed += 1
             _save_cached(f"k{number}", features_of(number))
@@ -291,6 +291,6 @@ def test_an_entry_removed_while_it_is_read_is_missing(monkeypatch: pytest.Monkey
         return load(path, mapped=mapped)
 
     monkeypatch.setattr(Embedding, "load", remove_first)
-    assert _load_cached("a", mapped=False) is None
+    assert features_folder().load("a", Embedding.load) is None
     _save_cached("a", features_of(1))
     assert len(features_folder()) == 1
