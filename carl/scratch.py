@@ -50,11 +50,7 @@ class ScratchFolder:
             lock.acquire()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
-        self._remove = finalize(self, _remove, self.path, lock)
-
-    def remove(self) -> None:
-        """Remove the folder now."""
-        self._remove()
+        finalize(self, _remove, self.path, lock)
 
 
 class DiskArray:

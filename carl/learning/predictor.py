@@ -114,6 +114,7 @@ class BoundPredictor(ABC):
     """A predictor and a cube, ready to predict any window.
 
     Attributes:
+        classes: the K classes.
         windows: rectangles that cover the cube, in the order in which it is read once.
         is_precomputed: whether the features of the whole cube are there. Then any window, also one
             with steps, takes milliseconds; otherwise it takes as long as all of its pixels.
@@ -129,6 +130,7 @@ class BoundPredictor(ABC):
         <Prediction: 8 × 24 pixels; class 1 100.0%, class 2 0.0%>
     """
 
+    classes: tuple[LabelClass, ...]
     windows: Sequence[Region]
     is_precomputed: bool
 
@@ -239,20 +241,13 @@ class Predictor(ABC):
 def predict_all(bound: BoundPredictor, progress: Progress = no_progress) -> Prediction:
     """Predict all windows of a cube and put them together."""
     height, width = (max(region[axis].stop for region in bound.windows) for axis in (0, 1))
-    scores: Float32Array | None = None
+    scores = np.empty((height, width, len(bound.classes)), np.float32)
     valid = np.ones((height, width), bool)
-    classes: tuple[LabelClass, ...] = ()
     n = len(bound.windows)
     for done, region in enumerate(bound.windows):
         window = bound.predict_window(region, subprogress(progress, done / n, (done + 1) / n))
-        if n == 1:
-            scores = window.scores
-        elif scores is None:
-            scores = np.empty((height, width, window.scores.shape[2]), np.float32)
-        assert scores is not None
-        scores[region], classes = window.scores, window.classes
+        scores[region] = window.scores
         if window.valid is not None:
             valid[region] = window.valid
     progress(1.0, "Segmentation complete")
-    assert scores is not None  # windows cover the cube, which has pixels
-    return Prediction(scores, classes, None if valid.all() else valid)
+    return Prediction(scores, bound.classes, None if valid.all() else valid)

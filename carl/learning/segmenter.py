@@ -343,7 +343,7 @@ class BoundSegmenter(BoundPredictor):
         features: CubeFeatures | StreamedFeatures,
     ) -> None:
         self._mixture = mixture
-        self._classes = classes
+        self.classes = classes
         self._features = features
         self._discriminant: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self.windows = features.windows
@@ -355,7 +355,7 @@ class BoundSegmenter(BoundPredictor):
         if self._discriminant is None:  # the error variance is the same in all windows
             self._discriminant = self._mixture.discriminant(stack.error_variance)
         valid = None if stack.valid is None else stack.valid[inside]
-        return Prediction(stack.scores(*self._discriminant, inside), self._classes, valid)
+        return Prediction(stack.scores(*self._discriminant, inside), self.classes, valid)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:

@@ -255,7 +255,7 @@ class BoundHead(BoundPredictor):
     is_precomputed = False
 
     def __init__(self, trained: TrainedHead, cube: SpectralCube, progress: Progress) -> None:
-        self._classes = trained.classes
+        self.classes = trained.classes
         self._shape = cube.shape[:2]
         self._tiles = HeadTiles(trained, cube, progress)
         step = trained.size - trained.size // 4
@@ -268,7 +268,7 @@ class BoundHead(BoundPredictor):
         """Predict the pixels of a window; see `BoundPredictor.predict_window`."""
         rows, columns = (range(n)[span] for n, span in zip(self._shape, region, strict=True))
         shape = rows[-1] + 1 - rows.start, columns[-1] + 1 - columns.start
-        blended = np.zeros((*shape, len(self._classes)), np.float32)
+        blended = np.zeros((*shape, len(self.classes)), np.float32)
         valid = np.zeros(shape, bool)
         for tile, (known, probabilities) in self._touching(rows, columns, progress):
             assert tile.weights is not None
@@ -281,7 +281,7 @@ class BoundHead(BoundPredictor):
             valid[here] |= known[inside]
         steps = slice(None, None, rows.step), slice(None, None, columns.step)
         scores = np.log(np.maximum(blended[steps], _LEAST_PROBABILITY))
-        return Prediction(scores, self._classes, valid[steps])
+        return Prediction(scores, self.classes, valid[steps])
 
     def _touching(
         self, rows: range, columns: range, progress: Progress
