@@ -577,7 +577,7 @@ def test_the_old_features_stay_until_those_of_a_tuned_network_are_computed(
 
 
 def test_the_curve_of_fine_tuning_grows_with_its_progress(ready, runner, monkeypatch):
-    def fine_tune(features, strokes, tune, on_step, progress):
+    def fine_tune(features, strokes, tune, steps, on_step, progress):
         for step in range(3):
             on_step(step)
             progress(step / 3, "Training")

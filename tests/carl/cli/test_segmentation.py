@@ -118,7 +118,7 @@ def test_an_interrupted_training_is_resumed(call, call_json, config_path: Path, 
     step = HeadTraining.step
 
     def interrupted(self: HeadTraining) -> TrainReport:
-        if self.n_done == 25:
+        if len(self.history) == 25:
             raise KeyboardInterrupt
         return step(self)
 
