@@ -192,7 +192,7 @@ def segment_with_file(
             f"{path.name} classifies whole images ({classes}) and predicts no label map: use it "
             "with 'carl predict', or load a model for segmentation."
         )
-    bound = predictor.bind(cube, progress=subprogress(progress, 0.1, 0.6))
+    bound = predictor.bind(cube, precompute=True, progress=subprogress(progress, 0.1, 0.6))
     windows = _predict_windows(
         bound, cube.shape[:2], True, viewport, subprogress(progress, 0.6, 1.0)
     )

@@ -188,12 +188,17 @@ class Predictor(ABC):
 
     @abstractmethod
     def bind(
-        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+        self,
+        cube: SpectralCube | CubeFeatures,
+        *,
+        precompute: bool = False,
+        progress: Progress = no_progress,
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube of any size, in bounded memory.
 
         Args:
             cube: of any camera, or the features of a cube where they are known.
+            precompute: compute all features now where that makes windows in any order fast.
             progress: called often; cancels by raising.
 
         Raises:

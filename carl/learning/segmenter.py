@@ -225,12 +225,16 @@ class Segmenter(Predictor):
         )
 
     def bind(
-        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+        self,
+        cube: SpectralCube | CubeFeatures,
+        *,
+        precompute: bool = False,
+        progress: Progress = no_progress,
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube; see `Predictor.bind`.
 
-        Features that are given or were fitted to are used as they are. Otherwise those of a cube
-        that fits in memory are computed now, and those of a larger one window by window.
+        Features that are given or were fitted to are used as they are. Otherwise they are computed
+        window by window, unless `precompute` is set.
         """
         space, mixture = self._fitted()
         features: CubeFeatures | StreamedFeatures
@@ -243,7 +247,7 @@ class Segmenter(Predictor):
             features = features_in_space(
                 cube.cube, space, self.model, self.options, embedding=embedding, progress=progress
             )
-        elif space.bank.nbytes(cube.shape) <= MAX_BYTES:
+        elif precompute:
             features = self.compute_features(cube, progress=progress)
         else:
             features = StreamedFeatures(cube, space, self.model, self.options, progress=progress)

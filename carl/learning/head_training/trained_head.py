@@ -119,7 +119,11 @@ class TrainedHead(Predictor):
         return True
 
     def bind(
-        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
+        self,
+        cube: SpectralCube | CubeFeatures,
+        *,
+        precompute: bool = False,
+        progress: Progress = no_progress,
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube; see `Predictor.bind`."""
         if self.output != "label map":

@@ -316,3 +316,11 @@ def test_features_of_another_space_are_computed_in_the_segmenters(tiny_model: CA
     np.testing.assert_array_equal(
         segmenter.predict(features).labels, segmenter.predict(cubes[1]).labels
     )
+
+
+def test_another_cube_is_streamed_unless_its_features_are_asked_for() -> None:
+    one, other = scene(60, 70, 0), scene(60, 70, 1)
+    segmenter = Segmenter().fit(one, strokes(one))
+    bound, precomputed = segmenter.bind(other), segmenter.bind(other, precompute=True)
+    assert (bound.is_precomputed, precomputed.is_precomputed) == (False, True)
+    np.testing.assert_array_equal(predict_all(bound).labels, predict_all(precomputed).labels)
