@@ -144,7 +144,9 @@ def main() -> None:
     parser.add_argument("--command", default="embed", choices=["embed", "predict"])
     options = parser.parse_args()
 
-    load = "import carl.learning" if options.model == "none" else LOAD.format(options.model)
+    load = (
+        "import carl.learning.segmenter" if options.model == "none" else LOAD.format(options.model)
+    )
     print(machine_line())
     print(
         f"carl {options.command}, {options.model}, {options.speed}, {options.interleave}, "

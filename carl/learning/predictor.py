@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from carl.learning.cube_features import CubeFeatures
 
 Output = Literal["label map", "image classes"]
+AnyCube: TypeAlias = "SpectralCube | CubeFeatures"
+"""A cube, or its features where they are known."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,11 +190,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def bind(
-        self,
-        cube: SpectralCube | CubeFeatures,
-        *,
-        precompute: bool = False,
-        progress: Progress = no_progress,
+        self, cube: AnyCube, *, precompute: bool = False, progress: Progress = no_progress
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube of any size, in bounded memory.
 
@@ -218,9 +216,7 @@ class Predictor(ABC):
             OutputError: the file cannot be written.
         """
 
-    def predict(
-        self, cube: SpectralCube | CubeFeatures, *, progress: Progress = no_progress
-    ) -> Prediction:
+    def predict(self, cube: AnyCube, *, progress: Progress = no_progress) -> Prediction:
         """Predict all pixels of a cube.
 
         Args:

@@ -29,6 +29,7 @@ from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
 from carl.learning.features import Region
 from carl.learning.labelled_pixels import sample_labelled_pixels
 from carl.learning.predictor import (
+    AnyCube,
     BoundPredictor,
     Prediction,
     Predictor,
@@ -225,11 +226,7 @@ class Segmenter(Predictor):
         )
 
     def bind(
-        self,
-        cube: SpectralCube | CubeFeatures,
-        *,
-        precompute: bool = False,
-        progress: Progress = no_progress,
+        self, cube: AnyCube, *, precompute: bool = False, progress: Progress = no_progress
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube; see `Predictor.bind`.
 
@@ -325,7 +322,7 @@ class Segmenter(Predictor):
             raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
         return segmenter
 
-    def _held(self, cube: SpectralCube | CubeFeatures) -> CubeFeatures | None:
+    def _held(self, cube: AnyCube) -> CubeFeatures | None:
         """Return the features of a cube in this space, if they are known."""
         if isinstance(cube, CubeFeatures):
             return cube if cube.space is self._space else None

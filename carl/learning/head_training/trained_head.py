@@ -25,6 +25,7 @@ from carl.io import LabelClass
 from carl.learning.cube_features import CubeFeatures
 from carl.learning.features import Region, grid_windows
 from carl.learning.predictor import (
+    AnyCube,
     BoundPredictor,
     Output,
     Prediction,
@@ -119,11 +120,7 @@ class TrainedHead(Predictor):
         return True
 
     def bind(
-        self,
-        cube: SpectralCube | CubeFeatures,
-        *,
-        precompute: bool = False,
-        progress: Progress = no_progress,
+        self, cube: AnyCube, *, precompute: bool = False, progress: Progress = no_progress
     ) -> BoundPredictor:
         """Prepare to predict windows of a cube; see `Predictor.bind`."""
         if self.output != "label map":
