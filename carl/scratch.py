@@ -26,9 +26,8 @@ _LEAST_AGE = 60.0
 class ScratchFolder:
     """A folder for temporary files, removed together with this object.
 
-    A process that is killed leaves its folder behind; the next `ScratchFolder` removes it. A
-    folder is in use while its lock file is locked: the system releases the lock when a process
-    ends, whatever ends it.
+    A process that is killed leaves its folder behind; the next `ScratchFolder` removes it. A folder
+    is in use while its lock file is locked; the system releases the lock when the process ends.
 
     Args:
         parent: where the folder is made; by default beside the cached features.

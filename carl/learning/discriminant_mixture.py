@@ -7,8 +7,7 @@ they use. Their weights come from a prior and from the likelihood of held-out bl
 that a group that does not improve the prediction gets little weight.
 
 The components are combined by logarithmic pooling (Genest & Zidek 1986, Statistical Science 1): a
-weighted sum of their scores, which is again one linear map. So the cost of a prediction does not
-depend on the number of components.
+weighted sum of their scores, so that a prediction costs one linear map.
 """
 
 from __future__ import annotations

@@ -61,11 +61,10 @@ class FeatureMap:
             return self._normalised(self.values[rows, columns])
         top, bottom, down = self._between(rows, self.values.shape[0])
         left, right, across = self._between(columns, self.values.shape[1])
-        corners = (
+        upper_left, upper_right, lower_left, lower_right = (
             self._normalised(self.values[y, x])
             for y, x in ((top, left), (top, right), (bottom, left), (bottom, right))
         )
-        upper_left, upper_right, lower_left, lower_right = corners
         upper = upper_left * (1 - across) + upper_right * across
         lower = lower_left * (1 - across) + lower_right * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
