@@ -60,11 +60,11 @@ def export_segmentation(
 
 def predict_labels(bound: BoundPredictor, cube: SpectralCube, progress: Progress) -> LabelImage:
     """Predict the (H, W) label map of a cube window by window."""
+    from carl.learning.predictor import predict_windows
+
     labels: LabelImage | None = None
-    n = len(bound.windows)
-    for done, region in enumerate(bound.windows):
-        of_window = subprogress(progress, done / n, (done + 1) / n)
-        predicted = bound.predict_window(region, of_window).labels
+    for region, prediction in predict_windows(bound, progress):
+        predicted = prediction.labels
         if labels is None:
             labels = np.zeros(cube.shape[:2], predicted.dtype)
         labels[region] = predicted
@@ -80,16 +80,7 @@ def _write_files(
     contents: Collection[ExportContent],
     progress: Progress,
 ) -> list[Path]:
-    """Write a label map; all files or none.
-
-    Args:
-        folder: output folder.
-        cube: the segmented cube.
-        labels: (H, W), 0 = unlabelled.
-        classes: names and colours.
-        contents: what to write.
-        progress: called often; cancels by raising.
-    """
+    """Write the chosen contents of a (H, W) label map of a cube; all files or none."""
     stem = cube.name.replace("/", "_")
     return export_results(folder, stem, labels, classes, cube, contents=contents, progress=progress)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.io import LabelClass, write_labels
 from carl.learning.features import Region
-from carl.learning.predictor import Predictor
+from carl.learning.predictor import Predictor, predict_windows
 from carl.progress import Progress, no_progress, subprogress
 
 
@@ -67,12 +67,7 @@ def predict_to_files(
     with TemporaryDirectory(dir=folder, prefix=".") as scratch:
         planes = _PlaneFile(Path(scratch, "probabilities"), (len(values), *labels.shape))
         bound = predictor.bind(cube, progress=subprogress(progress, 0.0, 0.3))
-        n = len(bound.windows)
-        for done, region in enumerate(bound.windows):
-            window_progress = subprogress(
-                progress, 0.3 + 0.7 * done / n, 0.3 + 0.7 * (done + 1) / n
-            )
-            prediction = bound.predict_window(region, window_progress)
+        for region, prediction in predict_windows(bound, subprogress(progress, 0.3, 1.0)):
             labels[region] = prediction.labels
             if probabilities:
                 planes.write(region, prediction.probabilities)

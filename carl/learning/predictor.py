@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -239,14 +239,22 @@ class Predictor(ABC):
         raise ModelError("The model predicts label maps, not classes of images: use 'predict'.")
 
 
+def predict_windows(
+    bound: BoundPredictor, progress: Progress = no_progress
+) -> Iterator[tuple[Region, Prediction]]:
+    """Yield all windows of a cube, in their order, with their predictions."""
+    n = len(bound.windows)
+    for done, region in enumerate(bound.windows):
+        of_window = subprogress(progress, done / n, (done + 1) / n)
+        yield region, bound.predict_window(region, of_window)
+
+
 def predict_all(bound: BoundPredictor, progress: Progress = no_progress) -> Prediction:
     """Predict all windows of a cube and put them together."""
     height, width = (max(region[axis].stop for region in bound.windows) for axis in (0, 1))
     scores = np.empty((height, width, len(bound.classes)), np.float32)
     valid = np.ones((height, width), bool)
-    n = len(bound.windows)
-    for done, region in enumerate(bound.windows):
-        window = bound.predict_window(region, subprogress(progress, done / n, (done + 1) / n))
+    for region, window in predict_windows(bound, progress):
         scores[region] = window.scores
         if window.valid is not None:
             valid[region] = window.valid
