@@ -11,6 +11,7 @@ from napari_carl.autosave import Autosave
 from napari_carl.canvas import CanvasText, CursorSpectrum, ViewportTracker
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
+from napari_carl.keys import StrokeKeys
 from napari_carl.layers import ViewerLayers
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel
@@ -21,7 +22,7 @@ from napari_carl.panels.theme import stylesheet, theme_colours
 from napari_carl.panels.widgets import Section, column, separator
 from napari_carl.session import Session
 from napari_carl.steps import Step, step_state
-from napari_carl.strokes import StrokeKeys, StrokeTools
+from napari_carl.strokes import StrokeTools
 from napari_carl.thread_runner import ThreadRunner, notify
 from napari_carl.torch_loading import preload
 

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 from carl.io import LabelClass
 from napari_carl.autosave import Autosave
 from napari_carl.connections import Connections
+from napari_carl.keys import N_CLASS_KEYS
 from napari_carl.panels.widgets import (
     ColourButton,
     ElidedLabel,
@@ -20,7 +21,7 @@ from napari_carl.panels.widgets import (
     row,
 )
 from napari_carl.session import Session
-from napari_carl.strokes import N_CLASS_KEYS, StrokeTools, Tool
+from napari_carl.strokes import StrokeTools, Tool
 
 _TOOLS: dict[Tool, tuple[str, str]] = {
     "paint": ("Brush (B)", "Paint strokes of the current class"),
