@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EISDIR
+from errno import EISDIR, ENAMETOOLONG
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,13 +35,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the folder cannot be written, or the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem[:64]}-{uuid4().hex[:8]}{target.suffix}")
+    # Cut so that it is shorter than 255 bytes, the limit of file systems, for any characters.
+    temporary = target.with_name(f".{target.stem[:32]}-{uuid4().hex[:8]}{target.suffix[:20]}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        raise OutputError(_cannot_write(target, error)) from error
+        raise output_error(target, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -69,7 +70,7 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for path in files:
             os.replace(path, target / path.name)
     except OSError as error:
-        raise OutputError(_cannot_write(target, error)) from error
+        raise output_error(target, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         for path in created:
@@ -77,6 +78,12 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
                 path.rmdir()
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Return the error to raise when the system cannot write `path`."""
+    if error.errno == ENAMETOOLONG:
+        name = Path(os.fsdecode(error.filename2 or error.filename or path)).name
+        return OutputError(f"The name {name} is too long for this disk: choose a shorter one.")
     reason = error.strerror or str(error)
-    return f"{path} cannot be written ({reason}): choose another folder or free some space."
+    return OutputError(
+        f"{path} cannot be written ({reason}): choose another folder or free some space."
+    )

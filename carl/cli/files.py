@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from errno import ENAMETOOLONG
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, OutputError
+from carl.files import output_error
 from carl.io import read_cube
 from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.mapped_files import read_mapped
@@ -58,14 +60,21 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path] = ()) -> None:
     """Check that a file with the required suffix can be written; an existing one is overwritten.
 
     Raises:
-        OutputError: the suffix is wrong, the path is a folder or an input, or there is no
-            permission.
+        OutputError: the suffix is wrong, the name too long, the path is a folder or an input, or
+            there is no permission.
     """
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path} does not end in {suffix}: give the output a name that does.")
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise output_error(path, error) from error
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give the name of a file.")
-    if path.exists() and any(source.exists() and path.samefile(source) for source in inputs):
+    if path.exists() and any(
+        os.path.samefile(path, each) for each in inputs if os.path.exists(each)
+    ):
         raise OutputError(f"{path} is an input: give the output another name.")
     check_folder(path.parent)
 

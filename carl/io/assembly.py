@@ -19,6 +19,7 @@ optionally "unit" and "fwhm".
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -59,7 +60,7 @@ def requested_bands(
         WavelengthError: they cannot be parsed.
     """
     if isinstance(wavelengths, str | Path):
-        if isinstance(wavelengths, str) and ":" in wavelengths and not Path(wavelengths).is_file():
+        if isinstance(wavelengths, str) and ":" in wavelengths and not os.path.isfile(wavelengths):
             return BandTable(parse_range(wavelengths), None, f"the range {wavelengths}")
         return BandTable(*read_wavelength_table(wavelengths), Path(wavelengths).name)
     if wavelengths is not None:
@@ -180,7 +181,7 @@ def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandT
     """Return the bands of the first table beside a file; other files are skipped, with a note."""
     for ending in _SIDECAR_ENDINGS:
         table = path.with_name(path.stem + ending)
-        if table == path or not table.is_file():
+        if table == path or not os.path.isfile(table):  # False for names that are too long
             continue
         try:
             if ending == ".json":

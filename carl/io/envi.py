@@ -12,6 +12,7 @@ ignored: the size of the data file is checked, and some headers carry row length
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,14 +203,15 @@ def _parse_arcgis(text: str) -> dict[str, str | list[str]]:
 
 def _find_header(path: Path) -> Path | None:
     names = (f"{path.name}.hdr", f"{path.stem}.hdr", f"{path.name}.HDR", f"{path.stem}.HDR")
-    return next((found for name in names if (found := path.with_name(name)).is_file()), None)
+    # Unlike Path.is_file, os.path.isfile returns False for names that are too long.
+    return next((found for name in names if os.path.isfile(found := path.with_name(name))), None)
 
 
 def _find_data(header_path: Path, size: int) -> Path:
     """Return the data file beside a header: the one of the right size, else the most likely."""
     suffixes = (*DATA_SUFFIXES, *(suffix.upper() for suffix in DATA_SUFFIXES if suffix))
     candidates = [header_path.with_name(header_path.stem + suffix) for suffix in suffixes]
-    files = [candidate for candidate in candidates if candidate.is_file()]
+    files = [candidate for candidate in candidates if os.path.isfile(candidate)]
     if not files:
         raise CubeError(
             f"{header_path.name} has no data file beside it: put {header_path.stem}.dat (or .img, "

@@ -65,9 +65,9 @@ def read_cube(
     path = Path(path)
     requested = requested_bands(wavelengths, camera)
     with decoding_errors(path, "a file"):
-        if path.is_dir():
+        if os.path.isdir(path):
             raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CubeError(f"{path} does not exist: check the name and the folder.")
     reader = _find_reader(path)
     if reader is None:
@@ -78,10 +78,7 @@ def read_cube(
 
 
 def _find_reader(path: Path) -> Reader | None:
-    try:
-        if not path.is_file():
-            return None
-    except (OSError, ValueError):
+    if not os.path.isfile(path):  # unlike Path.is_file, it returns False for names of any length
         return None
     suffix = path.suffix.lower()
     if suffix not in READABLE_SUFFIXES:

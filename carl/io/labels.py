@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,7 @@ def read_labels(
         LabelError: the file is missing, damaged, not a label map, or of another size than the cube.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LabelError(f"{path} does not exist: check the name and the folder.")
     labels = as_labels(_read_pixels(path), path.name)
     if shape is not None and labels.shape != tuple(shape[:2]):
@@ -283,7 +284,7 @@ def _read_classes(path: Path) -> tuple[LabelClass, ...]:
     candidates = [path.with_suffix(".json")]
     if path.stem.endswith("_labels"):
         candidates.append(path.with_name(path.stem.removesuffix("_labels") + "_classes.json"))
-    beside = next((candidate for candidate in candidates if candidate.is_file()), None)
+    beside = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
     if beside is None:
         return ()
     try:

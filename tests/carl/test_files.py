@@ -53,6 +53,23 @@ def test_a_full_disk_is_an_output_error():
         full.write(b"x")
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".tif", "🔬" * 62 + ".tif", "a." + "b" * 253])
+def test_names_up_to_the_limit_of_the_disk_can_be_written(tmp_path, name):
+    with atomic_write(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_name_too_long_for_the_disk_is_named(tmp_path):
+    name = "a" * 252 + ".tif"
+    message = f"The name {name} is too long for this disk: choose a shorter one."
+    with pytest.raises(OutputError, match=message), atomic_write(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    with pytest.raises(OutputError, match=message), atomic_folder(tmp_path) as staging:
+        (staging / name).write_text("new")
+    assert os.listdir(tmp_path) == []
+
+
 def test_files_of_a_folder_appear_together(tmp_path):
     target = tmp_path / "new" / "results"
     with atomic_folder(target) as staging:

@@ -55,6 +55,13 @@ def test_files_that_are_not_cubes(call, tmp_path: Path, name: str, content: byte
     assert files_below(tmp_path) == before
 
 
+def test_an_output_whose_name_is_too_long(call, cube_path: Path, tmp_path: Path):
+    before = files_below(tmp_path)
+    output = tmp_path / ("x" * 252 + ".npz")
+    assert_fails(call("embed", cube_path, "-o", output), "x.npz is too long", "a shorter one")
+    assert files_below(tmp_path) == before
+
+
 def test_a_truncated_cube(call, cube_path: Path, segmenter_path: Path, tmp_path: Path):
     data = next(p for p in tmp_path.iterdir() if p.stem == "two" and p.suffix in (".dat", ".img"))
     data.write_bytes(data.read_bytes()[:1000])

@@ -8,9 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
+from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import READABLE_SUFFIXES, is_readable, read_cube
+from carl.io import (
+    READABLE_SUFFIXES,
+    is_readable,
+    read_cube,
+    read_labels,
+    write_cube,
+    write_labels,
+)
 from carl.spectra.normalise import check_pixels
 
 
@@ -46,6 +55,18 @@ def test_upper_case_suffixes_are_readable(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((8, 8, 3)))
     (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
     assert read_cube(tmp_path / "A.NPY").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("stem", ["a" * 240, "a" * 251, "🔬" * 62])
+def test_names_up_to_the_limit_of_the_disk_can_be_read(tmp_path: Path, stem: str) -> None:
+    cube = np.zeros((9, 8, 3), np.uint8)
+    np.save(tmp_path / f"{stem}.npy", cube)
+    tifffile.imwrite(tmp_path / f"{stem}.tif", cube, metadata={"axes": "YXC"})
+    for header in write_cube(tmp_path / f"{stem}.hdr", SpectralCube(cube)):
+        assert read_cube(header).shape == cube.shape
+    assert read_cube(tmp_path / f"{stem}.npy").name == stem
+    assert read_cube(tmp_path / f"{stem}.tif").shape == cube.shape
+    assert read_labels(write_labels(tmp_path / f"{stem}.tif", cube[..., 0])).labels.shape == (9, 8)
 
 
 def test_real_files_are_read_or_raise_one_clear_error(real_cubes: Path) -> None:
