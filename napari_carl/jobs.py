@@ -83,7 +83,7 @@ class Jobs:
     """
 
     changed = Signal(str)  # JobKind of a job that has started, advanced or ended
-    failed = Signal(object)  # exception that ended a job
+    failed = Signal(object, object)  # JobKind, exception that ended the job
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -136,7 +136,7 @@ class Jobs:
                 del self._states[kind]
                 self.changed.emit(kind)
                 if not isinstance(error, Cancelled):
-                    self.failed.emit(error)
+                    self.failed.emit(kind, error)
 
         def progressed(fraction: float, message: str) -> None:
             if is_current():

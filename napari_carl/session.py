@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from carl.errors import CarlError
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
 from napari_carl import exports, feature_jobs, pictures, segmentation
@@ -86,7 +85,7 @@ class Session:
 
     def __init__(self, runner: Runner, model_name: str = "carl-nano", device: str = "auto") -> None:
         self.jobs = Jobs(runner)
-        self.jobs.failed.connect(self.failed.emit)
+        self.jobs.failed.connect(self._on_job_failed)
         self.jobs.changed.connect(self._on_job)
         self.classes = ClassTable()
         self.cubes: tuple[SpectralCube, ...] = ()
@@ -230,17 +229,15 @@ class Session:
         """Edit the bands of the current cube; strokes stay, features are computed again.
 
         Args:
-            edit: a function of `napari_carl.bands`; if it raises a `CarlError`, that is reported
-                and nothing changes.
+            edit: a function of `napari_carl.bands`.
+
+        Raises:
+            CarlError: that of `edit`; nothing changes.
         """
         before, strokes = self.cube, self.strokes
         if before is None:
             return
-        try:
-            after = edit(before)
-        except CarlError as error:
-            self.failed.emit(error)
-            return
+        after = edit(before)
         self.cubes = tuple(after if known is before else known for known in self.cubes)
         self.cube_replaced.emit(before, after)
         self.cubes_changed.emit()
@@ -538,6 +535,9 @@ class Session:
             self.network = replace(self.network, model=result.model, version=version, is_tuned=True)
             self.features_changed.emit()
             self._schedule()
+
+    def _on_job_failed(self, kind: JobKind, error: BaseException) -> None:
+        self.failed.emit(error)
 
     def _on_job(self, kind: str) -> None:
         if kind == JobKind.FINE_TUNING:

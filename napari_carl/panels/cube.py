@@ -8,9 +8,21 @@ from magicgui.widgets import ComboBox, FileEdit, LineEdit, PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QLineEdit, QSizePolicy, QWidget
 
+from carl.errors import WavelengthError
 from napari_carl import bands
 from napari_carl.connections import Connections
-from napari_carl.panels.widgets import PropertyTable, button, caption, column, form, label, row
+from napari_carl.jobs import JobKind
+from napari_carl.panels.widgets import (
+    JobMessage,
+    MessageLine,
+    PropertyTable,
+    button,
+    caption,
+    column,
+    form,
+    label,
+    row,
+)
 from napari_carl.session import Session
 from napari_carl.steps import describe_range, describe_size
 
@@ -36,6 +48,7 @@ class CubePanel(QWidget):
         self._properties.add_button("Wavelengths", self._change)
         layout = column(self, spacing=8)
         layout.addLayout(row(self._choice, open_, stretch=0))
+        layout.addWidget(JobMessage(session.jobs, connections, JobKind.OPENING))
         layout.addWidget(self._wavelengths)
         layout.addWidget(self._properties)
         layout.addWidget(self._bad_bands)
@@ -92,18 +105,30 @@ class BadBands(QWidget):
             "are unknown.\nDouble-click the spectrum to exclude a band, or to include it again."
         )
         self._text.editingFinished.connect(self._on_edited)
-        self.setLayout(row(caption("Bad bands"), self._text, stretch=1))
+        self.message = MessageLine()
+        layout = column(self, spacing=4)
+        layout.addLayout(row(caption("Bad bands"), self._text, stretch=1))
+        layout.addWidget(self.message)
         connections.connect(session.cube_changed, self._show)
         self._show()
 
     def _show(self) -> None:
         cube = self._session.cube
         self._text.setText("" if cube is None else bands.describe_bad_bands(cube))
+        self.message.clear()
 
     def _on_edited(self) -> None:
         cube, text = self._session.cube, self._text.text()
-        if cube is not None and text.strip() != bands.describe_bad_bands(cube):
+        if cube is None:
+            return
+        if text.strip() == bands.describe_bad_bands(cube):
+            self.message.clear()
+            return
+        try:
             self._session.edit_cube(lambda cube: bands.with_bad_bands(cube, text))
+        except WavelengthError as error:
+            self.message.show_error(error)
+        else:
             self._show()
 
 

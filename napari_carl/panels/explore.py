@@ -7,12 +7,21 @@ from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QSlider, QWidget
 
 from carl.arrays import Float64Array
+from carl.errors import WavelengthError
 from napari_carl import bands
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.panels.theme import Colours
-from napari_carl.panels.widgets import JobBar, Segments, column, label, row
+from napari_carl.panels.widgets import (
+    JobBar,
+    JobMessage,
+    MessageLine,
+    Segments,
+    column,
+    label,
+    row,
+)
 from napari_carl.pictures import DisplayMode
 from napari_carl.session import Session
 from napari_carl.steps import band_name
@@ -26,6 +35,8 @@ _MODES = {
         "The first three principal components of the network's features as red, green and blue",
     ),
 }
+_JOBS = (JobKind.PICTURE, JobKind.CURSOR, JobKind.SPECTRA, JobKind.EMBEDDING)
+"""Jobs whose errors are shown in this step."""
 _SLIDER_DELAY_MS = 150
 """Delay between the last move of a colour slider and the new picture."""
 
@@ -52,11 +63,12 @@ class ExplorePanel(QWidget):
             layout.addWidget(slider)
         layout.addWidget(self._single)
         layout.addWidget(JobBar(session.jobs, JobKind.EMBEDDING, connections))
+        layout.addWidget(JobMessage(session.jobs, connections, *_JOBS))
         layout.addWidget(self._plot)
+        self._plot_message = MessageLine()
+        layout.addWidget(self._plot_message)
         self._single.slider.valueChanged.connect(self._on_single)
-        self._plot.band_picked.connect(
-            lambda band: session.edit_cube(lambda cube: bands.with_band_toggled(cube, band))
-        )
+        self._plot.band_picked.connect(self._on_band_picked)
         connections.connect(session.cube_changed, self._on_cube)
         connections.connect(session.display_mode_changed, self._on_display_mode)
         connections.connect(session.band_changed, self._single.set_band)
@@ -111,6 +123,14 @@ class ExplorePanel(QWidget):
     def _on_single(self) -> None:
         if self._session.display_mode is DisplayMode.SINGLE_BAND:
             self._session.show_band(self._single.band)
+
+    def _on_band_picked(self, band: int) -> None:
+        try:
+            self._session.edit_cube(lambda cube: bands.with_band_toggled(cube, band))
+        except WavelengthError as error:
+            self._plot_message.show_error(error)
+        else:
+            self._plot_message.clear()
 
     def _show_classes(self) -> None:
         spectra = self._session.spectra

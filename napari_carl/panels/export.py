@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
-from napari_carl.panels.widgets import JobBar, button, column, form, label, row
+from napari_carl.panels.widgets import JobBar, JobMessage, button, column, form, label, row
 from napari_carl.session import Session
 
 _CONTENTS: dict[ExportContent, tuple[str, str]] = {
@@ -57,6 +57,7 @@ class ExportPanel(QWidget):
         layout.addWidget(self._contents_form.native)
         layout.addLayout(row(self._export, self._many, QWidget(), self._open, stretch=2))
         layout.addWidget(JobBar(session.jobs, JobKind.EXPORTING, connections))
+        layout.addWidget(JobMessage(session.jobs, connections, JobKind.EXPORTING))
         layout.addWidget(self._files)
         for box in boxes:
             box.changed.connect(self._refresh)

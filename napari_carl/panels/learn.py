@@ -16,6 +16,7 @@ from napari_carl.panels.plots import CurvePlot
 from napari_carl.panels.theme import Colours
 from napari_carl.panels.widgets import (
     JobBar,
+    JobMessage,
     LazyComboBox,
     button,
     caption,
@@ -77,16 +78,20 @@ class LearnPanel(QWidget):
         layout.addWidget(NetworkChoice(session, connections))
         layout.addLayout(row(self._segment, self._automatic, QWidget(), self._device, stretch=2))
         layout.addWidget(JobBar(session.jobs, JobKind.SEGMENTING, connections))
+        segmenting = (JobKind.PRECOMPUTING, JobKind.SEGMENTING)
+        layout.addWidget(JobMessage(session.jobs, connections, *segmenting))
         layout.addWidget(separator())
         tuning = row(self._form.native, self._start, stretch=0)
         tuning.setAlignment(self._start, Qt.AlignmentFlag.AlignBottom)
         layout.addLayout(tuning)
         layout.addWidget(JobBar(session.jobs, JobKind.FINE_TUNING, connections))
+        layout.addWidget(JobMessage(session.jobs, connections, JobKind.FINE_TUNING))
         layout.addWidget(self._legend)
         layout.addWidget(self._curve)
         layout.addWidget(self._outcome)
         layout.addWidget(separator())
         layout.addLayout(row(caption("Model"), self._save, self._load, QWidget(), stretch=3))
+        layout.addWidget(JobMessage(session.jobs, connections, JobKind.SAVING))
         for signal in (
             session.cube_changed,
             session.strokes_changed,

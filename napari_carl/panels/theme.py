@@ -18,6 +18,7 @@ class Colours:
         field: background of buttons and fields.
         accent: the main action, pressed buttons, progress.
         warning: warnings about a result.
+        error: errors beside a field.
     """
 
     text: str
@@ -26,6 +27,7 @@ class Colours:
     field: str
     accent: str
     warning: str
+    error: str
 
 
 def theme_colours(name: str) -> Colours:
@@ -33,8 +35,9 @@ def theme_colours(name: str) -> Colours:
     theme = get_theme(name)
     text = theme.text.as_rgb_tuple()[:3]
     muted = _mixed(text, theme.background.as_rgb_tuple()[:3], 0.62)
-    # napari's yellow is legible on dark backgrounds only; darken it on light ones.
+    # napari's yellow is legible on dark backgrounds only, and its red on neither: mix in the text.
     warning = _mixed(theme.warning.as_rgb_tuple()[:3], text, 1.0 if theme.type == "dark" else 0.6)
+    error = _mixed(theme.error.as_rgb_tuple()[:3], text, 0.6)
     return Colours(
         text=theme.text.as_rgb(),
         muted=muted,
@@ -42,6 +45,7 @@ def theme_colours(name: str) -> Colours:
         field=theme.primary.as_rgb(),
         accent=theme.current.as_rgb(),
         warning=warning,
+        error=error,
     )
 
 
@@ -60,6 +64,7 @@ def stylesheet(colours: Colours) -> str:
     QLabel[role="title"][ready="false"] {{ color: {colours.muted}; }}
     QLabel[role="muted"] {{ font-size: 9pt; color: {colours.muted}; }}
     QLabel[role="warning"] {{ font-size: 9pt; color: {colours.warning}; }}
+    QLabel[role="error"] {{ font-size: 9pt; color: {colours.error}; }}
     QLabel[role="value"] {{ font-size: 9pt; }}
     QLabel[role="number"] {{
         font-size: 9pt; font-weight: 600; color: {colours.muted};

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from magicgui.widgets import Container
 from magicgui.widgets.bases import Widget
@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind, Jobs
+from napari_carl.thread_runner import describe_error
 
 GAP = 6
 """Distance between the widgets of a group, in pixels."""
@@ -286,6 +287,67 @@ class JobBar(QWidget):
                 self._delay.start()
             self._bar.setValue(round(1000 * state.fraction))
             self._message.set_text(state.message)
+
+
+class MessageLine(QWidget):
+    """A message below the field it is about; stays until the user closes it or it is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = label(wrap=True)
+        close = button("✕", "icon", "Close this message")
+        close.setFixedSize(20, 20)
+        close.clicked.connect(self.clear)
+        layout = row(self._text, close, stretch=0)
+        layout.setAlignment(close, Qt.AlignmentFlag.AlignTop)
+        self.setLayout(layout)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        """The message; empty if there is none."""
+        return self._text.text()
+
+    @property
+    def role(self) -> str:
+        """Role of the message in the style sheet."""
+        return str(self._text.property("role"))
+
+    def show_message(self, text: str, role: Literal["muted", "warning", "error"] = "muted") -> None:
+        """Show a message in place of an earlier one; an empty text clears it."""
+        refresh_style(self._text, "role", role)
+        self._text.setText(text)
+        self.setVisible(bool(text))
+
+    def show_error(self, error: BaseException) -> None:
+        """Show an error in one sentence."""
+        self.show_message(describe_error(error), "error")
+
+    def clear(self) -> None:
+        """Remove the message."""
+        self.show_message("")
+
+
+class JobMessage(MessageLine):
+    """The error that ended the last job of some kinds; the next one of the same kind clears it."""
+
+    def __init__(self, jobs: Jobs, connections: Connections, *kinds: JobKind) -> None:
+        super().__init__()
+        self._jobs = jobs
+        self._kinds = kinds
+        self._shown: JobKind | None = None
+        connections.connect(jobs.failed, self._on_failed)
+        connections.connect(jobs.changed, self._on_job)
+
+    def _on_failed(self, kind: JobKind, error: BaseException) -> None:
+        if kind in self._kinds:
+            self._shown = kind
+            self.show_error(error)
+
+    def _on_job(self, kind: JobKind) -> None:
+        if kind == self._shown and self._jobs.state(kind) is not None:
+            self._shown = None
+            self.clear()
 
 
 class Section(QWidget):

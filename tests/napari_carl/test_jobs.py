@@ -59,7 +59,7 @@ def test_kinds_are_independent(jobs, runner):
 
 def test_the_result_of_a_cancelled_job_is_dropped(jobs, runner):
     taken, failures = [], []
-    jobs.failed.connect(failures.append)
+    jobs.failed.connect(lambda *failure: failures.append(failure))
     jobs.start(JobKind.SEGMENTING, lambda progress: "map", taken.append)
 
     jobs.cancel(JobKind.SEGMENTING)
@@ -82,7 +82,7 @@ def test_several_kinds_are_cancelled_at_once(jobs, runner):
 
 def test_errors_are_reported_but_not_cancellations(jobs, runner):
     failures = []
-    jobs.failed.connect(failures.append)
+    jobs.failed.connect(lambda *failure: failures.append(failure))
 
     def fail(error):
         def job(progress):
@@ -97,7 +97,7 @@ def test_errors_are_reported_but_not_cancellations(jobs, runner):
     error = ValueError("broken")
     jobs.start(JobKind.SEGMENTING, fail(error), lambda _: None)
     runner.go(JobKind.SEGMENTING)
-    assert failures == [error]
+    assert failures == [(JobKind.SEGMENTING, error)]
     assert jobs.state(JobKind.SEGMENTING) is None
 
 
