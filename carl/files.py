@@ -1,18 +1,28 @@
-"""Paths of files shipped with the package, and atomic writing of files and folders."""
+"""Paths of files shipped with the package; atomic writing; folders that outlive no process."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EISDIR, ENAMETOOLONG
+from errno import EINVAL, EISDIR, ENAMETOOLONG, ENOSYS, ENOTSUP
 from pathlib import Path
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 from carl.errors import OutputError
 
 _PACKAGE = Path(__file__).parent
+_STAGING_PREFIX = ".carl-"
+"""Start of the names of folders in which files are written before they are moved to their place."""
+_LOCK = "in-use.lock"
+"""Name of the lock file in a claimed folder."""
+_NO_SYNC = (EINVAL, ENOSYS, ENOTSUP)
+"""Error numbers of file systems that cannot write a file to the disk on request."""
 
 
 def resource_path(*parts: str) -> Path:
@@ -25,57 +35,146 @@ def resource_path(*parts: str) -> Path:
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces `path` unless an exception is raised.
+def atomic_write(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` unless an exception is raised.
 
-    Creates missing parent folders. The temporary name has the suffix of `path`, from which many
-    writers infer the format.
+    Creates missing parent folders. The temporary file has the name of `path`, from whose suffix
+    many writers infer the format; it is in a folder of its own beside `path`.
+
+    Args:
+        path: of the file.
+        sync: write the file to the disk before it replaces `path`, so that a loss of power leaves
+            the old file or the new one. False for files that can be computed again.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
     """
     target = Path(path)
-    # Cut so that it is shorter than 255 bytes, the limit of file systems, for any characters.
-    temporary = target.with_name(f".{target.stem[:32]}-{uuid4().hex[:8]}{target.suffix[:20]}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, target)
+        with _staging_folder(target.parent) as staging:
+            temporary = staging / target.name
+            yield temporary
+            if sync:
+                sync_file(temporary)
+            os.replace(temporary, target)
+            if sync:
+                sync_folder(target.parent)
     except OSError as error:
         raise output_error(target, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder; its files move into `folder` unless an exception is raised.
 
-    Creates missing folders, and removes them again if they stay empty.
+    The files are written to the disk before the first one is moved. Creates missing folders, and
+    removes them again if they stay empty.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
     """
     target = Path(folder)
     created = [path for path in (target, *target.parents) if not path.exists()]
-    staging = target / f".{uuid4().hex[:8]}"
     try:
-        staging.mkdir(parents=True)
-        yield staging
-        files = sorted(staging.iterdir())
-        for path in files:
-            if (target / path.name).is_dir():
-                raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
-        for path in files:
-            os.replace(path, target / path.name)
+        target.mkdir(parents=True, exist_ok=True)
+        with _staging_folder(target) as staging:
+            results = staging / "results"
+            results.mkdir()
+            yield results
+            files = sorted(results.iterdir())
+            for path in files:
+                if (target / path.name).is_dir():
+                    raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
+            for path in files:
+                sync_file(path)
+            for path in files:
+                os.replace(path, target / path.name)
+            sync_folder(target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
         for path in created:
             with suppress(OSError):  # not empty
                 path.rmdir()
+
+
+def claim_folder(parent: Path, prefix: str = "", *, mode: int = 0o777) -> tuple[Path, FileLock]:
+    """Make a folder that belongs to this process, and remove those of processes that were killed.
+
+    A folder is in use while its lock file is locked; the system releases the lock when the process
+    ends. On a file system without locks no folder is removed.
+
+    Args:
+        parent: where the folder is made; it exists.
+        prefix: start of the names of such folders in `parent`.
+        mode: permissions of the folder.
+
+    Returns:
+        its path, and the lock; `release_folder` takes both.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    remove_abandoned(parent, prefix)
+    while True:
+        folder = parent / f"{prefix}{uuid4().hex[:12]}"
+        folder.mkdir(mode=mode)
+        lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue  # another process removes the folder, which was not locked yet
+        except (OSError, NotImplementedError):
+            if folder.is_dir():
+                return folder, lock  # there are no locks on this file system
+            continue
+        if (folder / _LOCK).exists():
+            return folder, lock
+        lock.release()
+
+
+def remove_abandoned(parent: Path, prefix: str = "") -> None:
+    """Remove the folders that processes claimed in `parent` and that were killed since."""
+    pattern = re.compile(re.escape(prefix) + "[0-9a-f]{12}")
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                _remove_if_abandoned(Path(entry.path))
+
+
+def release_folder(folder: Path, lock: FileLock) -> None:
+    """Remove a folder that `claim_folder` made."""
+    if sys.platform == "win32":
+        lock.release()  # an open file cannot be removed there
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+
+
+def sync_file(path: Path) -> None:
+    """Write a file from the memory of the system to the disk, where the file system can.
+
+    Raises:
+        OSError: the disk is full or damaged.
+    """
+    number = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk, where the system can: Windows does so by itself."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -87,3 +186,23 @@ def output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{path} cannot be written ({reason}): choose another folder or free some space."
     )
+
+
+@contextmanager
+def _staging_folder(parent: Path) -> Iterator[Path]:
+    folder, lock = claim_folder(parent, _STAGING_PREFIX)
+    try:
+        yield folder
+    finally:
+        release_folder(folder, lock)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    lock_file = folder / _LOCK
+    with suppress(Timeout, OSError, NotImplementedError):
+        if not lock_file.exists():
+            folder.rmdir()  # its process was killed before it wrote anything
+            return
+        lock = FileLock(lock_file, timeout=0, thread_local=False)
+        lock.acquire()
+        release_folder(folder, lock)

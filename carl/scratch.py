@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from errno import ENOSPC
 from math import prod
 from pathlib import Path
-from time import time
-from uuid import uuid4
 from weakref import finalize
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from carl.arrays import Float32Array
 from carl.errors import OutputError
-from carl.user_folders import features_folder
-
-_LOCK = "in-use.lock"
-_LEAST_AGE = 60.0
-"""Seconds after which an unlocked folder counts as abandoned: a new one is locked well before."""
+from carl.files import claim_folder, release_folder
+from carl.user_folders import scratch_folder
 
 
 class ScratchFolder:
     """A folder for temporary files, removed together with this object.
 
-    A process that is killed leaves its folder behind; the next `ScratchFolder` removes it. A folder
-    is in use while its lock file is locked; the system releases the lock when the process ends.
+    A process that is killed leaves its folder behind; the next `ScratchFolder` removes it, see
+    `carl.files.claim_folder`.
 
     Args:
         parent: where the folder is made; by default beside the cached features.
@@ -40,16 +33,13 @@ class ScratchFolder:
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        parent = parent or features_folder().path.parent / "scratch"
-        _remove_abandoned(parent)
-        self.path = parent / uuid4().hex[:12]
+        parent = parent or scratch_folder()
         try:
-            self.path.mkdir(mode=0o700, parents=True)
-            lock = FileLock(self.path / _LOCK, timeout=0)
-            lock.acquire()
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path, lock = claim_folder(parent, mode=0o700)
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
-        finalize(self, _remove, self.path, lock)
+            raise _cannot_write(parent, error) from error
+        finalize(self, release_folder, self.path, lock)
 
 
 class DiskArray:
@@ -86,33 +76,15 @@ class DiskArray:
                     file.seek(4 * depth * (row * width + columns.start))
                     file.write(np.ascontiguousarray(of_row, np.float32).data)
         except OSError as error:
-            raise _cannot_write(self._path, error) from error
+            raise _cannot_write(self._path.parent, error) from error
 
     def mapped(self) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:
         """Return the array, memory-mapped for reading; all of it must have been written."""
         return np.memmap(self._path, np.float32, mode="r", shape=self.shape)
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
     reason = "the disk is full" if error.errno == ENOSPC else error.strerror or str(error)
     return OutputError(
-        f"{path.parent} cannot be written ({reason}): free some space, or set CARL_HOME to another "
-        "disk."
+        f"{folder} cannot be written ({reason}): free some space, or set CARL_HOME to another disk."
     )
-
-
-def _remove(path: Path, lock: FileLock) -> None:
-    lock.release()
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove the folders whose process has ended."""
-    with suppress(OSError):
-        for path in parent.iterdir():
-            if path.stat().st_mtime > time() - _LEAST_AGE:
-                continue
-            lock = FileLock(path / _LOCK, timeout=0)
-            with suppress(Timeout, OSError):
-                lock.acquire()
-                _remove(path, lock)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,8 +31,6 @@ _MAX_PLAN_BYTES = 10**8
 _MAX_FILES = 4000
 """Files in a cache folder: listing more would take long."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_STALE_SECONDS = 3600
-"""Age at which a temporary file is taken to be left behind by a killed program."""
 
 
 def weights_folder() -> Path:
@@ -60,6 +57,11 @@ def features_folder() -> CacheFolder:
     return CacheFolder(path, _bytes(size) if size.strip() else None)
 
 
+def scratch_folder() -> Path:
+    """Return the folder of temporary features; it need not exist yet."""
+    return features_folder().path.with_name("scratch")
+
+
 def plans_folder() -> CacheFolder:
     """Return the folder of remembered plans of turbo, which may be emptied at any time.
 
@@ -76,7 +78,8 @@ class CacheFolder:
     """A folder of files by key, limited in size: the least recently used are removed.
 
     Several programs may share it without a lock. A file gets its name when it is complete and is
-    never changed; a file that another program removed is simply missing.
+    never changed; a file that another program removed is simply missing. What a killed program was
+    writing is removed when the next file is added.
 
     Args:
         path: the folder; created when the first file is added, readable by its owner only.
@@ -135,7 +138,7 @@ class CacheFolder:
         Args:
             key: letters and digits.
             n_bytes: approximate size of the file.
-            write: writes the file to a path.
+            write: writes the file to a path, with a checksum that `load` compares.
 
         Returns:
             False if the file is larger than the folder may be.
@@ -149,7 +152,8 @@ class CacheFolder:
         self._shrink(max_bytes - n_bytes)
         with suppress(OSError):  # atomic_write reports a missing folder
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_write(self._path_of(key)) as temporary:
+        # Not written to the disk at once: a file that a loss of power damaged is computed again.
+        with atomic_write(self._path_of(key), sync=False) as temporary:
             write(temporary)
         self._shrink(max_bytes)  # another program may have added files meanwhile
         return True
@@ -176,22 +180,18 @@ class CacheFolder:
             total -= n_bytes
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """Return time of last use (ns), bytes and path of each file; remove stale temporary ones.
+        """Return time of last use (ns), bytes and path of each file.
 
         The time is that of modification: not every file system records the access time.
         """
         found = []
-        stale_before = time.time_ns() - _STALE_SECONDS * 10**9
         with suppress(FileNotFoundError, NotADirectoryError):
             for path in self.path.glob("*.npz"):
                 try:
                     stat = path.stat()
                 except OSError:  # removed by another program
                     continue
-                if not path.name.startswith("."):
-                    found.append((stat.st_mtime_ns, stat.st_size, path))
-                elif stat.st_mtime_ns < stale_before:
-                    _remove(path)
+                found.append((stat.st_mtime_ns, stat.st_size, path))
         return found
 
 

@@ -301,7 +301,7 @@ class Segmenter(Predictor):
         """
         path = Path(path)
         with unreadable_as("a saved segmenter", path):
-            header, tensors = read_tensors(path, _HEADER)
+            header, tensors = read_tensors(path, _HEADER, _VERSION)
             weights = _under("model.", tensors)
             segmenter = cls(
                 _load_network(header["model"], weights, path, device),

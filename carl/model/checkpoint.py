@@ -1,8 +1,9 @@
 """Read and write networks and training states.
 
-Our model files are safetensors with a JSON header under the key "carl". Checkpoints of the original
-implementation are Lightning checkpoints with the student under ``model.`` and the teacher under
-``teacher.``. PyTorch files are always loaded with ``weights_only=True``, so that no file can run
+Our model files are safetensors with a JSON header under the key "carl", and a checksum of header
+and tensors; files of earlier versions have none. Checkpoints of the original implementation are
+Lightning checkpoints with the student under ``model.`` and the teacher under ``teacher.``.
+PyTorch files are always loaded with ``weights_only=True``, so that no file can run
 code.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import safetensors
 import torch
@@ -33,6 +35,11 @@ Part = Literal["student", "teacher"]
 """The two networks of a self-supervision checkpoint."""
 
 _HEADER = "carl"
+_CHECKSUM = "crc32"
+"""Key of the checksum in the metadata of a safetensors file."""
+_FORMAT = "carl_format"
+"""Key of the version of the format in a training state."""
+_FORMAT_VERSION = 1
 _KIND = "a CARL model"
 _PREFIXES: dict[Part, str] = {"student": "model.", "teacher": "teacher."}
 
@@ -176,20 +183,66 @@ def write_tensors(
         OutputError: the file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
+    metadata = {key: text, _CHECKSUM: _checksum(text, plain)}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(plain, {key: json.dumps(header)}))
+        temporary.write_bytes(save(plain, metadata))
 
 
-def read_tensors(path: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(
+    path: Path, key: str, version: int = 1
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the header and the tensors of a file written by `write_tensors`.
 
+    Args:
+        path: of the file.
+        key: of the header.
+        version: newest "version" in the header that the caller can read.
+
     Raises:
-        KeyError, ValueError, OSError, safetensors.SafetensorError: the file is missing, damaged or
-            of another kind; `unreadable_as` converts these errors.
+        ModelError: a newer version of the program made the file.
+        KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError: the file is missing,
+            damaged or of another kind; `unreadable_as` converts these errors.
     """
     with safetensors.safe_open(path, framework="pt") as file:
-        header = dict(json.loads((file.metadata() or {})[key]))
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    text = metadata[key]
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(text, tensors):
+        raise ValueError(f"the checksum of {path} does not match")
+    header = dict(json.loads(text))
+    check_version(header.get("version", 1), version, path)
+    return header, tensors
+
+
+def check_version(found: object, newest: int, path: str | os.PathLike[str]) -> None:
+    """Check the version of the format of a file.
+
+    Args:
+        found: the version that the file states.
+        newest: the newest version that can be read.
+        path: of the file.
+
+    Raises:
+        ModelError: a newer version of the program made the file.
+        ValueError: `found` is no version.
+    """
+    if not isinstance(found, int) or found < 1:
+        raise ValueError(f"{found!r} is no version")
+    if found > newest:
+        raise ModelError(
+            f"{path} was made by a newer version of CARL: update with pip install --upgrade "
+            "napari-carl."
+        )
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Compute the CRC-32 of the header and of the names, types, shapes and values of tensors."""
+    value = crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        value = crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = crc32(tensor.flatten().view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
 
 
 @contextmanager
@@ -246,22 +299,30 @@ def write_training_state(path: str | os.PathLike[str], state: dict[str, Any]) ->
     """
     # Serialised in memory first, because torch.save reports a full disk as a RuntimeError.
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+    torch.save({**state, _FORMAT: _FORMAT_VERSION}, buffer)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a state written by `write_training_state`; its tensors are on the CPU.
 
     Raises:
-        ModelError: the file is missing or damaged, or contains more than tensors and plain data.
+        ModelError: the file is missing or damaged, contains more than tensors and plain data, or
+            was made by a newer version of the program.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums, but compares none
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} in {path} does not match")
         state = torch.load(Path(path), map_location="cpu", weights_only=True)
-    except (*_TORCH_READ_ERRORS, pickle.UnpicklingError) as error:
+        check_version(
+            state.pop(_FORMAT, 1) if isinstance(state, dict) else 1, _FORMAT_VERSION, path
+        )
+    except ModelError:
+        raise
+    except (*_TORCH_READ_ERRORS, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{path} cannot be read as a training checkpoint: it is missing, damaged or of another "
             "format; start again without --resume, with another 'output'."

@@ -4,18 +4,13 @@ import gc
 import os
 from errno import ENOSPC
 from pathlib import Path
-from time import time
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from carl.errors import OutputError
 from carl.scratch import DiskArray, ScratchFolder
-
-
-def age(folder: Path) -> None:
-    """Make a folder as old as one of yesterday."""
-    os.utime(folder, (time() - 86_400, time() - 86_400))
 
 
 def test_a_folder_lives_as_long_as_its_object(tmp_path: Path) -> None:
@@ -27,16 +22,31 @@ def test_a_folder_lives_as_long_as_its_object(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_only_old_folders_of_ended_processes_are_removed(tmp_path: Path) -> None:
+def test_folders_of_ended_processes_are_removed(tmp_path: Path) -> None:
     used = ScratchFolder(tmp_path)
-    abandoned, new = tmp_path / "abandoned", tmp_path / "new"
-    for path in (abandoned, new):
-        path.mkdir()
-        (path / "data").write_bytes(b"1")
-    age(used.path)
-    age(abandoned)
+    abandoned = tmp_path / "0123456789ab"
+    abandoned.mkdir()
+    for name in ("data", "in-use.lock"):
+        (abandoned / name).write_bytes(b"1")
     other = ScratchFolder(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {used.path.name, other.path.name, "new"}
+    assert {path.name for path in tmp_path.iterdir()} == {used.path.name, other.path.name}
+
+
+def test_a_folder_is_removed_by_whichever_thread_frees_it(tmp_path: Path) -> None:
+    folders = [ScratchFolder(tmp_path)]
+    lock = folders[0].path / "in-use.lock"
+    thread = Thread(target=folders.clear)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert not any(str(lock) in os.readlink(each) for each in open_files())
+
+
+def open_files() -> list[Path]:
+    """Return the links to the open files of this process; empty where there are none."""
+    links = Path("/proc/self/fd")
+    return [each for each in links.iterdir() if each.is_symlink()] if links.exists() else []
 
 
 def test_rectangles_are_read_back(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class TrainedHead(Predictor):
         """
         path = Path(path)
         with unreadable_as("a trained head", path):
-            header, weights = read_tensors(path, _HEADER)
+            header, weights = read_tensors(path, _HEADER, _VERSION)
             classes = classes_from_json(header["classes"])
             config = HeadConfig.parse(header["head"])
             network = {

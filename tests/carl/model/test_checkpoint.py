@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from carl.model.checkpoint import (
     original_name,
     read_tensors,
     read_training_state,
+    write_tensors,
     write_training_state,
 )
 
@@ -276,3 +278,76 @@ def test_unreadable_training_state_raises(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(ModelError, match="is not a training checkpoint"):
         read_training_state(path)
+
+
+def flipped(content: bytes, ends: Sequence[int], n: int) -> Iterator[bytes]:
+    """Yield copies with one flipped bit: `n` in front of each end."""
+    random = np.random.default_rng(0)
+    for end in ends:
+        for position, bit in zip(random.integers(0, end, n), random.integers(0, 8, n), strict=True):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << int(bit)
+            yield bytes(damaged)
+
+
+def test_a_flipped_bit_of_a_model_file_changes_nothing_or_raises(
+    small_model: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    model = small_model()
+    save_model(model, path)
+    content = path.read_bytes()
+    for damaged in flipped(content, (4000, len(content)), 40):
+        path.write_bytes(damaged)
+        with suppress(ModelError):
+            again = read_model(path)
+            assert (again.name, again.fingerprint) == (model.name, model.fingerprint)
+
+
+def test_a_damaged_weight_raises(small_model: Make, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(small_model(), path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.safetensors cannot be read as a CARL model"):
+        read_model(path)
+
+
+def test_a_model_file_without_checksum_is_read(small_model: Make, tmp_path: Path) -> None:
+    path, model = tmp_path / "m.safetensors", small_model()
+    save_model(model, path)
+    header = {"carl": json.dumps(read_tensors(path, "carl")[0])}
+    save_file(load_file(path), path, metadata=header)
+    assert equal(read_model(path), model)
+
+
+def test_a_file_of_a_newer_version_raises(tmp_path: Path) -> None:
+    path = tmp_path / "m.carl"
+    write_tensors(path, "carl", {"version": 2}, {"weight": torch.zeros(3)})
+    assert read_tensors(path, "carl", 2)[0] == {"version": 2}
+    with pytest.raises(ModelError, match=r"m\.carl was made by a newer version of CARL: update"):
+        read_tensors(path, "carl", 1)
+    write_tensors(path, "carl", {"version": "b"}, {})
+    with pytest.raises(ValueError, match="no version"):
+        read_tensors(path, "carl")
+
+
+def test_a_flipped_bit_of_a_training_state_changes_nothing_or_raises(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    state = {"step": 1, "weights": torch.arange(30.0), "rates": [0.1, 0.2], "name": "first"}
+    write_training_state(path, state)
+    content = path.read_bytes()
+    for damaged in flipped(content, (len(content),), 200):
+        path.write_bytes(damaged)
+        with suppress(ModelError):
+            assert str(read_training_state(path)) == str(state)
+
+
+def test_a_training_state_of_a_newer_version_raises(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    torch.save({"step": 1, "carl_format": 2}, path)
+    with pytest.raises(ModelError, match=r"run\.ckpt was made by a newer version of CARL"):
+        read_training_state(path)
+    torch.save({"step": 1}, path)  # of an earlier version of the program
+    assert read_training_state(path) == {"step": 1}

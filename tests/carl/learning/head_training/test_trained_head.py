@@ -168,11 +168,16 @@ def test_damaged_files_are_refused(trained, tmp_path: Path):
         assert words in str(caught.value)
         assert "head.carl" in str(caught.value)
 
+    del metadata["crc32"]  # as in files of earlier versions
     name = "classifier.linear.weight"
     save_file({key: each for key, each in weights.items() if key != name}, path, metadata)
     refused(f"1 missing: {name}")
     save_file(weights, path, {"carl_head": json.dumps({"version": 1})})
     refused("cannot be read as a trained head")
+    save_file(weights, path, metadata | {"crc32": "00000000"})
+    refused("cannot be read as a trained head")
+    save_file(weights, path, {"carl_head": json.dumps({"version": 2})})
+    refused("was made by a newer version of CARL: update")
     save_file(weights, path, {"other": "file"})
     refused("cannot be read as a saved segmenter")
     path.write_bytes(b"nonsense")
