@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 Point = tuple[float, float]  # (row, column) of an image, in pixels
 Stroke = list[Point]  # corners of a polyline
 
-_MOVE_INTERVAL = 0.003
-"""Time between two mouse moves of a stroke, in seconds; napari handles one every 5 ms."""
-_RELEASE_DELAY = 0.1
-"""Pause before the mouse button is released, in seconds, so that the last move is handled."""
+_POLL_INTERVAL = 0.002
+"""Seconds between two checks of a condition."""
+_MOVE_TOLERANCE = 0.51
+"""Largest distance of the cursor from where the mouse was moved to, in pixels of the canvas: Qt
+reports whole pixels."""
+_MOVE_TIMEOUT = 120
+"""Seconds until a move of the mouse that napari has not handled is an error."""
 
 
 def has_display() -> bool:
@@ -74,7 +77,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not done in {seconds:g} s")
         QApplication.processEvents()
-        time.sleep(0.01)
+        time.sleep(_POLL_INTERVAL)
 
 
 def process_events(seconds: float) -> None:
@@ -96,20 +99,16 @@ class UserInput:
         """Draw a stroke through (row, column) corners with the left mouse button."""
         from qtpy.QtCore import QEvent
 
-        path = [self._on_canvas(point) for point in _every_pixel(corners)]
-        self._send(QEvent.Type.MouseMove, path[0], held=False)
-        self._send(QEvent.Type.MouseButtonPress, path[0], held=True)
-        for position in path[1:]:
-            self._send(QEvent.Type.MouseMove, position, held=True)
-            time.sleep(_MOVE_INTERVAL)
-        process_events(_RELEASE_DELAY)
-        self._send(QEvent.Type.MouseButtonRelease, path[-1], held=False)
+        path = _every_pixel(corners)
+        self._move(path[0], held=False)
+        self._send(QEvent.Type.MouseButtonPress, self._on_canvas(path[0]), held=True)
+        for point in path[1:]:
+            self._move(point, held=True)
+        self._send(QEvent.Type.MouseButtonRelease, self._on_canvas(path[-1]), held=False)
 
     def point_at(self, row: float, column: float) -> None:
         """Move the mouse to a pixel."""
-        from qtpy.QtCore import QEvent
-
-        self._send(QEvent.Type.MouseMove, self._on_canvas((row, column)), held=False)
+        self._move((row, column), held=False)
 
     def press(self, key: int | str, modifier: Any = None) -> None:
         """Press and release a key, given as a character or as one of Qt's keys."""
@@ -126,6 +125,17 @@ class UserInput:
         camera = self._viewer.scene.camera
         row, column = (np.asarray(point) - camera.center[-2:]) * camera.zoom
         return self._canvas.width() / 2 + column, self._canvas.height() / 2 + row
+
+    def _move(self, point: Point, *, held: bool) -> None:
+        """Move the mouse to a point, again and again until napari, which skips moves, is there."""
+        from qtpy.QtCore import QEvent
+
+        def is_there() -> bool:
+            self._send(QEvent.Type.MouseMove, self._on_canvas(point), held=held)
+            distance = np.abs(np.subtract(self._viewer.cursor.position[-2:], point)).max()
+            return bool(distance * self._viewer.scene.camera.zoom <= _MOVE_TOLERANCE)
+
+        wait_until(is_there, _MOVE_TIMEOUT, f"moving the mouse to {point}")
 
     def _send(self, kind: QEvent.Type, position: Point, *, held: bool) -> None:
         from qtpy.QtCore import QPointF, Qt

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from pytestqt.qtbot import QtBot
 
 if TYPE_CHECKING:
     from carl.model import CARLConfig
+    from napari_carl.jobs import JobKind
+    from napari_carl.session import Session
 
 # Examples take as long as the machine takes; in CI they are the same in every run.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
+
+WAIT_MS = 120_000
+"""Longest wait for a condition: so long that it is reached only where something is broken, however
+busy the machine is."""
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -71,3 +79,52 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder 'shared' beside the checkout: large or unlicensed real files")
     return SHARED
+
+
+class EventBot(QtBot):
+    """pytest-qt's bot, whose waits end with an event and never by the clock."""
+
+    def waitUntil(  # noqa: N802 - pytest-qt's name
+        self, callback: Callable[[], object], *, timeout: int = WAIT_MS
+    ) -> None:
+        """Process Qt events until a function returns True, or asserts nothing that fails."""
+        super().waitUntil(callback, timeout=timeout)
+
+    def wait_for_jobs(self, session: Session, *kinds: JobKind) -> None:
+        """Wait until no job of these kinds runs (of any kind, if none is given).
+
+        The results are delivered by then, and what they have caused.
+        """
+        self.waitUntil(lambda: not any(session.jobs.state(kind) for kind in kinds or _job_kinds()))
+        self.deliver_events()
+
+    def wait_for_threads(self, *kinds: JobKind) -> None:
+        """Wait until no thread of a job of these kinds runs, and deliver what they have sent."""
+        names = {f"carl {kind}" for kind in kinds or _job_kinds()}
+        self.waitUntil(lambda: not names & {thread.name for thread in threading.enumerate()})
+        self.deliver_events()
+
+    def deliver_events(self) -> None:
+        """Deliver all Qt events that are pending, and those that their delivery causes.
+
+        A timer without interval fires when no other event is pending. Three in a row, because a
+        window that is laid out anew sends events that cause others.
+        """
+        from qtpy.QtCore import QTimer
+
+        for _ in range(3):
+            fired: list[bool] = []
+            QTimer.singleShot(0, lambda fired=fired: fired.append(True))
+            self.waitUntil(lambda fired=fired: bool(fired))
+
+
+def _job_kinds() -> tuple[JobKind, ...]:
+    from napari_carl.jobs import JobKind
+
+    return tuple(JobKind)
+
+
+@pytest.fixture
+def qtbot(qapp: object, request: pytest.FixtureRequest) -> EventBot:
+    """Sends events to widgets and waits for what they cause."""
+    return EventBot(request)

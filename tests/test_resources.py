@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,10 @@ BANDS = {
 }  # fmt: skip
 
 
-def test_the_sample_is_small_quick_and_public() -> None:
+def test_the_sample_is_small_and_public() -> None:
     assert SAMPLE.stat().st_size <= 12e6
     assert "public domain" in resource_path("sample", "NOTICE.txt").read_text()
-    start = time.perf_counter()
     cube = read_cube(SAMPLE)
-    assert time.perf_counter() - start < 2  # 0.15 s on an idle machine
     assert cube.shape == (676, 844, 40)
     assert np.array_equal(cube.wavelengths, np.arange(380, 771, 10))
     assert cube.metadata["quantity"] == "transmittance"

@@ -1,4 +1,4 @@
-"""Tests of the import contracts, the import time and forbidden code."""
+"""Tests of the import contracts, of what an import loads, and of forbidden code."""
 
 from __future__ import annotations
 
@@ -43,11 +43,8 @@ def test_import_loads_no_heavy_packages():
     assert not HEAVY & set(loaded.split())
 
 
-def test_import_is_fast():
-    timed = (
-        "import time; start = time.perf_counter(); import carl; print(time.perf_counter() - start)"
-    )
-    assert min(float(python(timed)) for _ in range(3)) < 0.3
+def test_import_loads_few_modules():
+    assert int(python("import sys, carl; print(len(sys.modules))")) < 100
 
 
 def test_reading_and_showing_files_does_not_import_torch():
@@ -72,3 +69,8 @@ def test_no_source_executes_what_it_reads():
 
 def test_no_source_uses_private_attributes_of_napari():
     assert not offenders(SOURCES + PROGRAMS, re.compile("_qt_viewer"))
+
+
+def test_no_test_of_the_window_waits_for_a_time():
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__).resolve()]
+    assert not offenders(tests, re.compile(r"qtbot\.wait\(|qWait\(|process_events\("))

@@ -8,7 +8,7 @@ import pytest
 from carl.errors import Cancelled
 from carl.memory_cache import MemoryCache
 
-_TIMEOUT = 60
+_TIMEOUT = 120
 """Seconds; only reached when a test fails."""
 
 

@@ -11,8 +11,6 @@ from napari_carl.jobs import JobKind
 
 LUMEN, STROMA = 1, 3  # in the labels of the sample
 
-LONG_MS = 120_000  # enough for a busy machine
-
 
 def has_whole_map(session):
     """Return whether the map of the whole cube is complete."""
@@ -23,20 +21,16 @@ def has_whole_map(session):
 def test_strokes_on_a_cube_lead_to_exported_labels(viewer, dock, user, qtbot, tmp_path):
     session = dock.session
     viewer.open_sample("napari-carl", "bladder")
-    qtbot.waitUntil(lambda: viewer.layers.selection.active is not None, timeout=LONG_MS)
-    qtbot.wait(100)
-    assert [layer.name for layer in viewer.layers] == [
-        "bladder",
-        "bladder colour",
-        "bladder strokes",
-    ]
+    wanted = ["bladder", "bladder colour", "bladder strokes"]
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == wanted)
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is viewer.layers["bladder strokes"])
     assert session.cube.shape == (676, 844, 40)
 
     user.press(Qt.Key.Key_1)
     user.paint((480, 640), (488, 600), (494, 570))
     user.press(Qt.Key.Key_2)
     user.paint((430, 310), (445, 330), (470, 350))
-    qtbot.waitUntil(lambda: has_whole_map(session), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: has_whole_map(session))
 
     strokes = viewer.layers["bladder strokes"].data
     assert set(np.unique(strokes)) == {0, 1, 2}
@@ -53,23 +47,23 @@ def test_strokes_on_a_cube_lead_to_exported_labels(viewer, dock, user, qtbot, tm
     assert (strokes != 0).mean() < 0.01
 
     # From here on with the features of the network.
-    qtbot.waitUntil(lambda: session.jobs.state(JobKind.EMBEDDING) is None, timeout=LONG_MS)
-    qtbot.waitUntil(lambda: has_whole_map(session), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.jobs.state(JobKind.EMBEDDING) is None)
+    qtbot.waitUntil(lambda: has_whole_map(session))
     before, painted = session.segmentation, strokes.copy()
     user.press(Qt.Key.Key_1)
     user.paint((430, 330), (470, 380))
-    qtbot.waitUntil(lambda: session.segmentation is not before, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not before)
     wrong = session.segmentation
 
     user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(viewer.layers["bladder strokes"].data, painted)
-    qtbot.waitUntil(lambda: session.segmentation is not wrong, timeout=LONG_MS)
-    qtbot.waitUntil(lambda: has_whole_map(session), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not wrong)
+    qtbot.waitUntil(lambda: has_whole_map(session))
     agreement = viewer.layers["bladder map"].data == before.labels
     assert agreement.mean() > 0.99
 
     session.export(tmp_path)
-    qtbot.waitUntil(lambda: bool(session.exported_files), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(session.exported_files))
     assert {path.name for path in tmp_path.iterdir()} >= {
         "bladder_labels.tif",
         "bladder_labels.png",
@@ -87,22 +81,22 @@ def test_network_features_are_used_and_fine_tuning_is_kept_only_if_better(
 ):
     session, (cube, truth) = dock.session, small_cube
     show(cube)
-    qtbot.waitUntil(lambda: session.embedding is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.embedding is not None)
     strokes = viewer.layers["two tissues strokes"]
     strokes.data[::6, 4:28] = 1
     strokes.data[::6, 36:60] = 2
     strokes.refresh()
-    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None)
     assert session.segmentation.predictor.uses_network
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98
 
     session.show_embedding()
-    qtbot.waitUntil(lambda: "two tissues embedding" in viewer.layers, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: "two tissues embedding" in viewer.layers)
     assert viewer.layers["two tissues embedding"].data.shape == (48, 64, 3)
 
     model = session.network.model
     session.fine_tune("last_blocks", steps=6)
-    qtbot.waitUntil(lambda: session.fine_tuning.result is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.fine_tuning.result is not None)
     result = session.fine_tuning.result
     assert result.kept == (result.score_after > result.score_before)
     assert len(session.fine_tuning.steps) > 1
@@ -111,9 +105,9 @@ def test_network_features_are_used_and_fine_tuning_is_kept_only_if_better(
 
     path = tmp_path / "two.carl"
     session.save_predictor(path)
-    qtbot.waitUntil(path.is_file, timeout=LONG_MS)
-    qtbot.waitUntil(lambda: session.jobs.state(JobKind.SEGMENTING) is None, timeout=LONG_MS)
+    qtbot.waitUntil(path.is_file)
+    qtbot.waitUntil(lambda: session.jobs.state(JobKind.SEGMENTING) is None)
     before = session.segmentation
     session.load_predictor(path)
-    qtbot.waitUntil(lambda: session.segmentation is not before, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not before)
     assert (viewer.layers["two tissues map"].data == truth).mean() > 0.98

@@ -17,7 +17,6 @@ from napari_carl.jobs import JobKind
 from napari_carl.panels.learn import LearnPanel
 from napari_carl.steps import Step
 
-LONG_MS = 120_000
 CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 30, 40)))
 
 
@@ -83,7 +82,7 @@ def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
     path = train_head("linear")
     show(cube)
     load(path)
-    qtbot.waitUntil(lambda: is_drawn(session), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: is_drawn(session))
 
     expected = head_training.load_predictor(path, "cpu").predict(cube).labels
     assert (expected == truth).mean() > 0.95
@@ -93,7 +92,7 @@ def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
     assert tuple(session.classes) == CLASSES
 
     session.export(tmp_path / "out")
-    qtbot.waitUntil(lambda: bool(session.exported_files), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(session.exported_files))
     exported = read_labels(tmp_path / "out" / "two tissues_labels.tif")
     np.testing.assert_array_equal(exported.labels, expected)
     assert exported.classes == CLASSES
@@ -103,9 +102,7 @@ def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
     user.paint((10, 40), (20, 60))
     user.press(Qt.Key.Key_2)
     user.paint((10, 5), (20, 25))
-    qtbot.waitUntil(
-        lambda: session.segmentation is not loaded and is_drawn(session), timeout=LONG_MS
-    )
+    qtbot.waitUntil(lambda: session.segmentation is not loaded and is_drawn(session))
     assert (shown.data != truth).mean() > 0.95  # the classes were swapped in the strokes
     assert session.segmentation.predictor.classes == CLASSES
     assert tuple(session.classes) == CLASSES
@@ -128,13 +125,13 @@ def test_prediction_by_a_trained_head_can_be_cancelled(
     monkeypatch.setattr(trained_head.BoundHead, "predict_window", predict_slowly)
     show(small_cube[0])
     load(path)
-    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None)
     assert not viewer.layers["two tissues map"].data.all()  # not complete
 
-    qtbot.waitUntil(lambda: bool(buttons(dock, "Cancel")), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(buttons(dock, "Cancel")))
     qtbot.mouseClick(buttons(dock, "Cancel")[0], Qt.MouseButton.LeftButton)
     assert session.jobs.state(JobKind.SEGMENTING) is None
-    qtbot.wait(50)
+    qtbot.wait_for_threads(JobKind.SEGMENTING)
     assert not viewer.layers["two tissues map"].data.all()
 
 
@@ -148,7 +145,7 @@ def test_classification_head_is_refused_with_a_message(
     before = tuple(session.classes)
 
     load(path)
-    qtbot.waitUntil(lambda: bool(messages), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(messages))
 
     assert messages == [
         "two.carl classifies whole images (fat, muscle) and predicts no label map: use it with "

@@ -84,7 +84,6 @@ LIBRARY = {
     "carl.progress",
 }
 """Modules of the library that its stops use."""
-LONG_MS = 300_000
 
 
 class CallTracer:
@@ -145,7 +144,7 @@ def test_the_path_from_a_stroke_to_the_displayed_labels(runner, qtbot):
     tools = StrokeTools(layers, session)
     for data, arguments, kind in cube_layers(cube):
         viewer.add_layer(Layer.create(data, arguments, kind))
-    qtbot.waitUntil(lambda: session.features is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.features is not None)
     session.jobs.cancel(JobKind.EMBEDDING)
     strokes = layers.require_strokes()
 
@@ -153,16 +152,15 @@ def test_the_path_from_a_stroke_to_the_displayed_labels(runner, qtbot):
         before = session.segmentation
         strokes.data_setitem((np.full(len(columns), row), np.array(columns)), label)
         qtbot.waitUntil(
-            lambda: session.segmentation is not before and session.segmentation.complete.is_set(),
-            timeout=LONG_MS,
+            lambda: session.segmentation is not before and session.segmentation.complete.is_set()
         )
 
     strokes.data_setitem((np.full(10, 5), np.arange(10)), 1)
     draw(5, range(40, 50), 2)
-    qtbot.waitUntil(lambda: session.jobs.state(JobKind.SEGMENTING) is None, timeout=LONG_MS)
+    qtbot.wait_for_jobs(session, JobKind.SEGMENTING)
     with CallTracer() as tracer:
         draw(25, range(40, 50), 2)
-        qtbot.wait(100)
+        qtbot.wait_for_threads(JobKind.SEGMENTING, JobKind.SPECTRA)
 
     assert (layers.current.map.data == truth).mean() > 0.95
     calls = [call[1:] for call in tracer.calls if not call[0].startswith("carl.")]

@@ -8,15 +8,16 @@ import os
 import sys
 import threading
 import weakref
-from time import monotonic, sleep
+from time import sleep
 
+import numpy as np
 import pytest
 
 from carl.errors import CubeError
 from napari_carl.jobs import JobKind
 from napari_carl.thread_runner import ThreadRunner, describe_error, notify
 
-LONG_MS = 60_000
+LONG_S = 120
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_job_runs_in_a_thread_and_its_result_is_delivered_on_the_gui_thread(ru
         return "map"
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == ["map"], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.results == ["map"])
 
     assert ran_in[0].name == "carl segmenting"
     assert outcome.threads == {threading.main_thread()}
@@ -83,7 +84,7 @@ def test_jobs_have_a_lower_priority_than_the_window(runner, qtbot):
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: bool(outcome.results), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(outcome.results))
 
     assert outcome.results[0] > here
     assert os.getpriority(os.PRIO_PROCESS, 0) == here
@@ -94,15 +95,15 @@ def test_intermediate_results_are_delivered_while_the_job_runs(runner, qtbot):
 
     def job(progress, emit):
         emit("coarse")
-        assert go_on.wait(60)
+        assert go_on.wait(LONG_S)
         emit("fine")
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.intermediate == ["coarse"], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.intermediate == ["coarse"])
     assert outcome.results == []
 
     go_on.set()
-    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.results == [None])
     assert outcome.intermediate == ["coarse", "fine"]
     assert outcome.threads == {threading.main_thread()}
 
@@ -114,32 +115,34 @@ def test_an_error_is_delivered(runner, qtbot):
         raise error
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.errors == [error], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.errors == [error])
 
 
-def test_progress_comes_at_most_ten_times_a_second(runner, qtbot):
+def test_progress_comes_at_most_ten_times_a_second(runner, qtbot, monkeypatch):
     outcome = Outcome()
+    times = np.arange(1, 5, 1 / 64)  # seconds; the steps are exact in binary numbers
+    clock = iter(times.tolist())
+    monkeypatch.setattr("napari_carl.thread_runner.monotonic", lambda: next(clock))
 
     def job(progress, emit):
-        end = monotonic() + 0.5
-        while monotonic() < end:
+        for _ in times:
             progress(0.5, "working")
 
     runner.start(JobKind.SEGMENTING, job, **outcome.callbacks())
-    qtbot.waitUntil(lambda: outcome.results == [None], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: outcome.results == [None])
 
-    assert 2 <= len(outcome.progress) <= 6
+    # Every seventh call is more than 0.1 s after the last report.
+    assert len(outcome.progress) == np.ceil(len(times) / 7) == 37
     assert outcome.progress[0] == (0.5, "working")
 
 
 def test_cancelling_stops_the_job_and_delivers_nothing(runner, qtbot):
     outcome = Outcome()
     runner.start(JobKind.SEGMENTING, until_cancelled, **outcome.callbacks())
-    qtbot.waitUntil(lambda: bool(outcome.progress), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(outcome.progress))
 
     runner.cancel(JobKind.SEGMENTING)
-    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
-    qtbot.wait(20)
+    qtbot.wait_for_threads()
 
     assert (outcome.results, outcome.errors) == ([], [])
 
@@ -155,43 +158,53 @@ def test_a_newer_job_replaces_an_older_one_and_never_runs_at_the_same_time(runne
     runner.start(JobKind.SEGMENTING, until_cancelled, **first.callbacks())
     runner.start(JobKind.SEGMENTING, lambda progress, emit: "second", **second.callbacks())
     runner.start(JobKind.SEGMENTING, job, **third.callbacks())
-    qtbot.waitUntil(lambda: third.results == ["third"], timeout=LONG_MS)
+    qtbot.waitUntil(lambda: third.results == ["third"])
 
     assert first.results == second.results == []
     assert most == [1]
 
 
 def test_kinds_run_in_parallel(runner, qtbot):
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=LONG_S)
     one, other = Outcome(), Outcome()
 
     runner.start(JobKind.EXPORTING, lambda progress, emit: barrier.wait(), **one.callbacks())
     runner.start(JobKind.SPECTRA, lambda progress, emit: barrier.wait(), **other.callbacks())
 
-    qtbot.waitUntil(lambda: bool(one.results and other.results), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(one.results and other.results))
 
 
-def test_the_embedding_pauses_while_the_cube_is_segmented(runner, qtbot):
-    embedding, segmenting = Outcome(), Outcome()
-    steps, go_on = [], threading.Event()
+def test_the_embedding_pauses_while_the_cube_is_segmented(runner, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_carl.thread_runner._MAX_PAUSE", LONG_S)
+    events, may_ask, may_end = [], threading.Semaphore(0), threading.Event()
 
     def embed(progress, emit):
-        while True:
+        for step in ("first", "second"):
+            assert may_ask.acquire(timeout=LONG_S)
+            events.append(f"{step} step of the embedding asks")
             progress(0.5, "working")
-            steps.append(monotonic())
-            sleep(0.001)
+            events.append(f"{step} step of the embedding goes on")
 
-    runner.start(JobKind.EMBEDDING, embed, **embedding.callbacks())
-    qtbot.waitUntil(lambda: len(steps) > 3, timeout=LONG_MS)
-    runner.start(JobKind.SEGMENTING, lambda progress, emit: go_on.wait(5), **segmenting.callbacks())
-    sleep(0.05)
-    before = len(steps)
-    sleep(0.1)
-    assert len(steps) == before
+    def segment(progress, emit):
+        assert may_end.wait(LONG_S)
+        events.append("segmentation ends")
 
-    go_on.set()
-    qtbot.waitUntil(lambda: bool(segmenting.results), timeout=LONG_MS)
-    qtbot.waitUntil(lambda: len(steps) > before, timeout=LONG_MS)
+    runner.start(JobKind.EMBEDDING, embed, **Outcome().callbacks())
+    may_ask.release()
+    qtbot.waitUntil(lambda: len(events) == 2)
+    runner.start(JobKind.SEGMENTING, segment, **Outcome().callbacks())
+    may_ask.release()
+    qtbot.waitUntil(lambda: len(events) == 3)
+    may_end.set()
+    qtbot.wait_for_threads()
+
+    assert events == [
+        "first step of the embedding asks",
+        "first step of the embedding goes on",
+        "second step of the embedding asks",
+        "segmentation ends",
+        "second step of the embedding goes on",
+    ]
 
 
 def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
@@ -203,7 +216,7 @@ def test_closing_joins_all_threads_and_drops_their_results(runner, qtbot):
     assert not carl_threads()
 
     runner.start(JobKind.SEGMENTING, lambda progress, emit: "too late", **outcome.callbacks())
-    qtbot.wait(50)
+    qtbot.deliver_events()
     assert (outcome.results, outcome.errors) == ([], [])
 
 
@@ -222,8 +235,8 @@ def test_a_runner_keeps_no_reference_to_a_finished_job(runner, qtbot):
         progressed=lambda *_: None,
     )
     del result
-    qtbot.waitUntil(lambda: taken == [True], timeout=LONG_MS)
-    qtbot.wait(20)
+    qtbot.waitUntil(lambda: taken == [True])
+    qtbot.deliver_events()
     gc.collect()
 
     assert gone() is None

@@ -92,11 +92,12 @@ def assert_read_or_refused(folder: Path, least: int) -> None:
         assert "\n" not in message
 
 
-def test_reading_imports_no_torch_and_starts_fast() -> None:
+def test_reading_imports_no_torch_and_few_other_modules() -> None:
     code = (
-        "import sys, time; import numpy; start = time.process_time(); import carl.io; "
-        "took = time.process_time() - start; "  # seconds of the processor, however busy it is
+        "import sys, numpy; n_modules = len(sys.modules); import carl.io; "
+        "n_modules = len(sys.modules) - n_modules; "
         "heavy = {'torch', 'napari', 'scipy', 'h5py', 'tifffile', 'spectral', 'PIL'}; "
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules); assert took < 0.3, took"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); "
+        "assert n_modules < 150, n_modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -141,7 +141,7 @@ def test_killed_and_resumed_run_equals_uninterrupted_run(recipe: Recipe) -> None
 
     process = FORK.Process(target=pretrain, args=(killed,), kwargs={"progress": stop_at(5, die)})
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL
     assert checkpoint(killed)["global_step"] == 4
     pretrain(killed, resume=True)
@@ -171,7 +171,7 @@ def test_two_processes_give_the_same_result_as_one(recipe: Recipe, keys: dict[st
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     for one, two in zip(history(alone), history(together), strict=True):
         assert two == pytest.approx(one, abs=1e-5)

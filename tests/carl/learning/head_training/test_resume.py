@@ -92,7 +92,7 @@ def test_killed_and_resumed_training_equals_uninterrupted_training(short):
     whole = train(config, device="cpu")
     process = FORK.Process(target=run, args=(config,), kwargs={"progress": stop_at(6, die)})
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL
     assert_same(whole, run(config, resume=True), 1e-6)
 
@@ -113,7 +113,7 @@ def test_kill_during_write_leaves_the_previous_checkpoint(short, monkeypatch):
 
     process = FORK.Process(target=begin)
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL
     reports = []
     assert_same(train(config, device="cpu"), run(config, resume=True, on_step=reports.append), 1e-6)
