@@ -161,11 +161,13 @@ def cache(
     The environment variable CARL_HOME sets another folder and CARL_CACHE another maximum size, such
     as 500MB; 0 turns the cache off.
     """
-    from carl.user_folders import features_folder
+    from carl.files import remove_abandoned
+    from carl.user_folders import features_folder, scratch_folder
 
     folder = features_folder()
     if clear:
         folder.clear()
+        remove_abandoned(scratch_folder())
     n_bytes, max_bytes = folder.nbytes, folder.max_bytes
     rows = {"folder": str(folder.path), "embeddings": len(folder)}
     if json:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +16,22 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import CarlError, CarlWarning, OutputError
-from carl.files import atomic_write
-from carl.inference.cache_keys import FileGuard, code_key, content_key, cube_key
+from carl.files import atomic_write, remove_abandoned
+from carl.inference.cache_keys import FileGuard, code_key, content_key, cube_key, file_stamps
 from carl.inference.feature_maps import FeatureMaps
-from carl.inference.npz import write_npz
+from carl.inference.npz import READ_ERRORS, read_npz, write_npz
 from carl.inference.options import DEFAULT_OPTIONS, ComputeOptions, Precision, Speed
 from carl.inference.pca import colour_picture, pca_picture
 from carl.inference.tile_store import MemoryTiles, TileFolder
-from carl.io.numpy_files import load_entry
 from carl.mapped_files import read_mapped
 from carl.model import CARL
 from carl.progress import Progress, no_progress, subprogress
-from carl.user_folders import features_folder
+from carl.user_folders import features_folder, scratch_folder
 
 _METADATA = ("shape", "patch_size", "model", "fingerprint", "precision", "speed", "fidelity")
 """Attributes of an embedding that are saved as metadata."""
+_VERSION = 1
+"""Version of the format of saved embeddings; files of earlier versions of the program have none."""
 _STRIP_BYTES = 8 << 20
 """Bytes of features that are saved at a time."""
 _KEY_FRACTION = 0.02
@@ -106,38 +105,44 @@ class Embedding:
         Raises:
             OutputError: the file cannot be written.
         """
-        metadata = {name: getattr(self, name) for name in _METADATA}
+        with atomic_write(path) as temporary:
+            self._write(temporary)
+
+    def _write(self, path: Path) -> None:
+        metadata = {name: getattr(self, name) for name in _METADATA} | {"version": _VERSION}
         arrays = {"spatial": self.spatial, "spectral": self.spectral}
         blocks = {name: (values.shape, _strips(values)) for name, values in arrays.items()}
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
+        with path.open("wb") as file:
             write_npz(file, blocks, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mapped: bool = False) -> Embedding:
-        """Read a file that `save` wrote.
+        """Read a file that `save` wrote, and compare its checksums.
 
         Args:
             path: of the file.
-            mapped: memory-map the features instead of loading them.
+            mapped: memory-map the features instead of loading them. The file is read once, for the
+                checksums.
 
         Raises:
-            CarlError: the file cannot be read or is not a saved embedding.
+            CarlError: the file cannot be read, is damaged, is not a saved embedding, or was made by
+                a newer version of the program.
         """
         try:
-            with ZipFile(path) as archive:
-                # Earlier versions named the entry "facts".
-                is_old = "facts.npy" in archive.namelist()
-                names = ("facts" if is_old else "metadata", "spatial", "spectral")
-                text, spatial, spectral = (load_entry(archive, name, Path(path)) for name in names)
-            metadata = json.loads(str(text))
-            metadata["shape"] = tuple(metadata["shape"])
-            if not mapped:
-                spatial, spectral = np.array(spatial), np.array(spectral)
-            return cls(spatial=spatial, spectral=spectral, **metadata)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            arrays, metadata = read_npz(path, mapped=mapped)
+            is_newer = metadata.pop("version", 1) > _VERSION
+            if not is_newer:
+                metadata["shape"] = tuple(metadata["shape"])
+                return cls(spatial=arrays["spatial"], spectral=arrays["spectral"], **metadata)
+        except READ_ERRORS as error:
             raise CarlError(
-                f"{Path(path).name} is not a saved embedding: make one with carl embed."
+                f"{Path(path).name} is not a saved embedding, or is damaged: make one with carl "
+                "embed."
             ) from error
+        raise CarlError(
+            f"{Path(path).name} was made by a newer version of CARL: update with pip install "
+            "--upgrade napari-carl."
+        )
 
 
 def _strips(values: Float32Array) -> Iterator[Float32Array]:
@@ -223,8 +228,10 @@ def embed_to_file(
     """
     options = ComputeOptions(precision, speed)
     maps = FeatureMaps.of(cube, model)
+    is_in_file = any(size for _, size, _ in file_stamps(cube))
     settings = {
-        "cube": cube_key(cube),
+        # Nothing but the pixels identifies a cube without a file.
+        "cube": cube_key(cube) if is_in_file else content_key(cube, progress),
         "model": f"{model.fingerprint} {model.normalisation}",
         "precision": options.precision,
         "speed": options.speed,
@@ -246,7 +253,7 @@ def embed_to_file(
                 for each in (maps.spatial, maps.spectral)
             }
             with atomic_write(path) as temporary, temporary.open("wb") as file:
-                write_npz(file, arrays, metadata)
+                write_npz(file, arrays, metadata | {"version": _VERSION})
         finally:
             if maps.guard.changed or tiles.is_empty:
                 tiles.remove()
@@ -288,7 +295,8 @@ def embed_cached(
     """Return the embedding of a cube from the disk cache, or compute it and add it to the cache.
 
     The cache is shared by all processes, see `carl.user_folders.features_folder`. If it cannot be
-    written, there is a warning and no error.
+    written, there is a warning and no error. A damaged entry is removed and computed again. Scratch
+    folders of killed processes are removed.
 
     Args:
         cube: with known wavelengths.
@@ -315,6 +323,7 @@ def embed_cached(
             progress=progress,
         )
 
+    remove_abandoned(scratch_folder())
     folder = features_folder()
     if folder.max_bytes == 0:
         return compute(progress)
@@ -351,7 +360,7 @@ def _save_cached(key: str, embedding: Embedding) -> None:
     """Add an embedding to the cache; warn if it cannot be written."""
     folder = features_folder()
     try:
-        folder.add(key, embedding.nbytes, embedding.save)
+        folder.add(key, embedding.nbytes, embedding._write)
     except OutputError as error:
         # The folder, not the file: Python shows a repeated warning only once.
         reason = getattr(error.__cause__, "strerror", None) or str(error)

@@ -6,11 +6,15 @@ import json
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any, Self
+from zipfile import ZipFile
 
 import numpy as np
 
 from carl.inference.backend import ComputeBudget, NumberFormat
 from carl.inference.turbo import BandGroups, Correction
+
+_VERSION = 1
+"""Version of the format; the keys of remembered plans contain the version of the program, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +40,19 @@ class Plan:
 
     def to_bytes(self) -> bytes:
         """Return the plan as the content of an ``.npz`` file."""
-        metadata: dict[str, Any] = {
-            "spectral_format": self.spectral_format,
-            "spatial_format": self.spatial_format,
-            "budget": self.budget,
-            "fidelity": self.fidelity,
-        }
         arrays = {
             f"{name} {field}": values
             for name, part in (("groups", self.groups), ("correction", self.correction))
             if part is not None
             for field, values in asdict(part).items()
+        }
+        metadata: dict[str, Any] = {
+            "version": _VERSION,
+            "spectral_format": self.spectral_format,
+            "spatial_format": self.spatial_format,
+            "budget": self.budget,
+            "fidelity": self.fidelity,
+            "arrays": list(arrays),
         }
         file = BytesIO()
         np.savez(file, metadata=np.array(json.dumps(metadata)), **arrays)
@@ -54,16 +60,21 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Return the plan that `to_bytes` wrote.
+        """Return the plan that `to_bytes` wrote; the archive has a checksum of each array.
 
         Raises:
-            ValueError, KeyError, OSError, BadZipFile: the content is damaged.
+            carl.inference.npz.READ_ERRORS: the content is damaged, or of another version.
         """
+        with ZipFile(BytesIO(content)) as archive:  # NumPy compares only some checksums
+            if archive.testzip() is not None:
+                raise ValueError("a checksum that does not match")
         with np.load(BytesIO(content), allow_pickle=False) as arrays:
             metadata = json.loads(str(arrays["metadata"]))
+            if metadata.pop("version") != _VERSION:
+                raise ValueError("a plan of another version")
             budget = metadata.pop("budget")
             parts: dict[str, dict[str, Any]] = {"groups": {}, "correction": {}}
-            for key in set(arrays.files) - {"metadata"}:
+            for key in metadata.pop("arrays"):
                 name, field = key.split()
                 parts[name][field] = arrays[key]
         return cls(

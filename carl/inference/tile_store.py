@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
+from zlib import crc32
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from carl.arrays import Float32Array
 from carl.errors import OutputError
-from carl.files import atomic_write
-from carl.inference.npz import write_npy
+from carl.inference.npz import is_checked_npy, write_checked_npy
 
 _MANIFEST = "manifest.json"
 _LOCK = "in-use.lock"
-_FORMAT = 2
+_UNFINISHED = ".unfinished-"
+"""Start of the names of files that are being written."""
+_FORMAT = 3
 """Version of the content of the folder; a folder of another version is started over."""
 
 
@@ -51,7 +54,7 @@ class TileFolder:
     """Tiles as ``.npy`` files, and values in a ``manifest.json``; each complete or absent.
 
     A context manager that locks the folder against other processes. What an earlier process stored
-    is used if it was computed with the same settings, else removed.
+    is used if it was computed with the same settings and its checksums match, else removed.
 
     Args:
         folder: created if it does not exist.
@@ -107,7 +110,7 @@ class TileFolder:
 
     def __setitem__(self, name: str, values: Float32Array) -> None:
         with self._writing(self._path(name)) as path, path.open("wb") as file:
-            write_npy(file, values.shape, [values])
+            write_checked_npy(file, values)
 
     def get_or_compute(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return a value of the manifest; compute and store it if it is new."""
@@ -136,50 +139,68 @@ class TileFolder:
 
     def _is_tile_folder(self) -> bool:
         entries = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else {""}
-        return _MANIFEST in entries or entries <= {_LOCK}
+        return _MANIFEST in entries or entries <= {_LOCK, _UNFINISHED + _MANIFEST}
 
     def _load(self) -> None:
         """Load the manifest, and remove what was made with other settings or is damaged."""
-        try:
-            manifest = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = {}
-        stored = manifest.get("settings") if isinstance(manifest, dict) else None
+        for path in self.folder.glob(f"{_UNFINISHED}*"):  # of a process that was killed
+            path.unlink()
+        manifest = _read_manifest(self.folder / _MANIFEST)
+        stored = manifest["settings"]
         if stored == self._settings:
             self._values = manifest["values"]
             for path in self.folder.glob("*.npy"):
-                if not _is_complete(path):  # after a crash of the system
+                if not is_checked_npy(path):
                     path.unlink()
             return
-        if isinstance(stored, dict):
-            self.changed = [name for name, now in self._settings.items() if stored.get(name) != now]
-        for path in [*self.folder.glob("*.npy"), *self.folder.glob(f"*{_MANIFEST}")]:
+        self.changed = [
+            name for name, now in self._settings.items() if stored and stored.get(name) != now
+        ]
+        for path in self.folder.glob("*.npy"):
             path.unlink()
         self._write_manifest()
 
     def _write_manifest(self) -> None:
         content = {"settings": self._settings, "values": self._values}
         with self._writing(self.folder / _MANIFEST) as path:
-            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            text = json.dumps(content | {"crc32": _checksum(content)}, indent=1)
+            path.write_text(text, encoding="utf-8")
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[Path]:
+        """Yield a temporary path that replaces `path`; no other process writes to the folder.
+
+        The files are not written to the disk at once: those that a loss of power damages are
+        computed again.
+        """
+        temporary = path.with_name(_UNFINISHED + path.name)
         try:
-            with atomic_write(path) as temporary:
-                yield temporary
-        except OutputError as error:
+            yield temporary
+            os.replace(temporary, path)
+        except OSError as error:
             raise OutputError(
-                f"{self.folder} cannot be written ({_reason(error.__cause__)}): free some space "
-                "and start the same again, it resumes where it stopped."
+                f"{self.folder} cannot be written ({_reason(error)}): free some space and start "
+                "the same again, it resumes where it stopped."
             ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _is_complete(path: Path) -> bool:
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Return settings and values; both are empty if the file is missing or damaged."""
     try:
-        np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return False
-    return not path.name.startswith(".")  # hidden while it is being written
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content = {name: dict(manifest[name]) for name in ("settings", "values")}
+        # The version of the format is compared with the other settings.
+        if content["settings"]["format"] != str(_FORMAT) or manifest["crc32"] == _checksum(content):
+            return content
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return {"settings": {}, "values": {}}
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return f"{crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def _reason(error: BaseException | None) -> str:

@@ -121,6 +121,35 @@ def test_another_cube_or_precision_starts_over(
     assert embedding.precision == "bf16"
 
 
+def test_one_other_pixel_in_memory_starts_over(
+    cube: SpectralCube, tiny_model: CARL, tmp_path: Path
+) -> None:
+    values, path = cube.to_numpy(), tmp_path / "cut.npz"
+    stop = stop_at(3, partial_folder(path))
+    with pytest.raises(Cancelled):
+        embed_to_file(SpectralCube(values, NM), tiny_model, path, progress=stop)
+    other = values.copy()
+    other[1, 1] += 1  # in a row that `cube_key` does not read
+    resumed = embed_to_file(SpectralCube(other, NM), tiny_model, path)
+    whole = embed(SpectralCube(other, NM), tiny_model)
+    np.testing.assert_array_equal(resumed.spatial, whole.spatial)
+
+
+def test_damaged_tiles_are_computed_again(
+    cube: SpectralCube, tiny_model: CARL, tmp_path: Path
+) -> None:
+    whole, path = embed(cube, tiny_model), tmp_path / "cut.npz"
+    with pytest.raises(Cancelled):
+        embed_to_file(cube, tiny_model, path, progress=stop_at(5, partial_folder(path)))
+    for tile in partial_folder(path).glob("s*.npy"):
+        content = bytearray(tile.read_bytes())
+        content[-20] ^= 64
+        tile.write_bytes(content)
+    resumed = embed_to_file(cube, tiny_model, path)
+    np.testing.assert_array_equal(resumed.spatial, whole.spatial)
+    np.testing.assert_array_equal(resumed.spectral, whole.spectral)
+
+
 @pytest.mark.parametrize("n_tiles", [0, 2, 9])
 @pytest.mark.parametrize("change", ["touch", "cut", "remove"])
 def test_no_result_of_a_cube_that_changes_is_saved(
@@ -162,7 +191,7 @@ def test_finished_tiles_survive_a_full_disk(
 
     path = tmp_path / "out.npz"
     for writer, n_tiles in (
-        ("carl.inference.tile_store.write_npy", 0),
+        ("carl.inference.tile_store.write_checked_npy", 0),
         ("carl.inference.embedding.write_npz", 9),
     ):
         with monkeypatch.context() as patch:

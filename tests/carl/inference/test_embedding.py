@@ -129,6 +129,18 @@ def test_a_file_of_an_earlier_version_can_be_loaded(tmp_path: Path) -> None:
     assert (loaded.model, loaded.fidelity) == ("m", 0.995)
 
 
+def test_a_file_of_a_newer_version_is_refused(
+    tiny_model: CARL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "features.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr("carl.inference.embedding._VERSION", 2)
+        embed(cube(), tiny_model).save(path)
+        assert Embedding.load(path).shape == cube().shape[:2]
+    with pytest.raises(CarlError, match=r"features\.npz was made by a newer version of CARL"):
+        Embedding.load(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
 def test_a_file_that_is_not_an_embedding_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "other.npz"

@@ -47,7 +47,7 @@ def test_other_settings_start_over(folder: Path) -> None:
         assert tiles.get_or_compute("value", lambda: 2) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"settings": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"settings": 3}', b"\xff", b"[" * 9999])
 def test_a_damaged_manifest_starts_over(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     with TileFolder(folder, SETTINGS) as tiles:
@@ -60,11 +60,47 @@ def test_tiles_damaged_by_a_crash_are_removed(folder: Path, n_bytes: int) -> Non
     whole = (folder / "tile-0.npy").read_bytes()
     assert len(whole) > 200
     (folder / "tile-1.npy").write_bytes(whole[:n_bytes])
-    (folder / ".tile-2-abcd.npy").write_bytes(whole)
+    (folder / ".unfinished-tile-2.npy").write_bytes(whole)
     with TileFolder(folder, SETTINGS) as tiles:
         assert "tile-0" in tiles
         assert "tile-1" not in tiles
     assert sorted(path.name for path in folder.glob("*.npy")) == ["tile-0.npy"]
+
+
+def test_a_tile_with_a_changed_byte_is_removed(folder: Path) -> None:
+    whole = (folder / "tile-0.npy").read_bytes()
+    for position in (3, 30, 200, len(whole) - 1):
+        broken = bytearray(whole)
+        broken[position] ^= 4
+        (folder / "tile-0.npy").write_bytes(broken)
+        with TileFolder(folder, SETTINGS) as tiles:
+            assert "tile-0" not in tiles
+            assert tiles.get_or_compute("value", computed_again) == [0.1, None]
+
+
+def test_a_changed_byte_of_the_manifest_changes_nothing_or_starts_over(folder: Path) -> None:
+    manifest, tile = ((folder / name).read_bytes() for name in ("manifest.json", "tile-0.npy"))
+    random, n_used = np.random.default_rng(0), 0
+    for position in range(len(manifest)):
+        broken = bytearray(manifest)
+        broken[position] ^= 1 << int(random.integers(8))
+        (folder / "manifest.json").write_bytes(broken)
+        (folder / "tile-0.npy").write_bytes(tile)
+        with TileFolder(folder, SETTINGS) as tiles:
+            value = tiles.get_or_compute("value", lambda: 2)
+            assert value == ([0.1, None] if "tile-0" in tiles else 2)
+            n_used += "tile-0" in tiles
+    assert n_used < 30  # changed white space
+
+
+def test_a_folder_whose_process_was_killed_at_its_first_file_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / "x.partial"
+    for name in ("in-use.lock", ".unfinished-manifest.json"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+        with TileFolder(folder, SETTINGS) as tiles:
+            assert tiles.is_empty
+            tiles.remove()
 
 
 def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
