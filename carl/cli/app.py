@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -19,11 +18,9 @@ import carl
 from carl.cli.cubes import cache, cameras, embed, info, simulate
 from carl.cli.files import interrupt
 from carl.cli.networks import download, import_, models, pretrain
+from carl.cli.process import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, handle_signals
 from carl.cli.segmentation import evaluate, fit, predict, train
-from carl.errors import CarlError, CarlWarning, is_out_of_memory
-
-_INTERNAL_ERROR, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
-"""Exit statuses beside 0; 130 is the shells' 128 + SIGINT."""
+from carl.errors import Cancelled, CarlError, CarlWarning, is_out_of_memory
 
 app = typer.Typer(
     name="carl",
@@ -65,33 +62,25 @@ def _root(
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status.
-
-    Exit statuses: 0 success, 1 internal error, 2 an error the user can correct, 130 interrupted by
-    Ctrl+C or SIGTERM. Every status but 0 comes with one line on stderr; with ``CARL_DEBUG=1`` in
-    the environment a traceback precedes it.
-
-    Args:
-        arguments: those after ``carl``; by default those of the process.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, interrupt)
+def run_and_exit(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status; see `carl.cli.main`."""
+    handle_signals(interrupt)
     status = run(arguments)
-    if status == _INTERRUPTED:
+    if status == INTERRUPTED:
         # A regular exit can take a second, in which PyTorch frees its resources.
         sys.stdout.flush()
         os._exit(status)
+    handle_signals(lambda *_: os._exit(status))  # the command is done
     sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; see `main`."""
-    _silence_libraries()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # for terminals without µ and ×
+    """Run the command line and return its exit status; see `carl.cli.main`."""
     try:
+        _silence_libraries()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # for terminals without µ and ×
         status = app(args=arguments, prog_name="carl", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # `carl info cube.hdr | head -1`
@@ -99,14 +88,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (KeyboardInterrupt, typer.Abort) as stop:
         _print_error(f"Interrupted: {str(stop) or 'nothing was written.'}")
-        return _INTERRUPTED
+        return INTERRUPTED
+    except Cancelled as stop:
+        _print_error(str(stop))
+        return INTERRUPTED
     except Exception as error:
         if os.environ.get("CARL_DEBUG") == "1":
             traceback.print_exc()
         status, message = _status_and_message(error)
         _print_error(message)
         return status
-    if status == _INTERRUPTED:  # typer returns it in place of KeyboardInterrupt
+    if status == INTERRUPTED:  # typer returns it in place of KeyboardInterrupt
         _print_error("Interrupted: nothing was written.")
     return status if isinstance(status, int) else 0
 
@@ -114,15 +106,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _status_and_message(error: Exception) -> tuple[int, str]:
     """Return the exit status and the message of an exception."""
     if isinstance(error, CarlError):
-        return _BAD_INPUT, str(error)
+        return BAD_INPUT, str(error)
     if hasattr(error, "format_message"):  # a usage error of click, which typer may vendor
         message = error.format_message().rstrip(".?")
-        return _BAD_INPUT, f"{message}: see 'carl --help'." if message else ""
+        return BAD_INPUT, f"{message}: see 'carl --help'." if message else ""
     if is_out_of_memory(error):
-        return _BAD_INPUT, "There is not enough memory: close other programs."
+        return BAD_INPUT, "There is not enough memory: close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _BAD_INPUT, "The disk is full: free some space, or write to another disk."
-    return _INTERNAL_ERROR, (
+        return BAD_INPUT, "The disk is full: free some space, or write to another disk."
+    return INTERNAL_ERROR, (
         f"Internal error of carl ({type(error).__name__}: {error}): please report it with the "
         "traceback that CARL_DEBUG=1 shows."
     )

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from carl.errors import Cancelled, CarlError, OutputError
+from carl.files import atomic_write
 from carl.model.carl import CARL
 from carl.model.checkpoint import read_training_state, write_training_state
 from carl.pretraining.datasets import (
@@ -154,8 +155,10 @@ class RunRecorder(Checkpoint):
         self._step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Store the first step of the run."""
+        """Store the first step of the run, and remove records of steps that are taken again."""
         self._step = trainer.global_step
+        if trainer.is_global_zero:
+            _shorten_history(self._config.output / HISTORY, self._step)
 
     def on_train_batch_end(
         self,
@@ -231,6 +234,22 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def _shorten_history(path: Path, n_steps: int) -> None:
+    """Keep the lines of the first `n_steps` steps, up to one that a killed run did not complete."""
+    if not path.is_file():
+        return
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["step"] > n_steps:
+                continue
+        except (ValueError, KeyError, TypeError):
+            break
+        lines.append(line)
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def _build_trainer(config: PretrainConfig, recorder: RunRecorder) -> Trainer:
     parallel = config.devices * config.nodes > 1
     return Trainer(
@@ -275,8 +294,11 @@ def _errors_for_users(config: PretrainConfig) -> Iterator[None]:
             "continue with --resume."
         ) from error
     except SystemExit as error:  # Lightning's response to Ctrl+C and to signals
+        has_checkpoint = (config.output / LAST_CHECKPOINT).is_file()
         raise Cancelled(
             "The run was interrupted: continue from its last checkpoint with --resume."
+            if has_checkpoint
+            else "The run was interrupted before its first checkpoint: start it again."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,27 @@ def test_run_as_a_module():
     failed = program("info", "missing.hdr")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr == "carl: missing.hdr does not exist: check the name and the folder.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a Ctrl+C")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["typer", "numpy", "carl.cli.app", "carl.cli.cubes", "carl.io"])
+def test_an_interruption_of_the_imports_is_one_line(module: str, number: int) -> None:
+    program = f"""
+import os, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Interrupt())
+from carl.cli import main
+main(["--version"])
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    expected = "carl: Interrupted: nothing was written.\n"
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", expected)
 
 
 def test_version(call):

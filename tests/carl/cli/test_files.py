@@ -45,7 +45,7 @@ def read_slow_cube(*arguments, **options):
     return replace(cube, data=SlowArray(cube.data))
 
 files.read_cube = read_slow_cube
-app.main(sys.argv[2:])
+app.run_and_exit(sys.argv[2:])
 """
 
 

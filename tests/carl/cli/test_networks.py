@@ -113,6 +113,32 @@ def test_pretrain_and_resume(call, call_json, config_path: Path, cube_path: Path
     assert (embedded["model"], embedded["trained"]) == ("tiny", True)
 
 
+def test_an_interrupted_pretraining_is_resumed(call, config_path: Path, monkeypatch):
+    from carl.pretraining.lightning_trainer import RunRecorder
+
+    saved = RunRecorder.on_train_epoch_end
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def saved_and_interrupted(*arguments: Any) -> None:
+        saved(*arguments)
+        raise KeyboardInterrupt
+
+    for replacement, message in (
+        (interrupted, "before its first checkpoint: start it again"),
+        (saved_and_interrupted, "continue from its last checkpoint with --resume"),
+    ):
+        monkeypatch.setattr(RunRecorder, "on_train_epoch_end", replacement)
+        status, out, err = call("pretrain", config_path)
+        assert (status, out) == (130, "")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert message in err
+    monkeypatch.undo()
+    assert call("pretrain", config_path, "--resume")[0] == 0
+
+
 def test_pretrain_fails_in_one_line(call, config_path: Path, cube_path: Path):
     def assert_fails(*arguments: object, message: str) -> None:
         status, out, err = call("pretrain", config_path, *arguments)

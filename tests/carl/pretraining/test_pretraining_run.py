@@ -127,7 +127,7 @@ def test_cancelled_and_resumed_run_equals_uninterrupted_run(
     assert checkpoint(stopped)["global_step"] == 4
     pretrain(stopped, resume=True)
     assert_same_state(whole, stopped, 1e-6)
-    assert history(whole)[-1] == history(stopped)[-1]
+    assert history(whole) == history(stopped)
 
 
 def test_killed_and_resumed_run_equals_uninterrupted_run(recipe: Recipe) -> None:
@@ -144,8 +144,21 @@ def test_killed_and_resumed_run_equals_uninterrupted_run(recipe: Recipe) -> None
     process.join(600)
     assert process.exitcode == -signal.SIGKILL
     assert checkpoint(killed)["global_step"] == 4
+    assert [line["step"] for line in history(killed)] == [1, 2, 3, 4, 5]
+    with (killed.output / "history.jsonl").open("a") as file:
+        file.write('{"step": 6, "lea')  # as it can be left behind
     pretrain(killed, resume=True)
     assert_same_state(whole, killed, 1e-6)
+    assert history(whole) == history(killed)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_a_new_history(recipe: Recipe) -> None:
+    config = recipe()
+    with pytest.raises(Cancelled):
+        pretrain(config, progress=stop_at(1, cancel))
+    assert [line["step"] for line in history(config)] == [1]
+    pretrain(config)
+    assert [line["step"] for line in history(config)] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
