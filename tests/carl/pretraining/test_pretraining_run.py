@@ -269,7 +269,7 @@ def test_full_disk_leaves_the_last_checkpoint(
     with pytest.raises(OutputError, match=r"last\.ckpt cannot be written \(No space left"):
         pretrain(config, progress=stop_at(3, fill_up))
     assert checkpoint(config)["global_step"] == 2
-    assert not list(config.output.glob(".last*"))
+    assert not list(config.output.glob(".carl-*"))
     monkeypatch.undo()
     pretrain(config, resume=True)
     assert checkpoint(config)["global_step"] == 6
