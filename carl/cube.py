@@ -13,7 +13,7 @@ from carl.arrays import Float32Array, Float64Array
 from carl.display import html_table
 from carl.errors import CubeError, WavelengthError
 from carl.lazy_array import ArraySource, Block, LazyArray
-from carl.mapped_files import read_mapped
+from carl.mapped_files import unmapped
 from carl.wavelengths import check_wavelengths
 
 
@@ -33,7 +33,8 @@ class SpectralCube:
         array([1., 1., 1., 1.], dtype=float32)
 
     Attributes:
-        data: (H, W, C) array-like of stored numbers, lazy where the format allows.
+        data: (H, W, C) array-like of stored numbers, lazy where the format allows. A memory map for
+            reading becomes a `LazyArray`, which reads the file without mapping it.
         wavelengths: (C,) band centres in nm; None if unknown, they are never guessed.
         fwhm: (C,) full widths at half maximum in nm, or None.
         good_bands: (C,) False for bands that the file or the user marks as bad.
@@ -67,6 +68,7 @@ class SpectralCube:
                 f"{self.name} has the shape {shape}: a cube needs (height, width, bands), none of "
                 "them 0."
             )
+        object.__setattr__(self, "data", unmapped(self.data))
         if np.dtype(self.data.dtype).kind not in "biuf":
             raise CubeError(
                 f"{self.name} holds {self.data.dtype} values: a cube needs real numbers."
@@ -124,7 +126,7 @@ class SpectralCube:
         Returns:
             (rows, columns, bands) float32; NaN where there is no data.
         """
-        stored = read_mapped(np.asarray(self.data[rows, columns, bands]))
+        stored = np.asarray(self.data[rows, columns, bands])
         values: Float32Array = stored.astype(np.float32)
         scale, offset = np.asarray(self.scale), np.asarray(self.offset)
         values *= (scale[bands] if scale.ndim else scale).astype(np.float32)
@@ -213,7 +215,7 @@ class _SelectedBands(LazyArray):
         selected = self._bands[bands]
         first, last = int(selected[0]), int(selected[-1])
         # Sources are indexed by slices only: read the covering range and select in memory.
-        covering = read_mapped(np.asarray(self._source[rows, columns, first : last + 1]))
+        covering = np.asarray(self._source[rows, columns, first : last + 1])
         return covering[..., selected - first]
 
 

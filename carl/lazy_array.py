@@ -33,8 +33,9 @@ class ArraySource(Protocol):
 class LazyArray(ABC):
     """An array of which only the indexed block is read.
 
-    Takes NumPy's basic indices: integers, slices with any step and one ellipsis. Subclasses
-    implement `_read_block` alone, which is only called for blocks with at least one element.
+    Takes NumPy's basic indices: integers, slices with any step and one ellipsis; and all of its
+    indices with lists or arrays, which other sources of pixels may not. Subclasses implement
+    `_read_block` alone, which is only called for blocks with at least one element.
     """
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike) -> None:
@@ -63,6 +64,8 @@ class LazyArray(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
+        if any(isinstance(part, list | np.ndarray) for part in np.index_exp[key]):
+            return self._gathered(key)
         index = _full_index(key, self.shape)
         chosen = [
             range(length)[part] if isinstance(part, slice) else range(part, part + 1)
@@ -79,6 +82,21 @@ class LazyArray(ABC):
                 for part, positions in zip(index, chosen, strict=True)
             )
         ]
+
+    def _gathered(self, key: Any) -> NDArray[Any]:
+        """Return the elements of an index with lists or arrays, read by index on the first axis."""
+        where = [
+            np.broadcast_to(np.expand_dims(np.arange(n), [*range(1, self.ndim - axis)]), self.shape)
+            for axis, n in enumerate(self.shape)
+        ]
+        first, *others = (indices[key] for indices in where)
+        values = np.empty(first.shape, self.dtype)
+        for position in np.unique(first):
+            chosen = first == position
+            inside = [indices[chosen] for indices in others]
+            block = self[(position, *(slice(each.min(), each.max() + 1) for each in inside))]
+            values[chosen] = block[tuple(each - each.min() for each in inside)]
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)

@@ -134,7 +134,7 @@ def band_stack(cube: SpectralCube, step: int = 1) -> Any:
         step: every `step`-th pixel is taken along height and width.
 
     Returns:
-        (bands, height, width): a view of the stored array if its numbers are the physical values,
+        (bands, height, width): a view of the pixels if they are in memory and physical values,
         otherwise a `BandStack`.
     """
     plain = np.all(np.asarray(cube.scale) == 1) and not np.any(cube.offset) and cube.nodata is None

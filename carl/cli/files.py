@@ -20,7 +20,6 @@ from carl.errors import Cancelled, OutputError
 from carl.files import output_error
 from carl.io import read_cube
 from carl.lazy_array import ArraySource, Block, LazyArray
-from carl.mapped_files import read_mapped
 from carl.spectra.normalise import check_pixels
 
 cancelled = Event()
@@ -120,10 +119,7 @@ class InterruptibleArray(LazyArray):
 
         def read() -> None:
             try:
-                view = np.asarray(self._source[block])
-                values = read_mapped(view)
-                # A view of a memory-mapped file is copied: the main thread must not read the file.
-                result.set_result(values if values is not view else np.array(view))
+                result.set_result(np.asarray(self._source[block]))
             except BaseException as error:  # raised again by result.result()
                 result.set_exception(error)
 

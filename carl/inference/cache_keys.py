@@ -11,7 +11,6 @@ import numpy as np
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.mapped_files import read_mapped
 from carl.progress import Progress, no_progress
 from carl.version import __version__
 
@@ -38,7 +37,7 @@ def cube_key(cube: SpectralCube) -> str:
     digest.update(_calibration(cube))
     height = cube.shape[0]
     for row in np.unique(np.linspace(0, height - 1, _SAMPLED_ROWS).astype(int)):
-        values = read_mapped(np.asarray(cube.data[row : row + 1, :, :]))
+        values = np.asarray(cube.data[row : row + 1, :, :])
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
@@ -65,7 +64,7 @@ def content_key(cube: SpectralCube, progress: Progress = no_progress) -> str:
     n_rows = max(_BLOCK_BYTES // (width * bands * dtype.itemsize), 1)
     for row in range(0, height, n_rows):
         progress(row / height, "Reading the cube")
-        block = read_mapped(np.asarray(cube.data[row : row + n_rows, :, :]))
+        block = np.asarray(cube.data[row : row + n_rows, :, :])
         digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 

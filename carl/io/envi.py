@@ -2,8 +2,7 @@
 
 Headers are not parsed with the package `spectral`, which refuses files that occur in practice:
 those without ``byte order`` (little-endian is right), not in UTF-8, or with a comment after a list.
-Its table of data types and its writer are used. Its memory maps are not: when one fails for lack of
-memory, it silently continues without.
+Its table of data types and its writer are used.
 
 Padding declared by ArcGIS headers (``BANDROWBYTES``, ``TOTALROWBYTES``, ``BANDGAPBYTES``) is
 ignored: the size of the data file is checked, and some headers carry row lengths of other files.
@@ -25,6 +24,7 @@ from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
 from carl.io.reader import FileContents, Reader, starts_with
+from carl.mapped_files import open_array
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
 """Suffixes of the data file beside a header, the most likely first."""
@@ -62,7 +62,7 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """Read the cube of a header, or of a data file with its header beside it, memory-mapped.
+    """Read the cube of a header, or of a data file with its header beside it, lazily.
 
     Raises:
         CubeError: the header is incomplete, of an unknown kind, or contradicts the data file.
@@ -89,9 +89,9 @@ def read(path: Path, variable: str | None = None) -> FileContents:
             "another file."
         )
     axes = _FILE_AXES[str(header["interleave"]).lower()]
-    mapped = np.memmap(data_path, dtype, "r", offset, tuple(shape[axis] for axis in axes))
+    stored = open_array(data_path, dtype, offset, [shape[axis] for axis in axes])
     return FileContents(
-        data=mapped.transpose(np.argsort(axes)),
+        data=stored.transpose([axes.index(axis) for axis in range(3)]),
         band_axis=2,
         wavelengths=_numbers(header.get("wavelength")),
         wavelength_unit=_unit(header),

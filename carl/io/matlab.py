@@ -1,11 +1,11 @@
 """MATLAB files: versions 5 to 7 (saved as -v6 or -v7), and 7.3, which is HDF5.
 
-Uncompressed arrays are memory-mapped. A compressed array of a version 7 file is a single stream: it
+Uncompressed arrays are read lazily. A compressed array of a version 7 file is a single stream: it
 is loaded whole and needs its size in memory; in a version 7.3 file it is read block by block.
 
 The format is documented by The MathWorks in "MAT-File Format". `scipy.io` is not used: it copies
-arrays that can be mapped, and for damaged files it indexes a table of types beyond its end, which
-ends the process with a segmentation fault (SciPy 1.17).
+arrays that can be read lazily, and for damaged files it indexes a table of types beyond its end,
+which ends the process with a segmentation fault (SciPy 1.17).
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io import hdf5
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+from carl.lazy_array import ArraySource
+from carl.mapped_files import SharedFile, open_array
 
 _FILE_HEADER_BYTES = 128
 """Length of the header of a version 5 file, whose last two bytes state the byte order."""
@@ -43,7 +44,7 @@ _COMPLEX_FLAG = 0x0800
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """Read the cube of a .mat file, memory-mapped or lazy where it is not compressed.
+    """Read the cube of a .mat file, lazily where it is not compressed.
 
     Raises:
         CubeError: the file is damaged, or it is unclear which of its variables is the cube.
@@ -53,10 +54,11 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     arrays = {array.name: array for array in _stored_arrays(path)}
     variables = [Variable(array.name, array.shape, array.kind) for array in arrays.values()]
     cube = choose_cube(variables, variable, path)
-    wavelengths = find_wavelengths(variables, cube)
+    listed = find_wavelengths(variables, cube)
+    wavelengths = None if listed is None else np.ravel(np.asarray(arrays[listed.name].load()))
     return FileContents(
         data=arrays[cube.name].load(),
-        wavelengths=None if wavelengths is None else np.ravel(arrays[wavelengths.name].load()),
+        wavelengths=wavelengths,
         metadata={"format": "MATLAB", "variable": cube.name},
     )
 
@@ -73,10 +75,10 @@ class _Array:
     offset: int  # of the first number in the file or in the decompressed element, bytes
     compressed: tuple[int, int] | None  # position and size of the compressed element, bytes
 
-    def load(self) -> NDArray[Any]:
-        """Return the array, memory-mapped or decompressed."""
+    def load(self) -> ArraySource:
+        """Return the array, decompressed or read lazily."""
         if self.compressed is None:
-            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
+            return open_array(self.path, self.dtype, self.offset, self.shape, "F")
         start, size = self.compressed
         with self.path.open("rb") as file:
             file.seek(start)
@@ -87,13 +89,14 @@ class _Array:
 
 def _stored_arrays(path: Path) -> list[_Array]:
     """Return all named arrays in a file, without reading their numbers."""
-    raw: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
-    order = {b"IM": "<", b"MI": ">"}.get(raw[126:128].tobytes())
+    file = SharedFile(path)
+    header = file.read(0, min(file.size, _FILE_HEADER_BYTES))
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
     if order is None:
         raise CubeError(f"{path.name} is not a MATLAB file: save it again with MATLAB, as -v7.")
     found = []
-    for kind, start, size in _elements(raw, order, path):
-        prefix = raw[start : start + min(size, _PREFIX_BYTES)].tobytes()
+    for kind, start, size in _elements(file, order):
+        prefix = file.read(start, min(size, _PREFIX_BYTES))
         if kind == _COMPRESSED:
             prefix = zlib.decompressobj().decompress(prefix, _PREFIX_BYTES)
             found.append(_parse_array(prefix[8:], 8, order, path, compressed=(start, size)))
@@ -102,14 +105,16 @@ def _stored_arrays(path: Path) -> list[_Array]:
     return [array for array in found if array.name]
 
 
-def _elements(raw: NDArray[np.uint8], order: str, path: Path) -> Iterator[tuple[int, int, int]]:
+def _elements(file: SharedFile, order: str) -> Iterator[tuple[int, int, int]]:
     """Yield the type, the position and the size in bytes of each element of a file."""
     at = _FILE_HEADER_BYTES
-    while at < raw.size:
-        kind, size = struct.unpack(f"{order}II", raw[at : at + 8].tobytes())
+    while at < file.size:
+        kind, size = struct.unpack(f"{order}II", file.read(at, min(8, file.size - at)))
         at += 8
-        if at + size > raw.size:
-            raise CubeError(f"{path.name} is cut off or damaged: copy it again from its source.")
+        if at + size > file.size:
+            raise CubeError(
+                f"{file.path.name} is cut off or damaged: copy it again from its source."
+            )
         yield kind, at, size
         at += size
 

@@ -1,4 +1,4 @@
-"""NumPy files, .npy and .npz: memory-mapped, and never unpickled."""
+"""NumPy files, .npy and .npz: read lazily where not compressed, and never unpickled."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
-from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+from carl.lazy_array import ArraySource
+from carl.mapped_files import open_array
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -25,8 +26,10 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     if path.suffix.lower() == ".npz":
         return _read_npz(path, variable)
     with path.open("rb") as file:
-        _refuse_objects(_array_header(file)[2], path)
-    data = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, fortran, dtype = _array_header(file)
+        start = file.tell()
+    _refuse_objects(dtype, path)
+    data = open_array(path, dtype, start, shape, "F" if fortran else "C")
     return FileContents(data=data, metadata={"format": "NumPy"})
 
 
@@ -49,8 +52,8 @@ def _read_npz(path: Path, variable: str | None) -> FileContents:
     )
 
 
-def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
-    """Return an array of the .npz file `path`, memory-mapped if it is not compressed.
+def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> ArraySource:
+    """Return an array of the .npz file `path`, read lazily if it is not compressed.
 
     Raises:
         KeyError: there is no such array.
@@ -63,14 +66,13 @@ def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
         _refuse_objects(dtype, path)
         if info.compress_type != zipfile.ZIP_STORED:
             entry.seek(0)
-            loaded: NDArray[Any] = npy_format.read_array(entry, allow_pickle=False)
-            return loaded
+            return npy_format.read_array(entry, allow_pickle=False)
     # The entry follows a local header of 30 bytes, its name and an extra field, whose length may
     # differ from that in the central directory.
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
         start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header_bytes
-    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+    return open_array(path, dtype, start, shape, "F" if fortran else "C")
 
 
 def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -1,4 +1,4 @@
-"""Pixels of TIFF files: memory-mapped if contiguous, else decoded strip by strip.
+"""Pixels of TIFF files: read lazily if contiguous, else decoded strip by strip.
 
 tifffile decodes whole pages. This module reads the strips or tiles of a block only, from any
 thread, and caches decoded ones.
@@ -10,9 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
 from carl.io.reader import decoding_errors
 from carl.lazy_array import ArraySource
-from carl.mapped_files import read_into
+from carl.mapped_files import SharedFile, open_array
 
 if TYPE_CHECKING:
     import tifffile
@@ -61,8 +59,7 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
     """
     if series.dataoffset is not None:
         dtype = series.dtype.newbyteorder(file.byteorder)
-        mapped = np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
-        return mapped.reshape(shape)
+        return open_array(Path(file.filehandle.path), dtype, series.dataoffset, shape)
     if len(shape) != 3:  # carl.io.assembly refuses it
         return np.broadcast_to(np.zeros((), series.dtype), shape)
     pages, keyframe = list(series.pages), series.keyframe
@@ -164,15 +161,13 @@ class _StripReader:
         self._layout = layout
         self._axes = axes
         self._grid = [-(-n // c) for n, c in zip(layout.shape, layout.chunk, strict=True)]
-        self._file = path.open("rb", buffering=0)
-        finalize(self, self._file.close)
-        self._lock = Lock()
+        self._file = SharedFile(path)
 
     def check(self) -> None:
         """Check that all strips are within the file, and that the first one can be decoded."""
         offsets, sizes = self._layout.offsets, self._layout.sizes
         ends = np.where(sizes > 0, offsets + sizes, 0)
-        if min(offsets.min(), sizes.min()) < 0 or ends.max() > self.path.stat().st_size:
+        if min(offsets.min(), sizes.min()) < 0 or ends.max() > self._file.size:
             raise CubeError(f"{self.path.name} is cut off or damaged: pixels of it are missing.")
         self.load((0,) * len(self._axes))
 
@@ -191,9 +186,7 @@ class _StripReader:
         size = int(layout.sizes[page, strip])
         if size == 0:
             return np.full(shape, layout.fill)
-        content = bytearray(size)
-        with self._lock:
-            read_into(memoryview(content), self._file, int(layout.offsets[page, strip]), self.path)
+        content = self._file.read(int(layout.offsets[page, strip]), size)
         inside = tuple(slice(length) for length in lengths[2:])
-        pixels = layout.decode(bytes(content), page, strip)[inside].reshape(shape)
+        pixels = layout.decode(content, page, strip)[inside].reshape(shape)
         return np.ascontiguousarray(pixels)  # without the padding of a tile at the border

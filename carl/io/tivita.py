@@ -10,10 +10,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import numpy as np
-
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader
+from carl.mapped_files import FileArray, SharedFile
 from carl.wavelengths import camera
 
 CAMERA = "tivita"
@@ -36,7 +35,7 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """Read the cube, memory-mapped.
+    """Read the cube lazily.
 
     The file stores no wavelengths: a cube of 100 bands gets those of the camera "tivita", with a
     note that other wavelengths have been published as well.
@@ -51,11 +50,15 @@ def read(path: Path, variable: str | None = None) -> FileContents:
             f"{path.name} should hold {width} × {height} × {n_bands} numbers, {size} bytes, "
             f"but has {actual}: it is cut off or not a SpecCube."
         )
-    stored = np.memmap(path, ">f4", "r", _HEADER_BYTES, shape)
+    pixel, column = 4 * n_bands, 4 * n_bands * height
+    top_left = _HEADER_BYTES + column - pixel
+    data = FileArray(
+        SharedFile(path), ">f4", top_left, (height, width, n_bands), (-pixel, column, 4)
+    )
     known = camera(CAMERA)
     fits = n_bands == known.n_bands
     return FileContents(
-        data=stored[:, ::-1].transpose(1, 0, 2),
+        data=data,
         band_axis=2,
         wavelengths=known.wavelengths if fits else None,
         wavelength_unit="nm",

@@ -50,6 +50,30 @@ def test_every_basic_index_gives_what_numpy_gives(data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(data=st.data())
+def test_every_index_with_arrays_gives_what_numpy_gives(data: st.DataObject) -> None:
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=6))
+    values = counted(shape)
+    arrays = hnp.integer_array_indices(shape) | hnp.arrays(bool, shape)
+    key: Any = data.draw(arrays)
+    if data.draw(st.booleans()) and isinstance(key, tuple):
+        basic = data.draw(hnp.basic_indices(shape[1:], allow_newaxis=False, allow_ellipsis=False))
+        key = (key[0], *np.index_exp[basic])
+    assert np.array_equal(Recorded(values)[key], values[key])
+
+
+def test_indices_with_arrays_are_read_row_by_row() -> None:
+    lazy = Recorded(counted(SHAPE))
+    rows, columns = [3, 0, 0], [1, 4, 2]
+    assert np.array_equal(lazy[rows, columns], counted(SHAPE)[rows, columns])
+    everything = slice(0, 6, 1)
+    assert lazy.blocks == [
+        (slice(0, 1, 1), slice(2, 5, 1), everything),
+        (slice(3, 4, 1), slice(1, 2, 1), everything),
+    ]
+
+
+@settings(deadline=None)
+@given(data=st.data())
 def test_transposed_arrays_are_indexed_as_in_numpy(data: st.DataObject) -> None:
     axes = data.draw(st.permutations(range(3)))
     key = data.draw(hnp.basic_indices(tuple(SHAPE[axis] for axis in axes), allow_newaxis=False))
@@ -78,7 +102,10 @@ def test_attributes_of_an_array() -> None:
     assert np.asarray(lazy, np.int16).dtype == np.int16
 
 
-@pytest.mark.parametrize("key", [(1, 2, 3, 4), 4, -5, (0, 0, 6), (..., ...), "a", (0, 1.5)])
+@pytest.mark.parametrize(
+    "key",
+    [(1, 2, 3, 4), 4, -5, (0, 0, 6), (..., ...), "a", (0, 1.5), [4], [0.5], (0, [[6]])],
+)
 def test_an_impossible_index_is_refused(key: Any) -> None:
     with pytest.raises(IndexError):
         Recorded(counted(SHAPE))[key]

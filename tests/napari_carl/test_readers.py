@@ -13,6 +13,7 @@ from npe2 import PluginManifest
 import napari_carl
 from carl.cube import SpectralCube
 from carl.io import READABLE_SUFFIXES, write_cube
+from napari_carl.layer_data import BandStack
 from napari_carl.readers import get_reader
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
@@ -30,7 +31,7 @@ def test_three_bands_are_read_as_a_cube_with_a_picture_above(path: str) -> None:
     (bands, arguments, kind), (picture, on_top, _) = read(path)
     assert kind == "image"
     assert bands.shape == (3, 4, 5)
-    assert isinstance(bands.base, np.memmap)
+    assert isinstance(bands, BandStack)
     assert arguments["rgb"] is False
     assert np.array_equal(arguments["metadata"]["carl"]["cube"].data, PIXELS)
     assert picture.shape == (4, 5, 3)

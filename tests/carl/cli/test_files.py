@@ -107,15 +107,6 @@ def test_blocks_and_errors_are_passed_on() -> None:
         pixels[0]
 
 
-def test_blocks_of_memory_mapped_files_are_copied(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.arange(24).reshape(2, 3, 4))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    block = InterruptibleArray(mapped)[:, 1]
-    assert type(block) is np.ndarray
-    assert not np.shares_memory(block, mapped)
-    assert np.array_equal(block, mapped[:, 1])
-
-
 def test_waiting_threads_are_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "cancelled", Event())
     source = Pixels()

@@ -28,8 +28,6 @@ NM = np.linspace(400, 790, 7)
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and tiles so small that a cube of a few pixels has many."""
-    monkeypatch.setattr("carl.mapped_files._MIN_BYTES", 1)
-    monkeypatch.setattr("carl.mapped_files._MIN_RUN", 1)
     monkeypatch.setattr("carl.inference.feature_maps._BLOCK_BYTES", 10_000)
     layout = TileLayout(8, 4, 1)
     monkeypatch.setattr(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io import read_cube
+from carl.mapped_files import FileArray
 
 CUBE = np.arange(20 * 30 * 7, dtype=np.uint16).reshape(20, 30, 7)
 NM = np.arange(400.0, 470.0, 10.0)
@@ -163,18 +164,18 @@ def test_band_axis_of_an_array_without_metadata(
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("save", [np.save, np.savez])
-def test_numpy_arrays_are_memory_mapped(
+def test_numpy_arrays_are_read_lazily(
     tmp_path: Path, save: Callable[..., None], order: str
 ) -> None:
     suffix = "npy" if save is np.save else "npz"
     save(tmp_path / f"a.{suffix}", np.asarray(CUBE, order=order))
     cube = read_cube(tmp_path / f"a.{suffix}")
-    assert isinstance(cube.data, np.memmap)
+    assert isinstance(cube.data, FileArray)
     assert np.array_equal(cube.data, CUBE)
 
 
-def test_uncompressed_matlab_arrays_are_memory_mapped(tmp_path: Path) -> None:
-    assert isinstance(read_cube(save_matlab_5(tmp_path, {"x": CUBE})).data, np.memmap)
+def test_uncompressed_matlab_arrays_are_read_lazily(tmp_path: Path) -> None:
+    assert isinstance(read_cube(save_matlab_5(tmp_path, {"x": CUBE})).data, FileArray)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:

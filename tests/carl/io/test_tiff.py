@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from carl.errors import CubeError, WavelengthError
 from carl.io import read_cube
+from carl.mapped_files import FileArray
 
 NM = np.arange(400.0, 470.0, 10.0)
 CUBE = np.arange(20 * 30 * 7, dtype=np.uint16).reshape(20, 30, 7)
@@ -54,9 +55,9 @@ def test_samples_are_bands(tmp_path: Path, arguments: dict[str, Any]) -> None:
     assert np.array_equal(read_cube(tmp_path / "a.tif").data, CUBE)
 
 
-def test_uncompressed_pixels_are_memory_mapped(tmp_path: Path) -> None:
+def test_uncompressed_pixels_are_read_lazily(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", BANDS_FIRST)
-    assert isinstance(read_cube(tmp_path / "a.tif").data, np.memmap)
+    assert isinstance(read_cube(tmp_path / "a.tif").data, FileArray)
 
 
 @settings(
