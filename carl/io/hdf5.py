@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from carl.io.chunked import ChunkedArray, Position
-from carl.io.reader import (
-    FileContents,
-    Reader,
-    Variable,
-    choose_cube,
-    decoding_errors,
-    find_wavelengths,
-)
-from carl.lazy_array import Block, LazyArray
+from carl.errors import CubeError
+from carl.io.hdf5_pixels import read_pixels
+from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
 """Positions of the signature: HDF5 may start after a user block; MATLAB's has 512 bytes."""
-_LARGE_CHUNK_BYTES = 1 << 16
-"""Smallest chunk that is read by a call of its own; HDF5 reads many smaller ones faster."""
+_MAX_OBJECTS = 10_000
+"""Groups and datasets that are searched for the cube, which takes about a second."""
+_MAX_DEPTH = 32
+"""Levels of groups within groups."""
+_MAX_ATTRIBUTE_BYTES = 1 << 20
+"""Bytes of an attribute; a list of wavelengths has a few thousand."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -48,19 +45,22 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
     with ExitStack() as on_failure:
         file = on_failure.enter_context(h5py.File(path, "r", locking=False))
-        datasets = _datasets(file)
+        datasets = _datasets(file, path)
         variables = [
             Variable(name, dataset.shape[:: _direction(dataset, path)], dataset.dtype.kind)
-            for name, dataset in datasets.items()
+            for name, dataset in datasets.readable.items()
         ]
+        _check_refused(datasets, variables, variable, path)
         cube = choose_cube(variables, variable, path)
         listed = find_wavelengths(variables, cube)
-        dataset = datasets[cube.name]
-        wavelengths, unit = _wavelengths(dataset, None if listed is None else datasets[listed.name])
+        dataset = datasets.readable[cube.name]
+        table = None if listed is None else datasets.readable[listed.name]
+        wavelengths, unit = _wavelengths(dataset, table, path)
         axes = tuple(range(len(dataset.shape)))[:: _direction(dataset, path)]
+        pixels = read_pixels(dataset, path, datasets.sources.get(cube.name, ()))
         on_failure.pop_all()
     return FileContents(
-        data=_lazy_array(dataset, path).transpose(axes),
+        data=pixels.transpose(axes),
         wavelengths=wavelengths,
         wavelength_unit=unit,
         scale=_number(dataset, "scale_factor", 1.0),
@@ -70,71 +70,130 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     )
 
 
-class _Dataset(LazyArray):
-    """A dataset of an open HDF5 file; `path` is for error messages."""
-
-    def __init__(self, dataset: Any, path: Path) -> None:
-        super().__init__(dataset.shape, dataset.dtype)
-        self._dataset = dataset
-        self._path = path
-
-    def _read_block(self, block: Block) -> NDArray[Any]:
-        with decoding_errors(self._path, "HDF5"):
-            return np.asarray(self._dataset[block])
-
-
-def _lazy_array(dataset: Any, path: Path) -> LazyArray:
-    """Return a dataset as a lazy array, which caches decoded chunks where they are large.
-
-    HDF5 itself caches a few megabytes of each dataset. In a file whose chunks are bands, that is
-    less than the chunks one row of pixels touches, so that each row would decode all of them.
-    """
-    array = _Dataset(dataset, path)
-    lengths = dataset.chunks
-    if lengths is None or math.prod(lengths) * array.dtype.itemsize < _LARGE_CHUNK_BYTES:
-        return array
-
-    def load(position: Position) -> NDArray[Any]:
-        at = zip(position, lengths, strict=True)
-        return np.asarray(array[tuple(slice(n * side, (n + 1) * side) for n, side in at)])
-
-    return ChunkedArray(array.shape, lengths, array.dtype, load)
-
-
 def _direction(dataset: Any, path: Path) -> int:
     """Return -1 if MATLAB wrote the dataset, whose axes are then reversed, else 1."""
     return -1 if path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs else 1
 
 
-def _datasets(file: Any) -> dict[str, Any]:
-    """Return all datasets with a shape by path, without MATLAB's hidden ``#refs#``."""
+@dataclass(frozen=True)
+class _Datasets:
+    """The datasets of a file, by path.
+
+    Attributes:
+        readable: with pixels in the file.
+        sources: parts that a virtual dataset in `readable` consists of.
+        refused: why the other ones are not read.
+    """
+
+    readable: dict[str, Any]
+    sources: dict[str, list[Any]]
+    refused: dict[str, str]
+
+
+def _datasets(file: Any, path: Path) -> _Datasets:
+    """Find all datasets with a shape, without MATLAB's hidden ``#refs#``.
+
+    Raises:
+        CubeError: there are too many objects, or groups within groups.
+    """
     import h5py
 
-    found: dict[str, Any] = {}
+    readable: dict[str, Any] = {}
+    virtual: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for name, item in _objects(file, path):
+        if isinstance(item, h5py.ExternalLink):
+            refused[name] = "is a link to another file"
+        elif not isinstance(item, h5py.Dataset):
+            continue
+        elif item.id.get_create_plist().get_external_count():
+            refused[name] = "stores its pixels in other files"
+        elif item.is_virtual:
+            virtual[name] = item
+        elif item.shape:
+            readable[name] = item
+    sources: dict[str, list[Any]] = {}
+    for name, item in virtual.items():
+        parts = item.virtual_sources()
+        # The library follows a virtual dataset within another without end.
+        if all(part.file_name == "." and part.dset_name.strip("/") in readable for part in parts):
+            sources[name] = [readable[part.dset_name.strip("/")] for part in parts]
+        else:
+            refused[name] = "consists of other files or of virtual datasets"
+    # Only now: the shape of a virtual dataset may depend on its sources.
+    readable |= {name: virtual[name] for name in sources if virtual[name].shape}
+    return _Datasets(dict(sorted(readable.items())), sources, refused)
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape and not name.startswith("#"):
-            found[name] = item
 
-    file.visititems(visit)
-    return found
+def _objects(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the path of each object and the object itself, and that of each link to another file.
+
+    An object with several names has the first one. Links within the file are not followed.
+    """
+    import h5py
+
+    seen: set[int] = set()
+    waiting = [("", file)]
+    while waiting:
+        name, item = waiting.pop()
+        yield name, item
+        if not isinstance(item, h5py.Group):
+            continue
+        if name.count("/") >= _MAX_DEPTH or len(item) + len(seen) > _MAX_OBJECTS:
+            raise CubeError(
+                f"{path.name} has more than {_MAX_OBJECTS} objects or {_MAX_DEPTH} levels of "
+                "groups: save the cube to a file of its own."
+            )
+        for child in sorted(item, reverse=True):
+            link = item.get(child, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                waiting.append((f"{name}/{child}".lstrip("/"), link))
+            elif isinstance(link, h5py.HardLink) and not (name == "" and child.startswith("#")):
+                found = item[child]
+                address = h5py.h5o.get_info(found.id).addr
+                if address not in seen:
+                    seen.add(address)
+                    waiting.append((f"{name}/{child}".lstrip("/"), found))
 
 
-def _wavelengths(dataset: Any, listed: Any | None) -> tuple[Any, str | None]:
+def _check_refused(
+    datasets: _Datasets, variables: Sequence[Variable], variable: str | None, path: Path
+) -> None:
+    """Raise a `CubeError` if the wanted dataset, or the only one that may be a cube, is refused."""
+    has_cube = any(len(each.shape) == 3 and each.kind in "biuf" for each in variables)
+    for name, reason in datasets.refused.items():
+        if name == (variable.strip("/") if variable else name) and (variable or not has_cube):
+            raise CubeError(
+                f"{name} in {path.name} {reason}, which is not read, as it could show any file of "
+                "this computer: save the cube into one file, without links."
+            )
+
+
+def _wavelengths(dataset: Any, listed: Any | None, path: Path) -> tuple[Any, str | None]:
     """Return wavelengths and unit of a dataset beside the cube, or of the cube's attributes."""
     if listed is not None:
-        return np.ravel(listed[()]), _text(listed.attrs.get("units", listed.attrs.get("unit")))
+        unit = _attribute(listed, "units", _attribute(listed, "unit"))
+        return np.ravel(np.asarray(read_pixels(listed, path))), _text(unit)
     for name in ("wavelengths", "wavelength"):
-        if name in dataset.attrs:
-            unit = dataset.attrs.get("wavelength_units", dataset.attrs.get("wavelength_unit"))
-            return np.ravel(dataset.attrs[name]), _text(unit)
+        values = _attribute(dataset, name)
+        if values is not None:
+            unit = _attribute(dataset, "wavelength_units", _attribute(dataset, "wavelength_unit"))
+            return np.ravel(values), _text(unit)
     return None, None
 
 
-def _number(dataset: Any, attribute: str, default: float | None) -> Any:
+def _number(dataset: Any, name: str, default: float | None) -> Any:
     """Return an attribute of the CF conventions (CF 1.11, section 8.1)."""
-    value = np.asarray(dataset.attrs.get(attribute, np.nan))
+    value = np.asarray(_attribute(dataset, name, np.nan))
     return float(value.flat[0]) if value.size and np.all(np.isfinite(value)) else default
+
+
+def _attribute(dataset: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute of a dataset; the default if it is missing or not plausibly small."""
+    if name not in dataset.attrs:
+        return default
+    n_bytes = dataset.attrs.get_id(name).get_storage_size()
+    return dataset.attrs[name] if n_bytes <= _MAX_ATTRIBUTE_BYTES else default
 
 
 def _text(value: Any) -> str | None:

@@ -21,6 +21,8 @@ from carl.lazy_array import ArraySource
 _WAVELENGTH_NAMES = ("wavelength", "wavelen", "lambda", "wvl", "wlen", "band_centre", "band_center")
 """Parts of the names of arrays that hold wavelengths."""
 _WAVELENGTH_EXACT_NAMES = ("wl", "wls", "wave", "waves", "nm", "bands_nm", "centers", "centres")
+_MAX_WAVELENGTHS = 1 << 20
+"""Longest list of wavelengths: it is loaded whole, and files may state any length."""
 _MAX_LISTED = 12
 """Number of arrays that an error message lists."""
 
@@ -152,7 +154,8 @@ def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable 
         is_named = name in _WAVELENGTH_EXACT_NAMES or any(w in name for w in _WAVELENGTH_NAMES)
         is_list = sum(n > 1 for n in variable.shape) <= 1 and len(variable.shape) <= 2
         length = int(np.prod(variable.shape, dtype=object))
-        if is_named and is_list and variable.kind in "iuf" and length in cube.shape:
+        is_long = length in cube.shape and length <= _MAX_WAVELENGTHS
+        if is_named and is_list and is_long and variable.kind in "iuf":
             return variable
     return None
 
