@@ -1,155 +1,216 @@
-"""Save strokes in the user's data folder when they change, and restore them with their cube."""
+"""Save strokes and classes in the user's data folder when they change, and restore them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from weakref import WeakSet
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.io import LabelClass, LabelMap, read_labels, write_labels
 from carl.progress import Progress
-from carl.user_folders import strokes_folder
+from napari_carl.annotation import Annotation, AnnotationState
+from napari_carl.classes import default_name
 from napari_carl.jobs import JobKind
 from napari_carl.session import Session
+from napari_carl.stroke_versions import SavedStrokes, StrokeVersions
 from napari_carl.torch_loading import load_torch
 
 
-@dataclass(frozen=True)
-class SavedStrokes:
-    """Strokes read from the data folder, and when they were saved."""
+@dataclass(eq=False)
+class _Record:
+    """What is saved of one annotation.
 
-    strokes: LabelMap
-    time: datetime
-
-
-@dataclass(frozen=True, eq=False)
-class _Unsaved:
-    """Strokes that are not saved yet."""
+    Attributes:
+        cube: the annotated cube.
+        versions: the saved versions; None until they are read.
+        saved: the newest state that is saved or needs no saving.
+        unsaved: a state to save, or None.
+        restored: the version that was restored, or None.
+    """
 
     cube: SpectralCube
-    strokes: NDArray[np.unsignedinteger]
-    classes: tuple[LabelClass, ...]
+    versions: StrokeVersions | None = None
+    saved: AnnotationState | None = None
+    unsaved: AnnotationState | None = None
+    restored: SavedStrokes | None = None
 
-    def save(self) -> None:
-        save_strokes(self.cube, self.strokes, self.classes)
+    def save(self, state: AnnotationState) -> None:
+        """Save a state; called from a job, or when no job runs any more.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if self.versions is None:
+            self.versions = StrokeVersions(self.cube)
+        is_named = any(each.name != default_name(each.value) for each in state.classes)
+        if state.has_strokes or is_named or self.versions.saved:
+            self.versions.save(state.strokes, state.classes)
+
+
+@dataclass
+class _Outcome:
+    """The states that a job has saved, by record, and the errors."""
+
+    saved: list[tuple[_Record, AnnotationState]] = field(default_factory=list)
+    failures: list[CarlError] = field(default_factory=list)
 
 
 class Autosave:
-    """Saves the strokes of a session whenever they change, and restores them for a new cube.
+    """Saves every change of the strokes and classes of a session, and restores them for a new cube.
 
-    Strokes are stored under a hash of the cube's pixels, so they are found again after the file
-    was moved or renamed or its wavelengths were edited.
-
-    Attributes:
-        restored: strokes restored for the current cube, or None.
+    Nothing is saved before the versions saved earlier are restored, and no version is deleted
+    but by `discard`.
     """
 
-    changed = Signal()  # `restored` has changed
-    found = Signal(object)  # (H, W) strokes to show on the current cube
+    changed = Signal()  # a version was restored, saved or discarded, or another cube is current
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._known: WeakSet[SpectralCube] = WeakSet()
-        self._unsaved: _Unsaved | None = None
+        self._records: dict[Annotation, _Record] = {}
         self._has_failed = False
-        self.restored: SavedStrokes | None = None
-        session.cube_replaced.connect(self._on_replaced)
         session.cube_changed.connect(self._on_cube)
-        session.strokes_changed.connect(self._on_strokes)
-        session.classes.changed.connect(self._on_strokes)
+        session.cubes_changed.connect(self._on_cubes)
+        session.history_changed.connect(self._on_edit)
 
     def close(self) -> None:
         """Save what is not saved yet; call this when no job runs any more."""
-        if self._unsaved is not None:
-            with suppress(CarlError):  # the window is closed: there is no place to show an error
-                self._unsaved.save()
+        for record in self._records.values():
+            if record.unsaved is not None:
+                with suppress(CarlError):  # the window is closed: no place to show an error
+                    record.save(record.unsaved)
+            if record.versions is not None:
+                record.versions.close()
 
-    def _on_replaced(self, before: SpectralCube, after: SpectralCube) -> None:
-        if before in self._known:
-            self._known.add(after)
+    # ---- what is saved of the current cube
+
+    @property
+    def _record(self) -> _Record | None:
+        return self._records.get(self._session.annotation)
+
+    @property
+    def restored(self) -> SavedStrokes | None:
+        """The version that was restored for the current cube, or None."""
+        return None if self._record is None else self._record.restored
+
+    @property
+    def versions(self) -> Sequence[SavedStrokes]:
+        """The versions of the current cube saved before it was opened, the oldest first."""
+        if self._record is None or self._record.versions is None:
+            return ()
+        return self._record.versions.saved
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another window has the current cube open."""
+        record = self._record
+        return record is not None and record.versions is not None and record.versions.is_shared
+
+    def restore(self, version: SavedStrokes) -> None:
+        """Replace the strokes and classes of the current cube by a saved version; can be undone."""
+        self._session.annotation.replace(version.strokes.labels, version.strokes.classes)
+
+    def discard(self) -> None:
+        """Erase the strokes on the current cube and delete all saved versions of them."""
+        record = self._record
+        if record is None or record.versions is None:
+            return
+        try:
+            record.versions.discard()
+        except CarlError as error:
+            self._session.failed.emit(error)
+        else:
+            record.restored = None
+            self._session.annotation.clear()
+        self.changed.emit()
+
+    # ---- restoring
 
     def _on_cube(self) -> None:
-        cube, self.restored = self._session.cube, None
+        cube, annotation = self._session.cube, self._session.annotation
         self.changed.emit()
-        if cube is not None and cube not in self._known:
+        if cube is None:
+            return
+        record = self._records.setdefault(annotation, _Record(cube, saved=annotation.state))
+        record.cube = cube
+        if record.versions is None:
             self._session.jobs.start(
                 JobKind.RESTORING,
-                lambda progress: find_strokes(cube, progress),
-                lambda saved: self._set_found(cube, saved),
+                lambda progress: _find_versions(cube, progress),
+                lambda versions: self._set_found(annotation, record, versions),
             )
 
-    def _set_found(self, cube: SpectralCube, saved: SavedStrokes | None) -> None:
-        self._known.add(cube)
-        if saved is not None:
-            self._session.classes.replace(saved.strokes.classes)
-            self.restored = saved
-            self.found.emit(saved.strokes.labels)
-            self.changed.emit()
+    def _set_found(self, annotation: Annotation, record: _Record, versions: StrokeVersions) -> None:
+        latest = versions.latest
+        if latest is not None and not annotation.is_restored:
+            is_unedited = annotation.state is record.saved
+            annotation.restore(latest.strokes.labels, latest.strokes.classes)
+            if is_unedited:
+                record.saved, record.unsaved = annotation.state, None
+            record.restored = latest if latest.n_pixels else None
+        record.versions = versions
+        annotation.is_restored = True
+        for error in versions.unreadable:
+            self._session.failed.emit(error)
+        self.changed.emit()
+        self._on_edit()
 
-    def _on_strokes(self) -> None:
-        cube, strokes = self._session.cube, self._session.strokes
-        if cube is None or strokes is None:
-            return
-        unsaved = self._unsaved = _Unsaved(cube, strokes, tuple(self._session.classes))
+    # ---- saving
 
-        def save(_: object) -> CarlError | None:
-            try:
-                unsaved.save()
-            except CarlError as error:
-                return error
-            return None
+    def _on_edit(self) -> None:
+        annotation, record = self._session.annotation, self._record
+        if record is not None and annotation.state is not record.saved:
+            record.unsaved = annotation.state
+            self._save()
 
-        self._session.jobs.start(
-            JobKind.AUTOSAVING, save, lambda failure: self._set_saved(unsaved, failure)
-        )
+    def _save(self) -> None:
+        waiting = [
+            (record, record.unsaved)
+            for record in self._records.values()
+            if record.unsaved is not None and record.versions is not None
+        ]
+        if waiting and self._session.jobs.state(JobKind.AUTOSAVING) is None:
+            self._session.jobs.start(
+                JobKind.AUTOSAVING, lambda _: _save_records(waiting), self._set_saved
+            )
 
-    def _set_saved(self, unsaved: _Unsaved, failure: CarlError | None) -> None:
-        if failure is None and self._unsaved is unsaved:
-            self._unsaved = None
-        if failure is not None and not self._has_failed:  # reported once, not with every stroke
-            self._has_failed = True
-            self._session.failed.emit(failure)
+    def _set_saved(self, outcome: _Outcome) -> None:
+        for record, state in outcome.saved:
+            record.saved = state
+            if record.unsaved is state:
+                record.unsaved = None
+        if outcome.failures and not self._has_failed:  # reported once, not with every stroke
+            self._session.failed.emit(outcome.failures[0])
+        self._has_failed = bool(outcome.failures)
+        self.changed.emit()
+        if not outcome.failures:
+            self._save()
+        self._on_cubes()
 
-
-def strokes_file(cube: SpectralCube) -> Path:
-    """Return the file for the strokes on a cube, named by a hash of its pixels."""
-    from carl.inference import cube_key
-
-    return strokes_folder() / f"{cube_key(SpectralCube(cube.data))}.tif"
-
-
-def save_strokes(
-    cube: SpectralCube, strokes: NDArray[np.unsignedinteger], classes: Sequence[LabelClass]
-) -> None:
-    """Save the strokes on a cube; empty strokes delete the file.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    path = strokes_file(cube)
-    if strokes.any():
-        write_labels(path, strokes, classes)
-    else:
-        for saved in (path, path.with_suffix(".json")):
-            with suppress(OSError):
-                saved.unlink()
+    def _on_cubes(self) -> None:
+        """Release the records of cubes that were removed, once their strokes are saved."""
+        present = {id(self._session.annotation_of(cube)) for cube in self._session.cubes}
+        for annotation, record in tuple(self._records.items()):
+            if id(annotation) not in present and record.unsaved is None:
+                del self._records[annotation]
+                if record.versions is not None:
+                    record.versions.close()
 
 
-def find_strokes(cube: SpectralCube, progress: Progress) -> SavedStrokes | None:
-    """Return the saved strokes of a cube, or None if there are none or they cannot be read."""
-    load_torch(progress)  # `cube_key` is in a package that imports it
-    path = strokes_file(cube)
-    try:
-        time = datetime.fromtimestamp(path.stat().st_mtime)
-        return SavedStrokes(read_labels(path, cube.shape), time)
-    except (OSError, CarlError):
-        return None
+def _find_versions(cube: SpectralCube, progress: Progress) -> StrokeVersions:
+    load_torch(progress)  # the hash of a cube is in a package that imports it
+    return StrokeVersions(cube)
+
+
+def _save_records(waiting: Sequence[tuple[_Record, AnnotationState]]) -> _Outcome:
+    outcome = _Outcome()
+    for record, state in waiting:
+        try:
+            record.save(state)
+        except CarlError as error:
+            outcome.failures.append(error)
+        else:
+            outcome.saved.append((record, state))
+    return outcome

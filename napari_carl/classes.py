@@ -91,4 +91,9 @@ class ClassTable:
 
 
 def _new_class(value: int) -> LabelClass:
-    return LabelClass(value, f"Class {value}", default_colour(value))
+    return LabelClass(value, default_name(value), default_colour(value))
+
+
+def default_name(value: int) -> str:
+    """Return the name of a new class."""
+    return f"Class {value}"

@@ -52,7 +52,6 @@ class Controller:
         CursorSpectrum(viewer, self.session, self.layers, self.connections)
         ViewportTracker(viewer, self.session, self.layers, self.connections)
         self._is_closed = False
-        self.connections.connect(self.autosave.found, self.tools.restore)
         self.connections.connect(self.session.failed, notify)
         self.session.jobs.start(JobKind.PRELOADING, preload, lambda _: None)
 

@@ -30,6 +30,7 @@ class JobKind(StrEnum):
     EMBEDDING = "embedding"
     SEGMENTING = "segmenting"
     FINE_TUNING = "fine-tuning"
+    LOADING = "loading"
     SAVING = "saving"
     EXPORTING = "exporting"
     RESTORING = "restoring"

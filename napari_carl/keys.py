@@ -1,4 +1,4 @@
-"""Keys of the canvas: number keys of the classes, keys of the tools."""
+"""Keys of the canvas: number keys of the classes, keys of the tools and of undo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_CLASS_KEYS = 9
 
 
 class StrokeKeys:
-    """Number keys choose a class and paint with it, B is the brush, E the eraser.
+    """Number keys choose a class and paint with it, B is the brush, E the eraser, Ctrl+Z is undo.
 
     napari looks a key up in the active layer first, then in the viewer. The keys are bound on both,
     on the layer only if it belongs to the current cube; other layers keep napari's bindings.
@@ -51,6 +51,8 @@ class StrokeKeys:
         actions: dict[str, Callable[[Any], None]] = {
             "B": lambda _: self._tools.use("paint"),
             "E": lambda _: self._tools.use("erase"),
+            "Control-Z": lambda _: self._tools.undo(),
+            "Control-Shift-Z": lambda _: self._tools.redo(),
         }
         for value in range(1, N_CLASS_KEYS + 1):
             actions[str(value)] = self._painting(value)

@@ -2,8 +2,10 @@
 
 Entries in the metadata of layers, under the key "carl", that other modules rely on:
 
-* the bands of a cube, an Image layer: ``{"cube": SpectralCube}``;
-* its colour picture, an Image layer above: ``{"picture_of": SpectralCube}``;
+* the bands of a cube, an Image layer: ``{"cube": SpectralCube}``, and once a dock shows it
+  ``"annotation"``, its strokes and classes;
+* its colour picture, an Image layer above: ``{"picture_of": SpectralCube}``; other layers of a cube
+  likewise: ``"embedding_of"``, ``"map_of"``, ``"strokes_of"``;
 * labels, a Labels layer: ``{"classes": tuple[LabelClass, ...]}``.
 """
 

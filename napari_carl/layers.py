@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from napari_carl.connections import Connections
+from napari_carl.jobs import JobKind
 from napari_carl.layer_data import (
     METADATA_KEY,
     LayerData,
@@ -71,6 +74,7 @@ class ViewerLayers:
         self._viewer = viewer
         self._session = session
         self._known: list[CubeLayers] = []
+        self._is_closed = False
         self._connections = Connections()
         for signal, slot in (
             (viewer.layers.events.inserted, self._on_inserted),
@@ -82,7 +86,11 @@ class ViewerLayers:
             (session.picture_changed, self._on_picture),
             (session.segmentation_changed, self._on_segmentation),
             (session.segmentation_refined, self._on_segmentation),
-            (session.classes.changed, self._on_classes),
+            (session.classes_changed, self._on_classes),
+            (session.strokes_changed, self._mark_map),
+            (session.model_changed, self._mark_map),
+            (session.jobs.changed, self._mark_map),
+            (session.strokes_repainted, self._on_repainted),
         ):
             self._connections.connect(signal, slot)
 
@@ -92,8 +100,9 @@ class ViewerLayers:
             self._register(layer)
 
     def close(self) -> None:
-        """Disconnect from the viewer; its layers stay as they are."""
+        """Disconnect from the viewer; its layers stay, and are taken over by the next dock."""
         self._connections.close()
+        self._is_closed = True
         for layers in self._known:
             for picture in layers.pictures():
                 picture.events.visible.disconnect(self._on_visible)
@@ -133,8 +142,11 @@ class ViewerLayers:
         cube, pictured = entry.get("cube"), self._of(entry.get("picture_of"))
         if cube is not None and self._of(cube) is None:
             layer.axis_labels = ("band", *layer.axis_labels[1:])
-            self._known.append(CubeLayers(cube, layer))
-            self._session.add_cube(cube)
+            layers = CubeLayers(cube, layer)
+            self._known.append(layers)
+            self._take_over(layers)
+            self._session.add_cube(cube, entry.get("annotation"))
+            self._store_metadata(layers)
             self.cube_added.emit()
         elif pictured is not None and pictured.picture is None:
             self._set_picture(pictured, "picture", layer)
@@ -147,16 +159,36 @@ class ViewerLayers:
             )
             if is_wanted:
                 self._session.set_picture(Picture(layer.name, pixels))
-        elif "classes" in entry and not self._session.counts:
+        elif "classes" in entry and not any(layer in known.present() for known in self._known):
             layer.colormap = class_colormap(entry["classes"])
-            self._session.classes.replace(entry["classes"])
+            if not self._session.counts:
+                self._session.classes.replace(entry["classes"])
+
+    def _take_over(self, layers: CubeLayers) -> None:
+        """Find the layers of a cube that an earlier dock made in this viewer."""
+        for layer in self._viewer.layers:
+            entry = layer.metadata.get(METADATA_KEY, {})
+            if entry.get("embedding_of") is layers.cube:
+                self._set_picture(layers, "embedding", layer)
+            for slot in ("map", "strokes"):
+                if entry.get(f"{slot}_of") is layers.cube:
+                    setattr(layers, slot, layer)
+
+    def _store_metadata(self, layers: CubeLayers) -> None:
+        """Store the cube of each layer, by which another dock recognises it, and the classes."""
+        annotation = self._session.annotation_of(layers.cube)
+        layers.image.metadata[METADATA_KEY] = {"cube": layers.cube, "annotation": annotation}
+        for slot in CubeLayers.DERIVED:
+            layer = getattr(layers, slot)
+            if layer is not None:
+                entry: dict[str, Any] = {f"{slot}_of": layers.cube}
+                if slot in ("map", "strokes"):
+                    entry["classes"] = tuple(annotation.classes)
+                layer.metadata[METADATA_KEY] = entry
 
     def _on_removed(self, event: Any) -> None:
         removed = event.value
         for layers in tuple(self._known):
-            if removed is layers.image:
-                self._known.remove(layers)
-                self._session.remove_cube(layers.cube)
             for name in CubeLayers.DERIVED:
                 if removed is getattr(layers, name):
                     setattr(layers, name, None)
@@ -164,6 +196,16 @@ class ViewerLayers:
                         removed.events.visible.disconnect(self._on_visible)
                     if name == "strokes" and layers is self.current:
                         self.strokes_replaced.emit()
+            if removed is layers.image:
+                self._known.remove(layers)
+                self._session.remove_cube(layers.cube)
+                # napari may be removing several layers: remove the rest when it has finished.
+                QTimer.singleShot(0, partial(self._remove, layers.present()[1:]))
+
+    def _remove(self, rest: Sequence[Layer]) -> None:
+        for layer in rest:
+            if not self._is_closed and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
 
     def _on_opened(self, layer: LayerData) -> None:
         self._viewer.add_layer(Layer.create(*layer))
@@ -172,7 +214,7 @@ class ViewerLayers:
         layers = self._of(before)
         if layers is not None:
             layers.cube = after
-            layers.image.metadata = {**layers.image.metadata, METADATA_KEY: {"cube": after}}
+            self._store_metadata(layers)
 
     def _on_cube(self) -> None:
         for known in self._known:
@@ -190,34 +232,36 @@ class ViewerLayers:
         if layers is None:
             return None
         if layers.strokes is None:
-            empty = np.zeros(layers.cube.shape[:2], np.uint8)
-            layers.strokes = self._new_labels(layers, "strokes", empty, STROKE_OPACITY)
+            pixels = self._session.annotation_of(layers.cube).pixels
+            layers.strokes = self._new_labels(layers, "strokes", pixels, STROKE_OPACITY)
             layers.strokes.brush_size = BRUSH_SIZE
             self._insert(layers, layers.strokes)
+            self._store_metadata(layers)
             self.strokes_replaced.emit()
         self._viewer.layers.selection.active = layers.strokes
         return layers.strokes
 
+    def _on_repainted(self) -> None:
+        if self.strokes is not None:
+            self.strokes.refresh()
+
     def _on_classes(self) -> None:
-        for layers in self._known:
-            for labels in (layers.map, layers.strokes):
-                if labels is not None:
-                    labels.colormap = class_colormap(self._session.classes)
-                    labels.metadata = self._class_metadata()
+        layers = self.current
+        if layers is None:
+            return
+        for labels in (layers.map, layers.strokes):
+            if labels is not None:
+                labels.colormap = class_colormap(self._session.classes)
+        self._store_metadata(layers)
 
     def _new_labels(self, layers: CubeLayers, what: str, data: Any, opacity: float) -> Labels:
         return Labels(
             data,
             name=f"{layers.cube.name} {what}",
-            colormap=class_colormap(self._session.classes),
+            colormap=class_colormap(self._session.annotation_of(layers.cube).classes),
             opacity=opacity,
-            metadata=self._class_metadata(),
             **placed_like(layers.image),
         )
-
-    def _class_metadata(self) -> dict[str, Any]:
-        """Return the metadata from which the writer takes the names of the classes."""
-        return {METADATA_KEY: {"classes": tuple(self._session.classes)}}
 
     # ---- pictures and map
 
@@ -249,6 +293,7 @@ class ViewerLayers:
             )
             self._set_picture(layers, slot, layer)
             self._insert(layers, layer)
+            self._store_metadata(layers)
         elif finest(layer.data) is not picture.pixels:
             layer.data = pyramid(picture.pixels, layers.cube)
             for name, value in placed_like(layers.image, picture.step).items():
@@ -265,20 +310,37 @@ class ViewerLayers:
 
     def _on_segmentation(self) -> None:
         layers, result = self.current, self._session.segmentation
-        if layers is None or result is None:
+        if layers is None:
             return
-        labels, layer = result.labels, layers.map
-        if layer is None:
+        labels, layer = None if result is None else result.labels, layers.map
+        if labels is None:
+            if layer is not None:  # there is nothing any more to segment from
+                finest(layer.data)[:] = 0
+                layer.refresh(extent=False)
+        elif layer is None:
             data = pyramid(labels.copy(), layers.cube)
             layers.map = self._new_labels(layers, "map", data, MAP_OPACITY)
             layers.map.editable = False
             self._insert(layers, layers.map)
+            self._store_metadata(layers)
         elif (layer.data.shape, layer.data.dtype) == (labels.shape, labels.dtype):
             # In place, which is faster than new data and does not flicker.
             np.copyto(finest(layer.data), labels)
             layer.refresh(extent=False)
         else:
             layer.data = pyramid(labels.copy(), layers.cube)
+        self._mark_map()
+
+    def _mark_map(self, job: JobKind | None = None) -> None:
+        """Mark in the name of the map's layer whether the map is out of date."""
+        layers = self.current
+        if layers is None or layers.map is None or job not in (None, JobKind.SEGMENTING):
+            return
+        name = f"{layers.cube.name} map"
+        names = {False: name, True: f"{name} (out of date)"}
+        marked = names[self._session.segmentation_is_outdated]
+        if layers.map.name in names.values() and layers.map.name != marked:
+            layers.map.name = marked
 
     def _insert(self, layers: CubeLayers, layer: Layer) -> None:
         """Insert a layer above the lower layers of its cube without changing the selection."""

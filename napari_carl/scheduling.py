@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 from napari_carl.jobs import JobKind
 from napari_carl.pictures import DisplayMode
@@ -38,9 +37,9 @@ class SchedulingState:
         picture_request: version of the requested picture.
         embedding: version of the newest embedding, which may be a preview.
         strokes: version of the strokes.
-        can_segment: whether wavelengths are known and there are strokes of two classes.
+        can_segment: whether wavelengths are known, and there are strokes of two classes or a model.
         segmentation_request: version of the requested segmentation.
-        predictor_path: file of the predictor to segment with; None to fit one to the strokes.
+        model: version of the loaded model that the strokes correct.
         features: level of the features held.
         features_network: version of the network whose embedding they include.
         network: version of the chosen network.
@@ -54,7 +53,7 @@ class SchedulingState:
     strokes: int = 0
     can_segment: bool = False
     segmentation_request: int = 0
-    predictor_path: Path | None = None
+    model: int = 0
     features: FeatureLevel = FeatureLevel.NONE
     features_network: int = 0
     network: int = 0
@@ -85,8 +84,8 @@ def wanted_jobs(state: SchedulingState) -> tuple[WantedJob, ...]:
         keys[JobKind.PICTURE] = (state.picture_request,)
     elif state.display_mode is DisplayMode.EMBEDDING and state.embedding:
         keys[JobKind.PICTURE] = (state.picture_request, state.embedding)
-    if state.predictor_path is not None:
-        keys[JobKind.SEGMENTING] = (state.segmentation_request, state.predictor_path)
+    if state.segmentation_request and state.can_segment and state.model:
+        keys[JobKind.SEGMENTING] = (state.segmentation_request, state.model)
     elif state.segmentation_request and state.can_segment and state.features:
         keys[JobKind.SEGMENTING] = (
             state.segmentation_request,

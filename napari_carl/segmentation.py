@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.errors import ModelError
 from carl.progress import Progress, subprogress
+from napari_carl.annotation import AnnotationState, LoadedModel
 from napari_carl.feature_jobs import preview_stride
 from napari_carl.torch_loading import load_torch
 
@@ -80,6 +81,7 @@ class SegmentationResult:
         is_preview: whether only a reduced cube was segmented, so that the label map is coarse.
         origin: description of a loaded predictor; empty for one fitted to the strokes.
         fidelity: `Embedding.fidelity` of an approximate embedding; None for an exact one.
+        model_features: features of the cube as a loaded model needs them, for its next correction.
         complete: set when all labels are predicted.
     """
 
@@ -91,6 +93,7 @@ class SegmentationResult:
     is_preview: bool = False
     origin: str = ""
     fidelity: float | None = None
+    model_features: CubeFeatures | None = None
     complete: Event = field(default_factory=Event)
 
 
@@ -119,9 +122,11 @@ def segment_preview(
     coarse = bound.predict_window((slice(None), slice(None)), progress).labels
     labels = np.zeros(strokes.shape, coarse.dtype)
     _write_labels(labels, (slice(None, None, n), slice(None, None, n)), coarse)
-    yield SegmentationResult(
+    result = SegmentationResult(
         segmenter, bound, labels, _accuracy(segmenter), perf_counter() - start, is_preview=True
     )
+    result.complete.set()
+    yield result
 
 
 def segment(
@@ -169,13 +174,8 @@ def segment(
     yield from _assemble(windows, strokes.shape, before, result)
 
 
-def segment_with_file(
-    path: Path, cube: SpectralCube, device: str, viewport: ViewportGetter, progress: Progress
-) -> Iterator[SegmentationResult]:
-    """Predict the label map with a predictor from a file, what is visible first.
-
-    Yields:
-        the same result repeatedly, with more of its labels predicted.
+def load_model(path: Path, device: str, progress: Progress) -> LoadedModel:
+    """Load a predictor from a file.
 
     Raises:
         ModelError: the file cannot be read, or its predictor classifies whole images.
@@ -184,7 +184,6 @@ def segment_with_file(
     progress(0.0, f"Loading {path.name}")
     from carl.learning import load_predictor
 
-    start = perf_counter()
     predictor = load_predictor(path, device)
     if predictor.output != "label map":
         classes = ", ".join(each.name for each in predictor.classes)
@@ -192,9 +191,36 @@ def segment_with_file(
             f"{path.name} classifies whole images ({classes}) and predicts no label map: use it "
             "with 'carl predict', or load a model for segmentation."
         )
+    return LoadedModel(path, predictor)
+
+
+def segment_with_model(
+    cube: SpectralCube,
+    state: AnnotationState,
+    features: CubeFeatures | None,
+    before: LabelImage | None,
+    viewport: ViewportGetter,
+    progress: Progress,
+) -> Iterator[SegmentationResult]:
+    """Predict the label map with a loaded model corrected by the strokes, what is visible first.
+
+    Args:
+        cube: the cube.
+        state: its annotation, with a model.
+        features: of the cube, as the model needs them; None if they are not computed yet.
+        before: (H, W) label map displayed so far; it stays where nothing newer is predicted.
+        viewport: called before every window, because the view may move.
+        progress: called often; cancels by raising.
+
+    Yields:
+        the same result repeatedly, with more of its labels predicted.
+    """
+    assert state.model is not None
+    start = perf_counter()
+    predictor = state.model.predictor
     bound = predictor.bind(cube, precompute=True, progress=subprogress(progress, 0.1, 0.6))
     windows = _predict_windows(
-        bound, cube.shape[:2], True, viewport, subprogress(progress, 0.6, 1.0)
+        bound, cube.shape[:2], before is None, viewport, subprogress(progress, 0.6, 1.0)
     )
 
     def result(labels: LabelImage) -> SegmentationResult:
@@ -202,7 +228,7 @@ def segment_with_file(
             predictor, bound, labels, None, perf_counter() - start, origin=predictor.description
         )
 
-    yield from _assemble(windows, cube.shape[:2], None, result)
+    yield from _assemble(windows, cube.shape[:2], before, result)
 
 
 def _assemble(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +22,15 @@ from carl.cube import SpectralCube
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
 from napari_carl import exports, feature_jobs, pictures, segmentation
+from napari_carl.annotation import Annotation, AnnotationState, LoadedModel
 from napari_carl.classes import ClassTable
+from napari_carl.connections import Connections
 from napari_carl.exports import Exported
 from napari_carl.feature_jobs import EmbeddedCube, FineTuningRun, Network
 from napari_carl.jobs import JobKind, Jobs, Runner
 from napari_carl.pictures import ClassSpectrum, DisplayMode, Picture
 from napari_carl.scheduling import FeatureLevel, SchedulingState, wanted_jobs
-from napari_carl.segmentation import LabelImage, SegmentationResult, Viewport
+from napari_carl.segmentation import SegmentationResult, Viewport
 
 if TYPE_CHECKING:
     from carl.learning import CubeFeatures, FineTuneResult, Predictor, Tune
@@ -45,9 +49,9 @@ class Session:
 
     Attributes:
         jobs: the running background jobs.
-        classes: the table of classes.
         cubes: the cubes in the viewer, in the order in which they were added.
         cube: the current cube, or None.
+        annotation: strokes and classes of the current cube; of no pixels if there is none.
         automatic: whether the cube is segmented whenever the strokes change.
         viewport: visible part of the current cube, set by the view; None if nothing is visible.
         display_mode: how the current cube is displayed.
@@ -57,10 +61,12 @@ class Session:
         network: the chosen network.
         features: features of the current cube, or of a reduced copy until those are computed.
         embedding: the newest embedding, which may be a preview; None until there is one.
-        strokes: (H, W) strokes on the current cube, 0 = unlabelled; None until set.
         counts: number of labelled pixels by class value.
         spectra: mean and deviation of the spectra under the strokes, by class value.
-        segmentation: the newest segmentation of the current cube, or None.
+        segmentation: the newest segmentation of the current cube; None if there is none or there
+            is nothing any more that it could be computed from.
+        pending_model: loaded model whose classes differ from those of the strokes, until the user
+            has decided how to combine them; None otherwise.
         fine_tuning: the newest run of fine-tuning on the current cube, or None.
         exported_files: files written by the last export of the current cube.
     """
@@ -69,7 +75,12 @@ class Session:
     cube_changed = Signal()  # another cube is current, or its bands were edited
     opened = Signal(object)  # LayerData of a cube read from a file
     cube_replaced = Signal(object, object)  # SpectralCube before and after an edit of its bands
-    strokes_changed = Signal()
+    strokes_changed = Signal()  # also when another cube is current
+    strokes_repainted = Signal()  # the strokes were changed other than in their layer
+    classes_changed = Signal()  # also when another cube is current
+    class_chosen = Signal(int)  # value of the class that the brush paints now
+    history_changed = Signal()  # another edit can be undone or redone
+    model_changed = Signal()  # a model was loaded or unloaded, or waits for a decision
     display_mode_changed = Signal()
     band_changed = Signal(int)
     picture_changed = Signal()
@@ -87,7 +98,9 @@ class Session:
         self.jobs = Jobs(runner)
         self.jobs.failed.connect(self._on_job_failed)
         self.jobs.changed.connect(self._on_job)
-        self.classes = ClassTable()
+        self.annotation = Annotation()
+        self._annotations: WeakKeyDictionary[SpectralCube, Annotation] = WeakKeyDictionary()
+        self._annotation_connections = Connections()
         self.cubes: tuple[SpectralCube, ...] = ()
         self.cube: SpectralCube | None = None
         self.automatic = True
@@ -100,6 +113,7 @@ class Session:
         self._device = device
         self._scheduled: dict[JobKind, tuple[Any, ...]] = {}
         self._reset()
+        self._follow(self.annotation)
 
     def _reset(self) -> None:
         """Cancel the jobs on the current cube and drop everything that belongs to it."""
@@ -109,13 +123,15 @@ class Session:
         self._strokes_version = 0
         self._embedding_version = 0
         self._segmentation_request = 0
-        self._predictor_path: Path | None = None
+        self._model_version = 0
+        self._segmented: AnnotationState | None = None
+        self._model_features: CubeFeatures | None = None
         self._filter_bank_features: CubeFeatures | None = None
         self._features_network = 0
         self.features: CubeFeatures | None = None
         self.embedding: EmbeddedCube | None = None
-        self.strokes: LabelImage | None = None
         self.counts: dict[int, int] = {}
+        self.pending_model: LoadedModel | None = None
         self.picture: Picture | None = None
         self.spectra: Mapping[int, ClassSpectrum] = {}
         self.segmentation: SegmentationResult | None = None
@@ -130,14 +146,53 @@ class Session:
         return self.cube is not None and self.cube.wavelengths is not None
 
     @property
+    def classes(self) -> ClassTable:
+        """The table of classes of the current cube."""
+        return self.annotation.classes
+
+    @property
+    def strokes(self) -> NDArray[np.uint8]:
+        """(H, W) strokes on the current cube, 0 = unlabelled; never changed in place."""
+        return self.annotation.state.strokes
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """The loaded model that the strokes on the current cube correct, or None."""
+        return self.annotation.state.model
+
+    @property
     def can_segment(self) -> bool:
-        """Whether the current cube has wavelengths and strokes of two classes."""
-        return self.has_wavelengths and len(self.counts) >= 2
+        """Whether the cube has wavelengths, and strokes of two classes or a loaded model."""
+        return self.has_wavelengths and (len(self.counts) >= 2 or self.model is not None)
 
     @property
     def can_fine_tune(self) -> bool:
         """Whether the cube can be segmented and has features of the chosen network."""
-        return self.can_segment and self._features_network == self.network.version
+        return (
+            self.has_wavelengths
+            and len(self.counts) >= 2
+            and self._features_network == self.network.version
+        )
+
+    @property
+    def segmentation_is_current(self) -> bool:
+        """Whether the label map belongs to the strokes and the model as they are now.
+
+        It is complete, or still being predicted.
+        """
+        result, made_from, now = self.segmentation, self._segmented, self.annotation.state
+        if result is None or made_from is None:
+            return False
+        is_running = self.jobs.state(JobKind.SEGMENTING) is not None
+        is_same = made_from.strokes is now.strokes and made_from.model is now.model
+        return is_same and (result.complete.is_set() or is_running)
+
+    @property
+    def segmentation_is_outdated(self) -> bool:
+        """Whether the label map shown is an earlier one, and no newer one is being computed."""
+        is_waiting = self._segmentation_request and self.jobs.state(JobKind.PRECOMPUTING)
+        is_computing = is_waiting or self.jobs.state(JobKind.SEGMENTING) is not None
+        return self.can_segment and not self.segmentation_is_current and not is_computing
 
     @property
     def scheduling_state(self) -> SchedulingState:
@@ -151,7 +206,7 @@ class Session:
             strokes=self._strokes_version,
             can_segment=self.can_segment,
             segmentation_request=self._segmentation_request,
-            predictor_path=self._predictor_path,
+            model=self._model_version,
             features=self._feature_level,
             features_network=self._features_network,
             network=self.network.version,
@@ -198,8 +253,16 @@ class Session:
             self.opened.emit,
         )
 
-    def add_cube(self, cube: SpectralCube) -> None:
-        """Add a cube that was added to the viewer, and select it."""
+    def add_cube(self, cube: SpectralCube, annotation: Annotation | None = None) -> None:
+        """Add a cube that was added to the viewer, and select it.
+
+        Args:
+            cube: any.
+            annotation: its strokes and classes; by default it has no strokes, and a table of its
+                own that starts with the classes of the current cube.
+        """
+        if annotation is not None:
+            self._annotations[cube] = annotation
         if not any(known is cube for known in self.cubes):
             self.cubes = (*self.cubes, cube)
             self.cubes_changed.emit()
@@ -216,14 +279,41 @@ class Session:
         """Make a cube current; its picture and its features are computed in the background."""
         if cube is self.cube:
             return
+        self.annotation.publish()
         self._reset()
         self.cube = cube
         if cube is not None:
             self._cube_version = next(self._versions)
             self.composition = pictures.default_bands(cube)
             self.band = min(self.band, cube.n_bands - 1)
+        self._follow(Annotation() if cube is None else self.annotation_of(cube))
         self.cube_changed.emit()
+        self._on_model()
+        self._on_strokes()
         self.show_true_colour()
+
+    def annotation_of(self, cube: SpectralCube) -> Annotation:
+        """Return the strokes and classes of a cube in the viewer."""
+        if cube not in self._annotations:
+            self._annotations[cube] = Annotation(cube.shape[:2], self.classes)
+        return self._annotations[cube]
+
+    def _follow(self, annotation: Annotation) -> None:
+        """Make the annotation of the current cube the current one."""
+        self._annotation_connections.close()
+        self.annotation = annotation
+        for signal, slot in (
+            (annotation.strokes_changed, self._on_strokes),
+            (annotation.model_changed, self._on_model),
+            (annotation.repainted, self.strokes_repainted.emit),
+            (annotation.history_changed, self.history_changed.emit),
+            (annotation.classes.changed, self.classes_changed.emit),
+            (annotation.classes.current_changed, self.class_chosen.emit),
+        ):
+            self._annotation_connections.connect(signal, slot)
+        self.classes_changed.emit()
+        self.class_chosen.emit(self.classes.current)
+        self.history_changed.emit()
 
     def edit_cube(self, edit: Callable[[SpectralCube], SpectralCube]) -> None:
         """Edit the bands of the current cube; strokes stay, features are computed again.
@@ -234,16 +324,15 @@ class Session:
         Raises:
             CarlError: that of `edit`; nothing changes.
         """
-        before, strokes = self.cube, self.strokes
+        before = self.cube
         if before is None:
             return
         after = edit(before)
         self.cubes = tuple(after if known is before else known for known in self.cubes)
+        self._annotations[after] = self.annotation
         self.cube_replaced.emit(before, after)
         self.cubes_changed.emit()
         self.select_cube(after)
-        if strokes is not None:
-            self.set_strokes(strokes)
 
     # ---- pictures and spectra
 
@@ -309,29 +398,28 @@ class Session:
     # ---- strokes
 
     def set_strokes(self, labels: NDArray[Any]) -> None:
-        """Set the strokes on the current cube; fast, and without effect if nothing has changed.
+        """Replace the strokes on the current cube; without effect if nothing has changed.
 
         Args:
-            labels: (H, W) integers, 0 = unlabelled; copied.
+            labels: (H, W) values 0..255, 0 = unlabelled; copied.
+
+        Raises:
+            LabelError: the size differs from the cube's, or a value is above 255.
         """
-        before = np.zeros((), np.uint8) if self.strokes is None else self.strokes
-        if (labels == before).all():
-            return
-        self.strokes = np.array(labels)
-        self._strokes_version = next(self._versions)
-        n_pixels = np.bincount(self.strokes[self.strokes > 0])
+        self.annotation.set_strokes(labels)
+
+    def _on_strokes(self) -> None:
+        n_pixels = np.bincount(self.strokes.ravel(), minlength=1)
+        n_pixels[0] = 0
         self.counts = {int(value): int(n_pixels[value]) for value in np.flatnonzero(n_pixels)}
-        self.classes.include(self.counts)
+        self._strokes_version = next(self._versions) if self.counts else 0
         self.strokes_changed.emit()
-        if self.automatic:
-            self._request_segmentation()
-        elif not self.can_segment and self._predictor_path is None:
-            self._segmentation_request = 0
-        self._schedule()
+        if not self.counts:
+            self._set_spectra({})
+        self._update_segmentation(requested=self.automatic)
 
     def _start_spectra(self, cube: SpectralCube) -> None:
         strokes = self.strokes
-        assert strokes is not None  # the state has a version of them
         self.jobs.start(
             JobKind.SPECTRA,
             lambda progress: pictures.class_spectra(cube, strokes, progress),
@@ -399,65 +487,110 @@ class Session:
         With the features of a reduced cube the label map is a preview; with those of the filter
         bank or an approximate embedding it is predicted again when better ones are computed.
         """
-        self._request_segmentation()
+        self.annotation.publish()
+        self._update_segmentation(requested=True)
+
+    def _update_segmentation(self, *, requested: bool) -> None:
+        """Request a segmentation, or drop the present one if there is nothing to segment from."""
+        if not self.can_segment:
+            self._segmentation_request = 0
+            if self.segmentation is not None:
+                self.segmentation = self._segmented = None
+                self.segmentation_changed.emit()
+        elif requested:
+            self._segmentation_request = next(self._versions)
         self._schedule()
 
-    def _request_segmentation(self) -> None:
-        if self.can_segment:
-            self._segmentation_request, self._predictor_path = next(self._versions), None
-
     def load_predictor(self, path: Path) -> None:
-        """Segment the current cube with a saved segmenter or a trained head.
+        """Load a saved segmenter or a trained head, segment the cube with it, and correct it.
 
-        Its classes replace those of the table. The next stroke segments from strokes alone again.
+        Its classes replace those of the table, and the strokes on the cube correct it. If strokes
+        exist whose classes differ, it becomes `pending_model`: call `accept_model`. All of it can
+        be undone.
         """
         if self.cube is not None:
-            self._segmentation_request, self._predictor_path = next(self._versions), path
-            self._schedule()
+            device = self._device
+            self.jobs.start(
+                JobKind.LOADING,
+                lambda progress: segmentation.load_model(path, device, progress),
+                self._set_loaded,
+            )
+
+    def _set_loaded(self, model: LoadedModel) -> None:
+        if self.annotation.agrees_with(model.predictor.classes):
+            self.annotation.load_model(model)
+        else:
+            self.pending_model = model
+            self.model_changed.emit()
+
+    def accept_model(self, *, by_name: bool) -> None:
+        """Take over the model that waits for a decision.
+
+        Args:
+            by_name: strokes of a class that the model knows by name get the model's value, other
+                strokes stay classes of their own; otherwise strokes take the model's class of the
+                same value.
+        """
+        model, self.pending_model = self.pending_model, None
+        if model is not None:
+            self.annotation.load_model(model, by_name=by_name)
+
+    def reject_model(self) -> None:
+        """Drop the model that waits for a decision."""
+        self.pending_model = None
+        self.model_changed.emit()
+
+    def unload_model(self) -> None:
+        """Segment from the strokes alone again."""
+        self.annotation.unload_model()
+
+    def _on_model(self) -> None:
+        """Segment with another model, or without one; it was chosen, so always at once."""
+        self._model_features = None
+        self._model_version = 0 if self.model is None else next(self._versions)
+        self.model_changed.emit()
+        self._update_segmentation(requested=self.automatic or self.model is not None)
 
     def _start_segmenting(self, cube: SpectralCube) -> None:
-        features, strokes, path = self.features, self.strokes, self._predictor_path
-        classes, device = tuple(self.classes), self._device
-        level = self._feature_level
+        features, level, state = self.features, self._feature_level, self.annotation.state
+        model_features, classes = self._model_features, state.classes
         before = None if self.segmentation is None else self.segmentation.labels
 
         def segment(progress: Progress) -> Iterator[SegmentationResult]:
-            if path is not None:
-                return segmentation.segment_with_file(
-                    path, cube, device, self._get_viewport, progress
+            if state.model is not None:
+                return segmentation.segment_with_model(
+                    cube, state, model_features, before, self._get_viewport, progress
                 )
-            assert features is not None  # the state has them, and strokes
-            assert strokes is not None
+            assert features is not None  # the scheduled state has them
             if level is FeatureLevel.PREVIEW:
-                return segmentation.segment_preview(features, strokes, classes, progress)
+                return segmentation.segment_preview(features, state.strokes, classes, progress)
             return segmentation.segment(
-                features, strokes, classes, before, self._get_viewport, progress
+                features, state.strokes, classes, before, self._get_viewport, progress
             )
 
-        self.jobs.stream(JobKind.SEGMENTING, segment, self._set_segmentation)
+        self.jobs.stream(JobKind.SEGMENTING, segment, partial(self._set_segmentation, state))
 
     def _get_viewport(self) -> Viewport | None:
         """Return the current viewport; called from job threads."""
         return self.viewport
 
-    def _set_segmentation(self, result: SegmentationResult) -> None:
+    def _set_segmentation(self, state: AnnotationState, result: SegmentationResult) -> None:
         """Take a new segmentation, or announce that more of the current one was predicted."""
         if result is self.segmentation:
             self.segmentation_refined.emit()
             return
-        if self._predictor_path is not None:
-            self.classes.replace(result.predictor.classes)
-            self.classes.include(self.counts)
-        self.segmentation = result
+        self.segmentation, self._segmented = result, state
+        self._model_features = result.model_features
         self.segmentation_changed.emit()
 
     # ---- files
 
     @property
     def predictor(self) -> Predictor | None:
-        """The predictor of the segmentation; None if there is none or only a preview."""
+        """The predictor of the current strokes; None if there is none yet or only a preview."""
         result = self.segmentation
-        return None if result is None or result.is_preview else result.predictor
+        is_usable = self.segmentation_is_current and result is not None and not result.is_preview
+        return result.predictor if is_usable and result is not None else None
 
     def export(self, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS) -> None:
         """Write the label map of the current cube.
@@ -467,7 +600,7 @@ class Session:
             contents: what to write.
         """
         cube, result, classes = self.cube, self.segmentation, tuple(self.classes)
-        if cube is not None and result is not None and not result.is_preview:
+        if cube is not None and result is not None and self.predictor is not None:
             self.jobs.start(
                 JobKind.EXPORTING,
                 lambda progress: exports.export_segmentation(
@@ -517,7 +650,7 @@ class Session:
     def fine_tune(self, tune: Tune, steps: int = feature_jobs.N_TUNING_STEPS) -> None:
         """Train part of the network on the strokes for so many steps, in the background."""
         features, strokes = self.features, self.strokes
-        if features is not None and strokes is not None and self.can_fine_tune:
+        if features is not None and self.can_fine_tune:
             run = self.fine_tuning = FineTuningRun(tune)
             self.jobs.start(
                 JobKind.FINE_TUNING,

@@ -48,6 +48,10 @@ def step_state(session: Session, step: Step) -> StepState:
         return StepState(session.has_wavelengths, _learn_line(session))
     if session.segmentation is None:
         return StepState(False, "Segment the cube first.")
+    if not session.segmentation_is_current:
+        if session.segmentation_is_outdated:
+            return StepState(False, "The map is out of date: press Segment first.")
+        return StepState(False, "The map is being updated.")
     if session.segmentation.is_preview:
         return StepState(False, "Only a coarse label map so far; the full one is being computed.")
     n_files = len(session.exported_files)
@@ -66,10 +70,12 @@ def _cube_line(session: Session) -> str:
 
 
 def _strokes_line(session: Session) -> str:
+    if not session.counts and session.model is not None:
+        return "Draw strokes where the map of the loaded model is wrong."
     if not session.counts:
         return "Draw a few strokes for each class."
     pixels = f"{sum(session.counts.values()):,} pixels"
-    if len(session.counts) == 1:
+    if len(session.counts) == 1 and session.model is None:
         return f"{pixels} labelled; draw strokes for a second class."
     return f"{pixels} labelled in {len(session.counts)} classes."
 
@@ -77,29 +83,32 @@ def _strokes_line(session: Session) -> str:
 def _learn_line(session: Session) -> str:
     if not session.has_wavelengths:
         return "Needs the wavelengths of the cube."
-    if session.segmentation is not None:
-        return _describe_segmentation(session.segmentation)
     if not session.can_segment:
         return "Needs strokes of two classes."
+    if session.segmentation_is_outdated and session.segmentation is not None:
+        return "The map is out of date: press Segment."
+    if session.segmentation is not None:
+        return _describe_segmentation(session, session.segmentation)
     if session.jobs.state(JobKind.PRECOMPUTING) is not None:
         return "Computing features of the cube …"
     return "No segmentation yet."
 
 
-def _describe_segmentation(result: SegmentationResult) -> str:
+def _describe_segmentation(session: Session, result: SegmentationResult) -> str:
     """Describe the accuracy of a segmentation and what is still being computed."""
     if result.is_preview:
-        return "Coarse label map; the full one follows."
+        is_computing = session.jobs.state(JobKind.PRECOMPUTING) is not None
+        return f"Coarse label map{'; the full one follows' if is_computing else ''}."
+    is_embedding = session.jobs.state(JobKind.EMBEDDING) is not None
     parts = [result.origin] if result.origin else []
     if result.accuracy is not None:
         parts.append(f"accuracy on held-out strokes {100 * result.accuracy:.0f} %")
     parts.append(f"{result.seconds:.1f} s")
-    if not result.origin and not result.predictor.uses_network:
+    if not result.origin and not result.predictor.uses_network and is_embedding:
         parts.append("network features follow")
     elif result.fidelity is not None:
-        parts.append(
-            f"approximate network features (fidelity {result.fidelity:.3f}), exact ones follow"
-        )
+        follow = ", exact ones follow" if is_embedding else ""
+        parts.append(f"approximate network features (fidelity {result.fidelity:.3f}){follow}")
     line = " · ".join(parts)
     return line[0].upper() + line[1:]
 
@@ -196,3 +205,12 @@ def describe_fine_tuning(session: Session) -> str:
     before, after = run.result.score_before, run.result.score_after
     verdict = "Fine-tuned network kept" if run.result.kept else "Fine-tuned network discarded"
     return f"{verdict}: mIoU on held-out strokes {before:.2f} → {after:.2f}."
+
+
+def describe_model(session: Session) -> str:
+    """Describe the loaded model, or the one that waits for a decision; empty if there is none."""
+    pending, model = session.pending_model, session.model
+    if pending is not None:
+        names = ", ".join(f"{each.value} {each.name}" for each in pending.predictor.classes)
+        return f"The classes of {pending.path.name} ({names}) are not those of your strokes."
+    return "" if model is None else f"Loaded {model.path.name}; strokes correct it."

@@ -1,14 +1,14 @@
-"""Tools that paint strokes on the current cube, and reports of every change."""
+"""Tools that paint strokes on the current cube and record every change of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from carl.errors import CarlError
+from napari_carl.annotation import Annotation
 from napari_carl.connections import Connections
 from napari_carl.layers import BRUSH_SIZE, ViewerLayers
 from napari_carl.session import Session
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 Tool = Literal["paint", "erase", "fill", "pan_zoom"]
 
-_REPORT_DELAY_MS = 250
-"""Pause after the last stroke before the session is informed, and the map updated."""
+_PUBLISH_DELAY_MS = 250
+"""Pause after the last stroke before the map is updated."""
 
 
 class StrokeTools:
-    """Controls napari's brush, eraser and bucket on the current strokes layer.
+    """Controls napari's brush, eraser and bucket on the layer of the current strokes.
 
-    Changes of the strokes are reported to the session after a short pause.
+    The layer edits the pixels of the annotation in place. Every stroke is recorded when it ends,
+    and its effects are computed after a short pause.
     """
 
     tool_changed = Signal()  # the tool or the size of the brush has changed
@@ -34,19 +35,18 @@ class StrokeTools:
         self._layers = layers
         self._session = session
         self._strokes: Labels | None = None
+        self._annotation: Annotation | None = None
         self._layer_connections = Connections()
         self._connections = Connections()
         self._delay = QTimer()
         self._delay.setSingleShot(True)
-        self._delay.setInterval(_REPORT_DELAY_MS)
-        self._connections.connect(self._delay.timeout, self.report)
+        self._delay.setInterval(_PUBLISH_DELAY_MS)
         self._connections.connect(layers.strokes_replaced, self._on_strokes_replaced)
-        self._connections.connect(session.classes.current_changed, self._select)
+        self._connections.connect(session.class_chosen, self._select)
 
     def close(self) -> None:
-        """Report the last strokes and disconnect from the layer."""
-        self._delay.stop()
-        self.report()
+        """Publish the last strokes and disconnect from the layer."""
+        self._publish()
         self._layer_connections.close()
         self._connections.close()
 
@@ -73,62 +73,63 @@ class StrokeTools:
             self._strokes.brush_size = size
 
     def undo(self) -> None:
-        """Undo the last stroke."""
-        if self._strokes is not None:
-            self._strokes.undo()
+        """Undo the last edit of the strokes or classes; a removed strokes layer appears again."""
+        if self._is_shown():
+            self._session.annotation.undo()
 
     def redo(self) -> None:
-        """Redo the stroke that was undone."""
-        if self._strokes is not None:
-            self._strokes.redo()
+        """Redo the edit that was undone last."""
+        if self._is_shown():
+            self._session.annotation.redo()
 
-    def erase_class(self, value: int) -> None:
-        """Erase all strokes of a class on the current cube; this can be undone."""
-        if self._strokes is not None:
-            self._erase(self._strokes.data == value)
-
-    def clear(self) -> None:
-        """Erase all strokes on the current cube; this can be undone."""
-        if self._strokes is not None:
-            self._erase(self._strokes.data != 0)
-
-    def restore(self, labels: NDArray[Any]) -> None:
-        """Add saved (H, W) strokes to the current cube; pixels already labelled stay unchanged."""
-        strokes = self._layers.require_strokes()
-        if strokes is not None:
-            strokes.data[:] = np.where(strokes.data == 0, labels, strokes.data)
-            strokes.refresh()
-            self.report()
-
-    def report(self) -> None:
-        """Pass the strokes as they are now to the session."""
-        cube = self._session.cube
-        if self._strokes is not None:
-            self._session.set_strokes(self._strokes.data)
-        elif cube is not None:
-            self._session.set_strokes(np.zeros(cube.shape[:2], np.uint8))
-
-    def _erase(self, mask: NDArray[np.bool_]) -> None:
-        if self._strokes is not None and mask.any():
-            self._strokes.data_setitem(np.nonzero(mask), 0)
+    def _is_shown(self) -> bool:
+        """Return whether there was a strokes layer; if there was none, add it."""
+        shown = self._layers.strokes is not None
+        self._layers.require_strokes()
+        return shown
 
     def _on_strokes_replaced(self) -> None:
+        self._publish()  # of the cube before
         self._layer_connections.close()
+        self._annotation = self._session.annotation
+        self._layer_connections.connect(self._delay.timeout, self._annotation.publish)
         strokes = self._strokes = self._layers.strokes
         if strokes is not None:
             events, connect = strokes.events, self._layer_connections.connect
-            # Undo and redo emit neither paint nor data, but every redraw emits set_data.
-            for changed in (events.paint, events.data, events.set_data, events.labels_update):
-                connect(changed, self._on_painted)
+            connect(events.paint, self._on_painted)
+            connect(events.data, self._on_data)
+            # A script may edit the pixels without `paint`, but every redraw emits `set_data`.
+            for changed in (events.set_data, events.labels_update):
+                connect(changed, self._on_drawn)
             for changed in (events.mode, events.brush_size):
                 connect(changed, self._on_tool)
             connect(events.selected_label, self._on_selected)
             self._select(self._session.classes.current)
-        self.report()
         self.tool_changed.emit()
 
     def _on_painted(self, event: Any = None) -> None:
+        if self._annotation is not None:
+            self._annotation.commit()
         self._delay.start()
+
+    def _on_drawn(self, event: Any = None) -> None:
+        self._delay.start()
+
+    def _on_data(self, event: Any = None) -> None:
+        """Take over an array that a script assigned to the layer."""
+        strokes, annotation = self._strokes, self._annotation
+        if strokes is None or annotation is None or strokes.data is annotation.pixels:
+            return
+        try:
+            annotation.set_strokes(strokes.data)
+        except CarlError as error:
+            self._session.failed.emit(error)
+        strokes.data = annotation.pixels
+
+    def _publish(self) -> None:
+        self._delay.stop()
+        if self._annotation is not None:
+            self._annotation.publish()
 
     def _on_tool(self, event: Any = None) -> None:
         self.tool_changed.emit()

@@ -231,10 +231,7 @@ def write_labels(path: str | Path, labels: ArrayLike, classes: Iterable[LabelCla
 
 
 def _write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
-    listed = [
-        {"value": c.value, "name": c.name, "colour": "#{:02x}{:02x}{:02x}".format(*c.colour)}
-        for c in classes
-    ]
+    listed = [class_to_json(each) for each in classes]
     with atomic_write(path) as temporary:
         text = json.dumps({"classes": listed}, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -290,14 +287,25 @@ def _read_classes(path: Path) -> tuple[LabelClass, ...]:
     try:
         content = json.loads(beside.read_text(encoding="utf-8-sig"))
         listed = content.get("classes", []) if isinstance(content, dict) else []
-        return tuple(_class_from(entry) for entry in listed)
+        return tuple(class_from_json(entry) for entry in listed)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LabelError(
             f"{beside.name} is not a list of classes: correct it, or remove it for default names."
         ) from error
 
 
-def _class_from(entry: dict[str, Any]) -> LabelClass:
+def class_to_json(known: LabelClass) -> dict[str, Any]:
+    """Return the JSON object that stores a class."""
+    colour = "#{:02x}{:02x}{:02x}".format(*known.colour)
+    return {"value": known.value, "name": known.name, "colour": colour}
+
+
+def class_from_json(entry: dict[str, Any]) -> LabelClass:
+    """Return the class stored as a JSON object.
+
+    Raises:
+        KeyError, TypeError, ValueError: it does not store a class.
+    """
     value = int(entry["value"])
     stored = entry.get("colour", entry.get("color"))
     if isinstance(stored, str):

@@ -6,13 +6,14 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 
+from carl.errors import CarlError
 from carl.io import LabelClass
 from napari_carl.autosave import Autosave
 from napari_carl.connections import Connections
 from napari_carl.keys import N_CLASS_KEYS
+from napari_carl.panels.saved_strokes import SavedStrokesRow
 from napari_carl.panels.widgets import (
     ColourButton,
-    ElidedLabel,
     Segments,
     button,
     column,
@@ -40,17 +41,16 @@ class AnnotatePanel(QWidget):
     ) -> None:
         super().__init__()
         self._session = session
-        self._autosave = autosave
         self._stroke_tools = tools
         self._rows: dict[int, ClassRow] = {}
         self._table = QWidget()
         self._table_layout = column(self._table, spacing=1)
         add = button("Add class", tip="Add a class and paint with it")
-        add.clicked.connect(session.classes.add)
-        undo = button("Undo", tip="Undo the last stroke (Ctrl+Z)")
-        undo.clicked.connect(tools.undo)
-        redo = button("Redo", tip="Redo the stroke that was undone (Ctrl+Shift+Z)")
-        redo.clicked.connect(tools.redo)
+        add.clicked.connect(lambda: session.classes.add())
+        self._undo = button("Undo", tip="Undo the last stroke or edit of the classes (Ctrl+Z)")
+        self._undo.clicked.connect(tools.undo)
+        self._redo = button("Redo", tip="Redo what was undone last (Ctrl+Shift+Z)")
+        self._redo.clicked.connect(tools.redo)
         self._tools = Segments(_TOOLS)
         self._tools.chosen.connect(tools.use)
         self._brush = QSlider(Qt.Orientation.Horizontal)
@@ -60,24 +60,19 @@ class AnnotatePanel(QWidget):
         self._brush_text = label()
         self._brush_text.setFixedWidth(38)
         self._brush_text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._restored = ElidedLabel("muted")
-        discard = button("Discard", "quiet", "Remove all strokes from this cube")
-        discard.clicked.connect(self._on_discard)
-        self._restored_row = QWidget()
-        self._restored_row.setLayout(row(self._restored, discard, stretch=0))
         layout = column(self, spacing=8)
-        layout.addWidget(self._restored_row)
+        layout.addWidget(SavedStrokesRow(session, autosave, connections))
         layout.addWidget(self._table)
-        layout.addLayout(row(add, QWidget(), undo, redo, stretch=1))
+        layout.addLayout(row(add, QWidget(), self._undo, self._redo, stretch=1))
         layout.addWidget(self._tools)
         layout.addLayout(row(label("Size", "muted"), self._brush, self._brush_text, stretch=1))
-        connections.connect(session.classes.changed, self._on_classes)
-        connections.connect(session.classes.current_changed, self._mark_current)
+        connections.connect(session.classes_changed, self._on_classes)
+        connections.connect(session.class_chosen, self._mark_current)
         connections.connect(session.strokes_changed, self._show_counts)
         connections.connect(session.cube_changed, self._show_counts)
         connections.connect(tools.tool_changed, self._on_tool)
-        connections.connect(autosave.changed, self._on_restored)
-        self._on_restored()
+        connections.connect(session.history_changed, self._on_history)
+        self._on_history()
         self._on_classes()
         self._on_tool()
 
@@ -96,8 +91,8 @@ class AnnotatePanel(QWidget):
     def _add_row(self, known: LabelClass) -> ClassRow:
         made = ClassRow(known)
         made.chosen.connect(self._on_chosen)
-        made.renamed.connect(self._session.classes.rename)
-        made.recoloured.connect(self._session.classes.recolour)
+        made.renamed.connect(lambda *edit: self._session.classes.rename(*edit))
+        made.recoloured.connect(lambda *edit: self._session.classes.recolour(*edit))
         made.removed.connect(self._on_removed)
         self._table_layout.addWidget(made)
         return made
@@ -107,19 +102,14 @@ class AnnotatePanel(QWidget):
         self._stroke_tools.use("paint")
 
     def _on_removed(self, value: int) -> None:
-        self._stroke_tools.erase_class(value)
-        self._stroke_tools.report()
-        self._session.classes.remove(value)
+        try:
+            self._session.annotation.remove_class(value)
+        except CarlError as error:
+            self._session.failed.emit(error)
 
-    def _on_restored(self) -> None:
-        restored = self._autosave.restored
-        self._restored_row.setVisible(restored is not None)
-        if restored is not None:
-            self._restored.set_text(f"Restored the strokes of {restored.time:%d %b, %H:%M}.")
-
-    def _on_discard(self) -> None:
-        self._stroke_tools.clear()
-        self._restored_row.hide()
+    def _on_history(self) -> None:
+        self._undo.setEnabled(self._session.annotation.can_undo)
+        self._redo.setEnabled(self._session.annotation.can_redo)
 
     def _show_counts(self) -> None:
         for value, class_row in self._rows.items():

@@ -75,7 +75,7 @@ class ExplorePanel(QWidget):
         connections.connect(session.features_changed, self._on_display_mode)
         connections.connect(session.cursor_changed, self._plot.show_cursor)
         connections.connect(session.spectra_changed, self._show_classes)
-        connections.connect(session.classes.changed, self._show_classes)
+        connections.connect(session.classes_changed, self._show_classes)
         self._on_cube()
 
     def set_colours(self, colours: Colours) -> None:

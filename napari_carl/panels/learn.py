@@ -27,7 +27,12 @@ from napari_carl.panels.widgets import (
     separator,
 )
 from napari_carl.session import Session
-from napari_carl.steps import describe_fine_tuning, describe_network, network_options
+from napari_carl.steps import (
+    describe_fine_tuning,
+    describe_model,
+    describe_network,
+    network_options,
+)
 
 _TUNE = [("Last blocks", "last_blocks"), ("LoRA adapters", "lora"), ("Whole network", "full")]
 _FILTER = "CARL models (*.carl)"
@@ -92,9 +97,11 @@ class LearnPanel(QWidget):
         layout.addWidget(separator())
         layout.addLayout(row(caption("Model"), self._save, self._load, QWidget(), stretch=3))
         layout.addWidget(JobMessage(session.jobs, connections, JobKind.SAVING))
+        layout.addWidget(LoadedModelRow(session, connections))
         for signal in (
             session.cube_changed,
             session.strokes_changed,
+            session.model_changed,
             session.features_changed,
             session.segmentation_changed,
             session.jobs.changed,
@@ -149,6 +156,40 @@ class LearnPanel(QWidget):
             self._session.load_predictor(Path(path))
 
 
+class LoadedModelRow(QWidget):
+    """Shows the loaded model, and asks how to combine it with strokes of other classes."""
+
+    def __init__(self, session: Session, connections: Connections) -> None:
+        super().__init__()
+        self._session = session
+        self._text = label("", "value", wrap=True)
+        self._unload = button("Unload", "quiet", "Segment from the strokes alone")
+        self._unload.clicked.connect(session.unload_model)
+        self._by_name = button("Keep my classes", tip="Match the classes by name, and add the rest")
+        self._by_name.clicked.connect(lambda: session.accept_model(by_name=True))
+        self._by_value = button(
+            "Use the model's classes", tip="Give strokes the model's class of the same number"
+        )
+        self._by_value.clicked.connect(lambda: session.accept_model(by_name=False))
+        self._cancel = button("Cancel", "quiet", "Do not load the model")
+        self._cancel.clicked.connect(session.reject_model)
+        self._choice = QWidget()
+        self._choice.setLayout(row(self._by_name, self._by_value, self._cancel))
+        layout = column(self, spacing=4)
+        layout.addWidget(JobBar(session.jobs, JobKind.LOADING, connections))
+        layout.addLayout(row(self._text, self._unload, stretch=0))
+        layout.addWidget(self._choice)
+        connections.connect(session.model_changed, self._show)
+        self._show()
+
+    def _show(self) -> None:
+        pending, model = self._session.pending_model, self._session.model
+        self._text.setText(describe_model(self._session))
+        self._text.setVisible(pending is not None or model is not None)
+        self._unload.setVisible(pending is None and model is not None)
+        self._choice.setVisible(pending is not None)
+
+
 class NetworkChoice(QWidget):
     """Chooses the network; networks that need a download are listed, but not downloaded."""
 
@@ -189,6 +230,7 @@ class NetworkChoice(QWidget):
 
     def _on_chosen(self, index: int) -> None:
         name = self._choice.itemData(index)
-        if name is not None and name != self._session.network.name:
+        network = self._session.network
+        if name is not None and (name != network.name or network.is_tuned):
             self._session.choose_network(name)
         self._show()

@@ -11,13 +11,12 @@ import pytest
 import robot
 from napari.layers import Layer
 from qtpy.QtCore import QPointF, Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QMessageBox, QPushButton
 
 from carl.cube import SpectralCube
 from carl.io import DEFAULT_CONTENTS, write_cube
 from carl.wavelengths import camera
 from napari_carl import bands, segmentation
-from napari_carl.autosave import strokes_file
 from napari_carl.jobs import JobKind
 from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.annotate import AnnotatePanel, ClassRow
@@ -282,20 +281,22 @@ def test_cube_with_fewer_bands_opens_while_a_high_band_is_displayed(
     assert viewer.canvas.overlays.text.text == "510 nm · band 3/3"
 
 
-def test_removed_strokes_layer_is_created_again_for_painting(
+def test_a_removed_strokes_layer_is_shown_again_with_its_strokes(
     viewer, session, user, small_cube, show
 ):
     show(small_cube[0])
     paint_halves(viewer)
+    painted = viewer.layers["two tissues strokes"].data.copy()
 
-    viewer.layers.remove("two tissues strokes")
-    assert session.counts == {}
-
-    viewer.layers.selection.active = viewer.layers["two tissues"]
-    user.press(Qt.Key.Key_2)
-    strokes = viewer.layers["two tissues strokes"]
-    assert not strokes.data.any()
-    assert (strokes.selected_label, str(strokes.mode)) == (2, "paint")
+    none, control = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ControlModifier
+    for key, modifier in ((Qt.Key.Key_2, none), (Qt.Key.Key_Z, control)):
+        viewer.layers.remove("two tissues strokes")
+        assert session.counts == {1: 192, 2: 192}
+        viewer.layers.selection.active = viewer.layers["two tissues"]
+        user.press(key, modifier)
+        strokes = viewer.layers["two tissues strokes"]
+        np.testing.assert_array_equal(strokes.data, painted)
+        assert strokes.selected_label == 2
 
 
 def test_keys_choose_class_and_tool(viewer, session, user, small_cube, qtbot, show):
@@ -337,7 +338,7 @@ def test_labels_with_named_classes_replace_the_class_table(viewer, session, qtbo
     assert [known.name for known in session.classes] == ["lumen", "urothelium", "stroma", "blood"]
 
 
-def test_undo_and_redo_of_napari_update_the_session(viewer, session, user, small_cube, qtbot, show):
+def test_undo_and_redo_by_the_keys_of_napari(viewer, session, user, small_cube, qtbot, show):
     show(small_cube[0])
     user.press(Qt.Key.Key_1)
     user.paint((10, 10), (10, 20))
@@ -353,7 +354,7 @@ def test_undo_and_redo_of_napari_update_the_session(viewer, session, user, small
 
 
 def test_strokes_are_restored_until_they_are_discarded(
-    viewer, session, dock, user, small_cube, qtbot, show
+    viewer, session, dock, user, small_cube, qtbot, show, monkeypatch, carl_home
 ):
     show(small_cube[0])
     user.press(Qt.Key.Key_2)
@@ -365,16 +366,20 @@ def test_strokes_are_restored_until_they_are_discarded(
     _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
     show(small_cube[0])
     panel = dock.findChild(AnnotatePanel)
-    discard = next(each for each in panel.findChildren(QPushButton) if each.text() == "Discard")
+    discard = next(each for each in panel.findChildren(QPushButton) if each.text() == "Discard …")
     strokes = viewer.layers["two tissues strokes"]
     qtbot.waitUntil(lambda: strokes.data.any(), timeout=LONG_MS)
     np.testing.assert_array_equal(strokes.data, painted)
     qtbot.waitUntil(lambda: discard.isVisibleTo(dock), timeout=LONG_MS)
 
-    qtbot.mouseClick(discard, Qt.MouseButton.LeftButton)
+    for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+        assert strokes.data.any()
+        assert any(carl_home.rglob("*.tif"))
+        monkeypatch.setattr(QMessageBox, "question", lambda *_, answer=answer: answer)
+        qtbot.mouseClick(discard, Qt.MouseButton.LeftButton)
     assert not strokes.data.any()
     assert not discard.isVisibleTo(dock)
-    qtbot.waitUntil(lambda: not strokes_file(small_cube[0]).exists(), timeout=LONG_MS)
+    assert not any(carl_home.rglob("*.tif"))
 
 
 def test_double_click_on_the_spectrum_toggles_a_bad_band(dock, session, small_cube, qtbot, show):

@@ -1,4 +1,4 @@
-"""Strokes are saved under the pixels of their cube and restored with them."""
+"""Strokes and classes are saved under the pixels of their cube and restored with them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from carl.cube import SpectralCube
-from carl.io import LabelClass
-from carl.progress import no_progress
-from napari_carl.autosave import Autosave, find_strokes, save_strokes, strokes_file
+from napari_carl.autosave import Autosave
 from napari_carl.jobs import JobKind
+from napari_carl.session import Session
+from napari_carl.stroke_versions import StrokeVersions
 
 
 @pytest.fixture
@@ -19,32 +18,50 @@ def autosave(session):
     return Autosave(session)
 
 
+@pytest.fixture
+def next_window(session, runner):
+    """A function that makes a session of another window, which holds jobs of its own."""
+
+    def make():
+        window = Session(type(runner)())
+        return window, Autosave(window)
+
+    return make
+
+
+def saved_strokes(cube):
+    versions = StrokeVersions(cube)
+    versions.close()
+    return versions.latest
+
+
 def test_strokes_are_restored_with_their_cube_under_any_name(
-    session, runner, autosave, make_cube, strokes, carl_home
+    session, runner, autosave, make_cube, strokes, next_window
 ):
     session.add_cube(make_cube())
+    runner.go_all()
     session.classes.rename(1, "lumen")
     session.set_strokes(strokes)
     runner.go_all()
-    assert {path.parent for path in carl_home.rglob("*.tif")} == {carl_home / "strokes"}
+    autosave.close()
 
-    found = []
-    autosave.found.connect(found.append)
-    session.add_cube(make_cube("renamed"))
-    runner.go_all()
+    other, autosave = next_window()
+    cube = make_cube("renamed")
+    other.add_cube(replace(cube, wavelengths=cube.wavelengths + 10))
+    other.jobs._runner.go_all()
 
-    np.testing.assert_array_equal(found[0], strokes)
-    assert session.classes[1].name == "lumen"
-    assert autosave.restored.strokes.labels.shape == strokes.shape
+    np.testing.assert_array_equal(other.strokes, strokes)
+    assert other.classes[1].name == "lumen"
+    assert autosave.restored.n_pixels == np.count_nonzero(strokes)
+    assert not other.annotation.can_undo
 
 
 def test_strokes_of_a_known_cube_are_restored_once(session, runner, autosave, make_cube, strokes):
     cube, other = make_cube(), make_cube(bands=5)
     session.add_cube(cube)
+    runner.go_all()
     session.set_strokes(strokes)
     runner.go_all()
-    found = []
-    autosave.found.connect(found.append)
 
     session.add_cube(other)
     runner.go_all()
@@ -52,17 +69,53 @@ def test_strokes_of_a_known_cube_are_restored_once(session, runner, autosave, ma
     session.edit_cube(lambda cube: replace(cube, name="edited"))
     runner.go_all()
 
-    assert found == []
+    assert not runner.of(JobKind.RESTORING)
+    np.testing.assert_array_equal(session.strokes, strokes)
 
 
-def test_empty_strokes_delete_the_file(session, runner, autosave, make_cube, strokes, carl_home):
+def test_strokes_painted_before_restoring_has_ended_are_added_to_the_saved_ones(
+    session, runner, autosave, make_cube, strokes, next_window
+):
     session.add_cube(make_cube())
+    runner.go_all()
     session.set_strokes(strokes)
     runner.go_all()
-    session.set_strokes(np.zeros_like(strokes))
+    autosave.close()
+
+    other, _ = next_window()
+    other.add_cube(make_cube())
+    early = np.zeros_like(strokes)
+    early[2, 2:4] = 2  # over strokes of class 1
+    early[11] = 2
+    other.set_strokes(early)
+    jobs = other.jobs._runner
+    assert not jobs.of(JobKind.AUTOSAVING)
+    jobs.go_all()
+
+    expected = np.where(early, early, strokes)
+    np.testing.assert_array_equal(other.strokes, expected)
+    np.testing.assert_array_equal(saved_strokes(make_cube()).strokes.labels, expected)
+
+
+def test_the_strokes_of_every_cube_are_saved_though_saving_is_slow(
+    session, runner, autosave, make_cube, strokes
+):
+    first, second = make_cube(), make_cube(bands=5)
+    for cube in (first, second):
+        session.add_cube(cube)
+        runner.go_all()
+    session.select_cube(first)
+    session.set_strokes(strokes)
+    slow = runner.of(JobKind.AUTOSAVING)[-1]
+    session.set_strokes(strokes * 2)
+    session.remove_cube(first)
+    session.set_strokes(strokes * 3)
+    slow.go()
+    runner.jobs.remove(slow)
     runner.go_all()
 
-    assert [path for path in (carl_home / "strokes").iterdir()] == []
+    np.testing.assert_array_equal(saved_strokes(first).strokes.labels, strokes * 2)
+    np.testing.assert_array_equal(saved_strokes(second).strokes.labels, strokes * 3)
 
 
 def test_closing_saves_what_is_not_saved_yet(session, autosave, make_cube, strokes):
@@ -72,7 +125,76 @@ def test_closing_saves_what_is_not_saved_yet(session, autosave, make_cube, strok
 
     autosave.close()
 
-    np.testing.assert_array_equal(find_strokes(cube, no_progress).strokes.labels, strokes)
+    np.testing.assert_array_equal(saved_strokes(cube).strokes.labels, strokes)
+
+
+def test_erased_strokes_stay_in_an_earlier_version(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.set_strokes(strokes)
+    runner.go_all()
+    autosave.close()
+    other, autosave = next_window()
+    other.add_cube(make_cube())
+    other.jobs._runner.go_all()
+
+    other.annotation.clear()
+    other.jobs._runner.go_all()
+
+    assert saved_strokes(make_cube()).n_pixels == 0
+    autosave.restore(autosave.versions[0])
+    np.testing.assert_array_equal(other.strokes, strokes)
+
+
+def test_two_windows_on_one_cube_are_merged_and_both_say_so(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    other, other_autosave = next_window()
+    for window in (session, other):
+        window.add_cube(make_cube())
+        window.jobs._runner.go_all()
+    assert other_autosave.is_shared
+    session.set_strokes(np.where(strokes == 1, strokes, 0))
+    runner.go_all()
+    other.set_strokes(np.where(strokes == 2, strokes, 0))
+    other.jobs._runner.go_all()
+    session.classes.rename(1, "lumen")
+    runner.go_all()
+    assert autosave.is_shared
+    autosave.close()
+    other_autosave.close()
+
+    third, autosave = next_window()
+    third.add_cube(make_cube())
+    third.jobs._runner.go_all()
+
+    np.testing.assert_array_equal(third.strokes, strokes)
+    assert third.classes[1].name == "lumen"
+    assert len(autosave.restored.paths) == 2
+    assert not autosave.is_shared
+
+
+def test_only_discard_deletes_saved_strokes(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.set_strokes(strokes)
+    runner.go_all()
+    autosave.close()
+    other, autosave = next_window()
+    other.add_cube(make_cube())
+    other.jobs._runner.go_all()
+
+    autosave.discard()
+    other.jobs._runner.go_all()
+
+    assert not other.strokes.any()
+    assert not autosave.versions
+    other.annotation.undo()
+    np.testing.assert_array_equal(other.strokes, strokes)
 
 
 def test_a_folder_that_cannot_be_written_is_reported_once(
@@ -82,26 +204,37 @@ def test_a_folder_that_cannot_be_written_is_reported_once(
     reported = []
     session.failed.connect(reported.append)
     session.add_cube(make_cube())
+    runner.go_all()
     for value in (1, 2):
         session.set_strokes(strokes * value)
-        runner.go(JobKind.AUTOSAVING)
+        runner.go_all()
 
     assert len(reported) == 1
     assert "strokes" in str(reported[0])
 
 
-def test_strokes_that_cannot_be_read_are_ignored(make_cube, strokes):
-    cube = make_cube()
-    save_strokes(cube, strokes, [LabelClass(1, "lumen", (1, 2, 3))])
-    strokes_file(cube).write_bytes(b"not an image")
+def test_opening_a_cube_changes_no_classes_of_another_one(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.classes.rename(1, "lumen")
+    session.set_strokes(strokes)
+    runner.go_all()
+    autosave.close()
 
-    assert find_strokes(cube, no_progress) is None
-    assert find_strokes(SpectralCube(cube.data + 1), no_progress) is None
+    other, _ = next_window()
+    second = make_cube(bands=5)
+    other.add_cube(second)
+    other.jobs._runner.go_all()
+    other.classes.rename(1, "leaf")
+    other.set_strokes(strokes)
+    other.add_cube(make_cube())
+    other.jobs._runner.go_all()
 
-
-def test_strokes_are_found_after_an_edit_of_the_wavelengths(make_cube, strokes):
-    cube = make_cube()
-    save_strokes(cube, strokes, [])
-
-    edited = replace(cube, wavelengths=cube.wavelengths + 10, name="moved")
-    assert find_strokes(edited, no_progress) is not None
+    assert other.classes[1].name == "lumen"
+    other.select_cube(second)
+    other.jobs._runner.go_all()
+    assert other.classes[1].name == "leaf"
+    assert saved_strokes(second).strokes.classes[0].name == "leaf"
+    assert saved_strokes(make_cube()).strokes.classes[0].name == "lumen"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -98,7 +97,7 @@ def with_features(state, level, network=0):
             id="segmentation with the network",
         ),
         pytest.param(
-            replace(OPENED, segmentation_request=1, predictor_path=Path("model.carl")),
+            replace(OPENED, segmentation_request=1, can_segment=True, model=3),
             {PICTURE, PRECOMPUTING, SEGMENTING},
             id="a loaded predictor needs neither strokes nor features",
         ),
@@ -116,7 +115,7 @@ def changed_kinds(before, after):
 BANK = with_features(REQUESTED, FeatureLevel.FILTER_BANK)
 TURBO = with_features(REQUESTED, FeatureLevel.TURBO, network=1)
 EXACT = with_features(REQUESTED, FeatureLevel.EXACT, network=1)
-LOADED = replace(BANK, predictor_path=Path("model.carl"))
+LOADED = replace(BANK, model=3)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ LOADED = replace(BANK, predictor_path=Path("model.carl"))
         ),
         pytest.param(
             LOADED,
-            replace(LOADED, predictor_path=None, segmentation_request=2),
+            replace(LOADED, model=0, segmentation_request=2),
             {SEGMENTING},
             id="a stroke after loading a predictor",
         ),

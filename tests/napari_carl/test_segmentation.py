@@ -20,6 +20,7 @@ from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
 from carl.model.heads import HeadConfig, build_head
 from carl.progress import no_progress
 from napari_carl import feature_jobs, segmentation
+from napari_carl.annotation import AnnotationState
 from napari_carl.segmentation import Viewport
 
 
@@ -154,10 +155,17 @@ def head(tmp_path_factory):
     return path
 
 
+def loaded(path, cube):
+    """An annotation without strokes of a cube for which a model was loaded."""
+    model = segmentation.load_model(path, "cpu", no_progress)
+    return AnnotationState(np.zeros(cube.shape[:2], np.uint8), model.predictor.classes, model)
+
+
 def test_the_label_map_of_a_trained_head_starts_at_the_view(large, head):
     cube = large[0]
-    results = segmentation.segment_with_file(
-        head, cube, "cpu", lambda: Viewport((34, 50), (54, 70)), no_progress
+    view = Viewport((34, 50), (54, 70))
+    results = segmentation.segment_with_model(
+        cube, loaded(head, cube), None, None, lambda: view, no_progress
     )
 
     labels = next(results).labels
@@ -176,8 +184,9 @@ def test_a_saved_segmenter_is_loaded_by_the_same_call(large, tmp_path):
     fitted = Segmenter(None).fit(cube, strokes)
     fitted.save(tmp_path / "strokes.carl")
 
-    *_, last = segmentation.segment_with_file(
-        tmp_path / "strokes.carl", cube, "cpu", lambda: None, no_progress
+    state = loaded(tmp_path / "strokes.carl", cube)
+    *_, last = segmentation.segment_with_model(
+        cube, state, None, None, lambda: None, no_progress
     )
 
     np.testing.assert_array_equal(last.labels, fitted.predict(cube).labels)

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from carl.errors import CubeError, WavelengthError
+from carl.errors import CubeError, LabelError, WavelengthError
 from carl.io import LabelClass, read_labels
 from napari_carl import bands, feature_jobs, pictures, segmentation
+from napari_carl.annotation import LoadedModel
 from napari_carl.feature_jobs import EmbeddedCube
 from napari_carl.jobs import JobKind
 from napari_carl.pictures import DisplayMode
@@ -400,7 +401,8 @@ def test_selecting_another_cube_cancels_the_jobs_on_the_first(session, runner, m
 
     assert late.cancelled
     assert session.segmentation is None
-    assert session.strokes is None
+    assert not session.strokes.any()
+    assert not session.counts
     assert session.features is None
 
 
@@ -605,34 +607,190 @@ def test_cancelled_fine_tuning_changes_nothing(ready, runner, monkeypatch):
     assert ready.fine_tuning.result is None
 
 
-def test_a_loaded_predictor_brings_its_label_map_and_its_classes(
-    ready, runner, monkeypatch, tmp_path, fakes
-):
-    classes = (LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6)))
-    loaded = SegmentationResult(fakes.Predictor(classes), None, np.ones((12, 16)))
-    monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
+@pytest.fixture
+def load(monkeypatch, tmp_path, fakes):
+    """A function that loads a model with given classes into a session."""
 
-    ready.load_predictor(tmp_path / "model.carl")
-    runner.go(JobKind.SEGMENTING)
+    def load(session, *classes):
+        model = LoadedModel(tmp_path / "model.carl", fakes.Predictor(classes))
+        monkeypatch.setattr(segmentation, "load_model", lambda *_: model)
+        session.load_predictor(model.path)
+        jobs = session.jobs._runner.jobs
+        (loading,) = session.jobs._runner.of(JobKind.LOADING)
+        jobs.remove(loading)
+        loading.go()
+        return model
 
-    assert ready.segmentation is loaded
-    assert [(known.value, known.name) for known in ready.classes] == [
-        (1, "stroma"),
-        (2, "Class 2"),  # has strokes, though the predictor does not know it
-        (4, "blood"),
-    ]
+    def segment(cube, state, features, before, viewport, progress):
+        result = SegmentationResult(state.model.predictor, None, np.ones(cube.shape[:2]))
+        result.complete.set()
+        yield result
+
+    monkeypatch.setattr(segmentation, "segment_with_model", segment)
+    return load
+
+
+STROMA, BLOOD = LabelClass(1, "stroma", (1, 2, 3)), LabelClass(4, "blood", (4, 5, 6))
+
+
+def names(session):
+    return {known.value: known.name for known in session.classes}
+
+
+def test_a_loaded_model_brings_its_label_map_and_its_classes(ready, runner, load):
+    model = load(ready, STROMA, BLOOD)
+    runner.go_all()
+
+    assert ready.segmentation.predictor is model.predictor
+    # Class 2 has strokes, though the model does not know it.
+    assert names(ready) == {1: "stroma", 2: "Class 2", 4: "blood"}
+
+
+def test_loading_a_model_can_be_undone(ready, runner, load):
+    before = ready.segmentation
+    load(ready, STROMA, BLOOD)
+    runner.go_all()
+
+    ready.annotation.undo()
+    runner.go_all()
+
+    assert ready.model is None
+    assert names(ready) == {1: "Class 1", 2: "Class 2"}
+    np.testing.assert_array_equal(ready.segmentation.labels, before.labels)
+
+
+def test_a_stroke_keeps_the_loaded_model(session, runner, make_cube, strokes, load):
+    session.add_cube(make_cube())
+    model = load(session, STROMA, BLOOD)
+    runner.go_all()
+    alone = session.segmentation
+
+    session.set_strokes(np.where(strokes == 1, strokes, 0))
+    assert not session.segmentation_is_current
+    runner.go_all()
+
+    assert session.model is model
+    assert session.segmentation is not alone
+    assert session.segmentation_is_current
+    session.annotation.undo()
+    runner.go_all()
+    assert session.model is model
+    assert session.segmentation_is_current
+
+
+def test_strokes_of_other_classes_wait_for_a_decision(ready, runner, load):
+    ready.classes.rename(1, "nerve")
+    ready.classes.rename(2, "stroma")
+    load(ready, STROMA, BLOOD)
+    strokes = ready.strokes
+
+    assert ready.model is None
+    assert ready.pending_model is not None
+    ready.accept_model(by_name=True)
+    assert names(ready) == {1: "stroma", 4: "blood", 5: "nerve"}
+    np.testing.assert_array_equal(ready.strokes == 5, strokes == 1)
+    np.testing.assert_array_equal(ready.strokes == 1, strokes == 2)
+
+    ready.annotation.undo()
+    load(ready, STROMA, BLOOD)
+    ready.accept_model(by_name=False)
+    assert names(ready)[1] == "stroma"
+    np.testing.assert_array_equal(ready.strokes == 1, strokes == 1)
+
+    ready.annotation.undo()
+    load(ready, STROMA, BLOOD)
+    ready.reject_model()
+    assert ready.model is ready.pending_model is None
+    assert names(ready) == {1: "nerve", 2: "stroma"}
+
+
+def test_a_class_of_the_loaded_model_cannot_be_removed(session, runner, make_cube, load):
+    session.add_cube(make_cube())
+    load(session, STROMA, BLOOD)
+
+    with pytest.raises(LabelError, match="unload"):
+        session.annotation.remove_class(4)
+
+    session.unload_model()
+    session.annotation.remove_class(4)
+    assert names(session) == {1: "stroma"}
 
 
 def test_a_loaded_segmentation_is_not_replaced_when_the_embedding_is_computed(
-    session, runner, make_cube, strokes, monkeypatch, tmp_path, fakes
+    session, runner, make_cube, load
 ):
-    loaded = SegmentationResult(fakes.Predictor(), None, np.ones((12, 16)))
-    monkeypatch.setattr(segmentation, "segment_with_file", lambda *_: iter([loaded]))
     session.add_cube(make_cube())
-    session.set_strokes(strokes)
-    session.load_predictor(tmp_path / "model.carl")
+    model = load(session, STROMA, BLOOD)
 
     runner.go_all()
 
     assert session.features.embedding is not None
-    assert session.segmentation is loaded
+    assert session.segmentation.predictor is model.predictor
+
+
+def test_a_label_map_is_dropped_with_the_last_strokes(ready, runner, tmp_path):
+    assert ready.segmentation_is_current
+
+    ready.annotation.clear()
+
+    assert ready.segmentation is None
+    assert "two classes" in step_state(ready, Step.LEARN).line
+    assert not step_state(ready, Step.EXPORT).ready
+    ready.export(tmp_path)
+    assert not runner.of(JobKind.EXPORTING)
+    ready.annotation.undo()
+    runner.go_all()
+    assert ready.segmentation_is_current
+
+
+def test_an_outdated_label_map_is_not_exported(ready, runner, tmp_path):
+    ready.set_automatic(False)
+    ready.annotation.remove_class(2)
+    ready.annotation.undo()
+    ready.segment()
+    runner.go_all()
+    ready.set_strokes(np.where(ready.strokes == 2, 1, 2 * ready.strokes).astype(np.uint8))
+    runner.go_all()
+
+    assert ready.segmentation_is_outdated
+    assert "out of date" in step_state(ready, Step.LEARN).line
+    assert "out of date" in step_state(ready, Step.EXPORT).line
+    ready.export(tmp_path)
+    ready.export_folder(tmp_path, tmp_path)
+    ready.save_predictor(tmp_path / "model.carl")
+    assert not runner.of(JobKind.EXPORTING) + runner.of(JobKind.SAVING)
+
+    ready.segment()
+    runner.go_all()
+    assert step_state(ready, Step.EXPORT).ready
+
+
+def test_exact_features_are_announced_only_while_they_are_computed(
+    session, runner, make_cube, strokes
+):
+    session.add_cube(make_cube())
+    session.set_strokes(strokes)
+    runner.go(JobKind.PRECOMPUTING)
+    runner.go(JobKind.SEGMENTING)
+    assert "network features follow" in step_state(session, Step.LEARN).line
+
+    session.jobs.cancel(JobKind.EMBEDDING)
+
+    assert "follow" not in step_state(session, Step.LEARN).line
+
+
+def test_each_cube_has_its_own_strokes_and_classes(session, runner, make_cube, strokes):
+    first, second = make_cube("first"), make_cube("second")
+    session.add_cube(first)
+    session.classes.rename(1, "lumen")
+    session.set_strokes(strokes)
+    session.add_cube(second)
+    assert session.classes[1].name == "lumen"  # a copy
+    assert not session.counts
+    session.classes.rename(1, "leaf")
+    session.annotation.remove_class(2)
+
+    session.select_cube(first)
+
+    assert names(session) == {1: "lumen", 2: "Class 2"}
+    assert session.counts == {1: 6, 2: 4}

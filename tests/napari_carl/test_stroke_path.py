@@ -25,8 +25,8 @@ from napari_carl.strokes import StrokeTools
 from napari_carl.thread_runner import ThreadRunner
 
 STOPS = (
-    ("napari_carl.strokes", "StrokeTools.report"),
-    ("napari_carl.session", "Session.set_strokes"),
+    ("napari_carl.annotation", "Annotation.publish"),
+    ("napari_carl.session", "Session._on_strokes"),
     ("napari_carl.scheduling", "wanted_jobs"),
     ("napari_carl.jobs", "Jobs.stream"),
     ("napari_carl.thread_runner", "ThreadRunner.start"),
@@ -44,6 +44,11 @@ HELPERS = {
     ("napari_carl.thread_runner", "ThreadRunner._on_emitted"),  # on the GUI thread again
     ("napari_carl.thread_runner", "ThreadRunner._on_ended"),
     ("napari_carl.thread_runner", "ThreadRunner._on_reported"),
+    ("napari_carl.strokes", "StrokeTools._on_drawn"),
+    ("napari_carl.annotation", "Annotation.commit"),  # records the stroke for undo
+    ("napari_carl.layers", "ViewerLayers._mark_map"),
+    ("napari_carl.session", "Session.segmentation_is_outdated"),
+    ("napari_carl.jobs", "Jobs.state"),
     ("napari_carl.classes", "ClassTable.include"),  # adds classes for new label values
     ("napari_carl.classes", "ClassTable.__iter__"),
     ("napari_carl.classes", "ClassTable.__len__"),

@@ -1,0 +1,218 @@
+"""Saved versions of the strokes on a cube: no version is overwritten or deleted by another one.
+
+Every window writes a file of its own for each cube, and each file lists the versions it continues.
+The versions that no other one continues are the newest: there are several if windows were open at
+the same time, and they are merged when the cube is opened again.
+
+A version is a TIFF file with one page of (height, width) strokes, whose image description is JSON:
+the classes, the versions it continues, and a SHA-256 checksum of all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from carl.cube import SpectralCube
+from carl.errors import CarlError, LabelError, OutputError
+from carl.files import atomic_write
+from carl.io import LabelClass, LabelMap, read_labels
+from carl.io.labels import class_from_json, class_to_json
+from carl.io.reader import decoding_errors
+from carl.user_folders import strokes_folder
+
+_FORMAT = "CARL strokes"
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SavedStrokes:
+    """A saved version of the strokes on a cube.
+
+    Attributes:
+        paths: its file, or those of the versions it was merged from.
+        time: when it was saved.
+        strokes: (H, W) strokes and their classes.
+        continued: names of the versions it continues.
+    """
+
+    paths: tuple[Path, ...]
+    time: datetime
+    strokes: LabelMap
+    continued: tuple[str, ...] = ()
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of labelled pixels."""
+        return int(np.count_nonzero(self.strokes.labels))
+
+
+class StrokeVersions:
+    """The saved versions of the strokes on one cube, and the one that this window writes.
+
+    Args:
+        cube: strokes are stored under a hash of its pixels, so they are found again after its file
+            was moved or renamed, or its wavelengths were edited.
+
+    Attributes:
+        is_shared: whether another window has the cube open.
+        saved: the versions saved earlier, the oldest first.
+        unreadable: errors of the files that cannot be read; these files stay.
+    """
+
+    def __init__(self, cube: SpectralCube) -> None:
+        from carl.inference import cube_key
+
+        key = cube_key(SpectralCube(cube.data))
+        self._folder = strokes_folder() / key
+        self._single_file = strokes_folder() / f"{key}.tif"  # as written by version 0.1
+        self._shape = cube.shape
+        self._path = self._folder / f"{datetime.now():%Y-%m-%d %H.%M.%S} {uuid4().hex[:8]}.tif"
+        self._lock = FileLock(self._folder / ".lock", timeout=0, thread_local=False)
+        self._known: set[Path] = set()
+        self.is_shared = not self._try_lock()
+        self.saved: tuple[SavedStrokes, ...] = ()
+        self.unreadable: tuple[CarlError, ...] = ()
+        self._read()
+
+    def _try_lock(self) -> bool:
+        """Lock the folder until `close`; return whether no other window has it open."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            return False
+        except OSError:
+            return True  # a folder that cannot be written is reported when strokes are saved
+        return True
+
+    def close(self) -> None:
+        """Let other windows open the cube alone; a folder without versions is removed."""
+        if self._lock.is_locked:
+            self._lock.release()
+            with suppress(OSError):
+                if not self._files():
+                    (self._folder / ".lock").unlink(missing_ok=True)
+                    self._folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        single = [self._single_file] if self._single_file.is_file() else []
+        return single + [path for path in self._folder.glob("*.tif") if path.name[0] != "."]
+
+    def _read(self) -> None:
+        saved, unreadable = [], []
+        self._known = set(self._files())
+        for path in self._known:
+            try:
+                is_single = path == self._single_file
+                saved.append(self._read_single(path) if is_single else self._read_version(path))
+            except CarlError as error:
+                unreadable.append(error)
+        self.saved = tuple(sorted(saved, key=lambda each: (each.time, each.paths)))
+        self.unreadable = tuple(unreadable)
+
+    def _read_single(self, path: Path) -> SavedStrokes:
+        strokes = read_labels(path, self._shape)
+        return SavedStrokes((path,), datetime.fromtimestamp(path.stat().st_mtime), strokes)
+
+    def _read_version(self, path: Path) -> SavedStrokes:
+        import tifffile
+
+        with decoding_errors(path, "a file of saved strokes", LabelError):
+            with tifffile.TiffFile(path) as file:
+                page = file.pages.first
+                header = json.loads(page.description)
+                if header["format"] != _FORMAT:
+                    raise ValueError("it has another format")
+                if header["version"] > _VERSION:
+                    raise LabelError(f"{path} was saved by a newer version of CARL: update CARL.")
+                if tuple(page.shape) != tuple(self._shape[:2]) or page.dtype != np.uint8:
+                    raise ValueError("the size is another one")
+                strokes = page.asarray()
+            if header.pop("sha256") != _checksum(strokes, header):
+                raise ValueError("the checksum is another one")
+            classes = tuple(map(class_from_json, header["classes"]))
+            time = datetime.fromisoformat(header["time"])
+            return SavedStrokes(
+                (path,), time, LabelMap(strokes, classes), tuple(header["continued"])
+            )
+
+    @property
+    def latest(self) -> SavedStrokes | None:
+        """The newest version; several that were saved by windows open at once are merged.
+
+        The latest of them decides where they differ.
+        """
+        continued = {name for each in self.saved for name in each.continued}
+        newest = [each for each in self.saved if each.paths[0].name not in continued]
+        if not newest:
+            return None
+        labels = newest[-1].strokes.labels
+        classes = {each.value: each for each in newest[-1].strokes.classes}
+        for other in reversed(newest[:-1]):
+            labels = np.where(labels == 0, other.strokes.labels, labels)
+            classes = {each.value: each for each in other.strokes.classes} | classes
+        table = tuple(classes[value] for value in sorted(classes))
+        paths = tuple(each.paths[0] for each in newest)
+        return SavedStrokes(paths, newest[-1].time, LabelMap(labels, table))
+
+    def save(self, strokes: NDArray[np.uint8], classes: Sequence[LabelClass]) -> None:
+        """Save the strokes and classes as the version of this window.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        import tifffile
+
+        header: dict[str, Any] = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "time": datetime.now().isoformat(),
+            "continued": sorted(path.name for path in self._known),
+            "classes": [class_to_json(each) for each in classes],
+        }
+        header["sha256"] = _checksum(strokes, header)
+        with atomic_write(self._path) as temporary:
+            tifffile.imwrite(
+                temporary,
+                strokes,
+                photometric="minisblack",
+                compression="zlib",
+                description=json.dumps(header),
+                metadata=None,
+            )
+        if set(self._files()) - self._known - {self._path}:
+            self.is_shared = True
+
+    def discard(self) -> None:
+        """Delete all versions.
+
+        Raises:
+            OutputError: a file cannot be deleted.
+        """
+        try:
+            for path in self._files():
+                path.unlink(missing_ok=True)
+            self._single_file.with_suffix(".json").unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{error.filename} cannot be deleted ({error.strerror}): delete it by hand."
+            ) from error
+        self._read()
+
+
+def _checksum(strokes: NDArray[np.uint8], header: dict[str, Any]) -> str:
+    """Return the SHA-256 of strokes and of a header without its checksum."""
+    text = json.dumps(header, sort_keys=True)
+    return sha256(text.encode() + np.ascontiguousarray(strokes).tobytes()).hexdigest()
