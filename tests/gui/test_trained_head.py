@@ -75,7 +75,7 @@ def is_drawn(session):
     return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
 
-def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
+def test_trained_head_segments_the_cube_and_brings_its_classes(
     viewer, dock, session, user, load, train_head, small_cube, qtbot, show, tmp_path
 ):
     cube, truth = small_cube
@@ -96,16 +96,6 @@ def test_trained_head_segments_the_cube_and_strokes_continue_with_its_classes(
     exported = read_labels(tmp_path / "out" / "two tissues_labels.tif")
     np.testing.assert_array_equal(exported.labels, expected)
     assert exported.classes == CLASSES
-
-    loaded = session.segmentation
-    user.press(Qt.Key.Key_1)
-    user.paint((10, 40), (20, 60))
-    user.press(Qt.Key.Key_2)
-    user.paint((10, 5), (20, 25))
-    qtbot.waitUntil(lambda: session.segmentation is not loaded and is_drawn(session))
-    assert (shown.data != truth).mean() > 0.95  # the classes were swapped in the strokes
-    assert session.segmentation.predictor.classes == CLASSES
-    assert tuple(session.classes) == CLASSES
 
 
 def test_prediction_by_a_trained_head_can_be_cancelled(
@@ -132,7 +122,7 @@ def test_prediction_by_a_trained_head_can_be_cancelled(
     qtbot.mouseClick(buttons(dock, "Cancel")[0], Qt.MouseButton.LeftButton)
     assert session.jobs.state(JobKind.SEGMENTING) is None
     qtbot.wait_for_threads(JobKind.SEGMENTING)
-    assert not viewer.layers["two tissues map"].data.all()
+    assert not viewer.layers["two tissues map (out of date)"].data.all()
 
 
 def test_classification_head_is_refused_with_a_message(

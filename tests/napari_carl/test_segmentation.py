@@ -185,9 +185,7 @@ def test_a_saved_segmenter_is_loaded_by_the_same_call(large, tmp_path):
     fitted.save(tmp_path / "strokes.carl")
 
     state = loaded(tmp_path / "strokes.carl", cube)
-    *_, last = segmentation.segment_with_model(
-        cube, state, None, None, lambda: None, no_progress
-    )
+    *_, last = segmentation.segment_with_model(cube, state, None, None, lambda: None, no_progress)
 
     np.testing.assert_array_equal(last.labels, fitted.predict(cube).labels)
     assert not last.predictor.uses_network
