@@ -148,7 +148,7 @@ def test_erased_strokes_stay_in_an_earlier_version(
     np.testing.assert_array_equal(other.strokes, strokes)
 
 
-def test_two_windows_on_one_cube_are_merged_and_both_say_so(
+def test_strokes_of_two_windows_on_one_cube_are_merged(
     session, runner, autosave, make_cube, strokes, next_window
 ):
     other, other_autosave = next_window()

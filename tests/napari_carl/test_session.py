@@ -157,7 +157,9 @@ def test_segmentation_with_the_approximate_embedding_is_repeated_with_the_exact_
         used.append(features.embedding.speed)
         fidelity = features.embedding.fidelity if used[-1] == "turbo" else None
         predictor = fakes.Predictor(model=features.model)
-        yield SegmentationResult(predictor, None, strokes, 0.9, 0.1, fidelity=fidelity)
+        result = SegmentationResult(predictor, None, strokes, 0.9, 0.1, fidelity=fidelity)
+        result.complete.set()
+        yield result
 
     used: list[str] = []
     monkeypatch.setattr(feature_jobs, "embed_cube", embed_cube)
@@ -478,9 +480,13 @@ def test_an_export_predicts_only_an_incomplete_label_map(
     monkeypatch.setattr(segmentation, "segment", segment)
     session.add_cube(cube)
     session.set_strokes(strokes)
-    runner.go_all()
+    runner.go(JobKind.PRECOMPUTING)
+    segmenting = runner.of(JobKind.SEGMENTING)[-1]
+    segmenting.run(segmenting.progressed, segmenting.arrived)
+    if complete:
+        segmenting.finished(None)
     session.export(tmp_path)
-    runner.go_all()
+    runner.go(JobKind.EXPORTING)
     assert bound.n_predicted == (0 if complete else len(bound.windows))
     exported = read_labels(tmp_path / "tissue_labels.tif").labels
     assert np.unique(exported).tolist() == ([1] if complete else [2])
