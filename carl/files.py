@@ -1,7 +1,8 @@
-"""Paths of files shipped with the package; atomic writing; folders that outlive no process."""
+"""Paths of shipped files; small text files; atomic writing; folders that outlive no process."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, EISDIR, ENAMETOOLONG, ENOSYS, ENOTSUP
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -23,6 +25,9 @@ _LOCK = "in-use.lock"
 """Name of the lock file in a claimed folder."""
 _NO_SYNC = (EINVAL, ENOSYS, ENOTSUP)
 """Error numbers of file systems that cannot write a file to the disk on request."""
+_MAX_TEXT_BYTES = 8 << 20
+"""Largest size of a text file that is read: enough for a table of 65535 classes. Parsed text takes
+about 30 times its size in memory."""
 
 
 def resource_path(*parts: str) -> Path:
@@ -32,6 +37,37 @@ def resource_path(*parts: str) -> Path:
     """
     installed = _PACKAGE / "resources"
     return (installed if installed.is_dir() else _PACKAGE.parent / "resources").joinpath(*parts)
+
+
+def read_text(path: str | os.PathLike[str], max_bytes: int = _MAX_TEXT_BYTES) -> str:
+    """Read a small UTF-8 text file, with or without a byte-order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger than `max_bytes`, or not text in UTF-8.
+    """
+    with open(path, "rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"it is larger than {max_bytes / 1e6:.2g} MB")
+    return content.decode("utf-8-sig")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a small JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large or not JSON, is nested too deeply, or has text that is not
+            Unicode.
+    """
+    try:
+        content = json.loads(read_text(path))
+        # An escape such as "\\ud800" alone is no character, and could not be written again.
+        json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return content
 
 
 @contextmanager

@@ -11,14 +11,24 @@ from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
+from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from carl.errors import CarlError
+from carl.files import read_text
 
 T = TypeVar("T")
+
+_MAX_FILE_BYTES = 1 << 18
+"""Largest size of a file: PyYAML takes several seconds for each megabyte."""
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 50
+"""Largest number of values of a file, and of tables and lists around one."""
+_MAX_SHOWN = 80
+"""Characters of a value in an error message; a list may have four times as many."""
 
 
 def load_yaml(
@@ -33,16 +43,37 @@ def load_yaml(
     path = Path(path)
     is_json = path.suffix.lower() == ".json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, _MAX_FILE_BYTES)
         values = json.loads(text) if is_json else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        _check_size(values)
+    except Exception as error:  # PyYAML raises nearly any type for values with a wrong tag
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         kind = "JSON" if is_json else "YAML"
         raise error_type(f"{path} cannot be read as a {kind} file ({reason}).") from error
     try:
         return parse(values)
     except CarlError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _check_size(values: Any) -> None:
+    """Check the number of values and their depth, counting what YAML repeats by reference.
+
+    Raises:
+        ValueError: there are too many, as where a list contains itself, or one is nested too
+            deeply.
+    """
+    n_values, waiting = 0, [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        n_values += 1
+        if n_values > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ValueError("it has too many values, or they are nested too deeply")
+        if isinstance(value, Mapping):
+            value = value.values()
+        elif not isinstance(value, list | tuple | set):
+            continue
+        waiting.extend((each, depth + 1) for each in value)
 
 
 def parse_dataclass(cls: type[T], values: Any, where: str = "") -> T:
@@ -91,7 +122,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value in get_args(hint):
             return value
         choices = ", ".join(map(str, get_args(hint)))
-        raise CarlError(f"{where} is {value!r}: choose one of {choices}.")
+        raise CarlError(f"{where} is {_shown(value)}: choose one of {choices}.")
     return _plain(hint, value, where)
 
 
@@ -104,6 +135,7 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
         if hint is float and not isinstance(value, bool) and isfinite(float(value)):
             return float(value)
         if hint is str and isinstance(value, str):
+            value.encode()  # a UnicodeEncodeError, which is a ValueError, if it is not Unicode
             return value
         if hint is Path and isinstance(value, str | Path):
             return Path(value)
@@ -111,7 +143,7 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
             return {} if value is None else dict(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise CarlError(f"{where} is {value!r}, which should be {_WORDS.get(hint, 'a table')}.")
+    raise CarlError(f"{where} is {_shown(value)}, which should be {_WORDS.get(hint, 'a table')}.")
 
 
 _WORDS = {
@@ -123,9 +155,17 @@ _WORDS = {
 }
 
 
+def _shown(value: Any) -> str:
+    """Return the start of the representation of a value; not all of it, which may be very long."""
+    shown = Repr()
+    shown.maxstring = shown.maxother = shown.maxlong = _MAX_SHOWN
+    text = shown.repr(value)
+    return text if len(text) <= 4 * _MAX_SHOWN else f"{text[: 4 * _MAX_SHOWN]}…"
+
+
 def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        raise CarlError(f"{where} is {value!r}, which should be a list.")
+        raise CarlError(f"{where} is {_shown(value)}, which should be a list.")
     if hints[-1] is Ellipsis:
         hints = hints[:1] * len(value)
     if len(value) != len(hints):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from carl.arrays import Float64Array
 from carl.errors import WavelengthError
-from carl.files import resource_path
+from carl.files import read_text, resource_path
 
 _NM_PER_UNIT = {
     "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0,
@@ -63,7 +63,7 @@ def check_wavelengths(values: ArrayLike, n_bands: int | None = None) -> Float64A
     """
     try:
         numbers = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise WavelengthError(
             "The wavelengths are not numbers: give one per band, in nm."
         ) from error
@@ -122,10 +122,12 @@ def read_wavelength_table(path: str | Path) -> tuple[Float64Array, Float64Array 
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
+        reason = "" if isinstance(error, UnicodeDecodeError) else f" ({error})"
         raise WavelengthError(
-            f"{path.name} cannot be read as text: give a CSV with one wavelength per line, in nm."
+            f"{path.name} cannot be read as text{reason}: give a CSV with one wavelength per line, "
+            "in nm."
         ) from error
     rows = list(_split_rows(line for line in lines if line.strip() and not line.startswith("#")))
     if not rows:

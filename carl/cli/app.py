@@ -20,6 +20,7 @@ from carl.cli.files import interrupt
 from carl.cli.networks import download, import_, models, pretrain
 from carl.cli.process import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, handle_signals
 from carl.cli.segmentation import evaluate, fit, predict, train
+from carl.cli.terminal import printable
 from carl.errors import Cancelled, CarlError, CarlWarning, is_out_of_memory
 
 app = typer.Typer(
@@ -123,7 +124,7 @@ def _status_and_message(error: Exception) -> tuple[int, str]:
 def _print_error(message: str) -> None:
     """Print one line on stderr; nothing if the message is empty, as when the help was shown."""
     if message:
-        print("carl:", " ".join(message.split()), file=sys.stderr)
+        print("carl:", printable(" ".join(message.split())), file=sys.stderr)
 
 
 def _silence_libraries() -> None:

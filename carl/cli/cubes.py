@@ -17,7 +17,14 @@ from carl.cli.options import (
     VariableOption,
     WavelengthsOption,
 )
-from carl.cli.terminal import print_json, print_rows, print_table, progress_line, resumable
+from carl.cli.terminal import (
+    print_json,
+    print_rows,
+    print_table,
+    printable,
+    progress_line,
+    resumable,
+)
 
 CubeArgument = Annotated[Path, typer.Argument(metavar="CUBE", help="Cube in any readable format.")]
 
@@ -133,7 +140,8 @@ def embed(
             precision=precision,
             speed=speed,
             progress=progress,
-            note=lambda sentence: typer.echo(sentence, err=True),  # apart from the result
+            # Apart from the result.
+            note=lambda sentence: typer.echo(printable(sentence), err=True),
         )
     if pca is not None:
         with atomic_write(pca) as temporary:

@@ -19,32 +19,50 @@ from carl.progress import Progress, TimeLeft, no_progress
 
 _NUMBER_LISTS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")
 """Lists of numbers, true, false and null in indented JSON."""
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, changes of the direction of writing, and what is not
+Unicode."""
 _BAR_WIDTH = 24
 """Characters of the progress bar."""
 _REDRAW_SECONDS = 0.1
 """Time between two drawings of the progress bar."""
 
 
+def printable(text: str) -> str:
+    r"""Return text with an escape in place of each control character, on one line.
+
+    Names in files may contain codes that change the terminal or the order of what it shows.
+
+    >>> printable("vessel\x1b[2J")
+    'vessel\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def print_json(value: Any) -> None:
     """Print a result as JSON, a list of numbers on one line, NaN and infinity as null."""
     text = json.dumps(_to_json(value), indent=2, ensure_ascii=False)
-    typer.echo(_NUMBER_LISTS.sub(lambda found: " ".join(found[0].split()), text))
+    text = _NUMBER_LISTS.sub(lambda found: " ".join(found[0].split()), text)
+    # JSON has escapes for the ASCII control characters: line breaks are those of the layout.
+    typer.echo(_CONTROLS.sub(lambda found: _escaped(found[0]), text))
 
 
 def print_rows(rows: Mapping[str, object]) -> None:
     """Print names and values, one pair per line, the values aligned."""
-    typer.echo(format_rows(rows))
+    typer.echo(format_rows({printable(name): printable(str(rows[name])) for name in rows}))
 
 
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; columns of integers are right-aligned."""
-    columns = list(zip(heading, *rows, strict=True))
+    headings = [printable(cell) for cell in heading]
+    rows = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    columns = list(zip(headings, *rows, strict=True))
     widths = [max(len(str(cell)) for cell in column) for column in columns]
     marks = [
         ">" if rows and all(isinstance(cell, int) for cell in column[1:]) else "<"
         for column in columns
     ]
-    for row in (heading, *rows):
+    for row in (headings, *rows):
         cells = zip(row, marks, widths, strict=True)
         typer.echo("  ".join(f"{cell!s:{mark}{width}}" for cell, mark, width in cells).rstrip())
 
@@ -82,7 +100,8 @@ def progress_line() -> Iterator[Progress]:
         last_drawn = time.monotonic()
         filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
         bar = "━" * filled + " " * (_BAR_WIDTH - filled)
-        sys.stderr.write(f"\r\x1b[K{bar} {fraction:4.0%}  {message}{time_left.text(fraction)}")
+        text = f"{fraction:4.0%}  {printable(message)}{time_left.text(fraction)}"
+        sys.stderr.write(f"\r\x1b[K{bar} {text}")
         sys.stderr.flush()
 
     try:
@@ -90,6 +109,10 @@ def progress_line() -> Iterator[Progress]:
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
+
+
+def _escaped(character: str) -> str:
+    return character if character == "\n" else f"\\u{ord(character):04x}"
 
 
 def _to_json(value: Any) -> Any:

@@ -18,7 +18,6 @@ optionally "unit" and "fwhm".
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
+from carl.files import read_json
 from carl.io.reader import FileContents
 from carl.wavelengths import camera as find_camera
 from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
@@ -199,8 +199,8 @@ def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandT
 def _read_json(path: Path) -> BandTable | None:
     """Read bands from JSON; None if it holds something else, such as class names."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise WavelengthError(f"{path.name} is not readable JSON.") from error
     if isinstance(content, list):
         content = {"wavelengths": content}
@@ -211,7 +211,7 @@ def _read_json(path: Path) -> BandTable | None:
         centres = check_wavelengths(to_nm(check_wavelengths(content["wavelengths"]), unit))
         widths = content.get("fwhm")
         fwhm = None if widths is None else to_nm(np.asarray(widths, np.float64), unit)
-    except (TypeError, ValueError, WavelengthError) as error:
+    except (TypeError, ValueError, OverflowError, WavelengthError) as error:
         raise WavelengthError(f"{path.name}: {error}") from error
     if fwhm is not None and fwhm.shape != centres.shape:
         fwhm = None
@@ -237,7 +237,7 @@ def _widths(contents: FileContents, centres: Float64Array) -> Float64Array | Non
     try:
         stored = np.asarray(contents.fwhm, np.float64)
         stored_centres = np.asarray(contents.wavelengths, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if stored.shape != centres.shape or not np.all(np.isfinite(stored)):
         return None
@@ -249,7 +249,7 @@ def _good_bands(flags: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:
     """Return the flags of a file; all True if they are invalid or no band is good."""
     try:
         good = np.asarray(flags, np.float64) != 0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         good = np.ones(0, bool)
     return good if good.shape == (n_bands,) and good.any() else np.ones(n_bands, bool)
 

@@ -11,7 +11,6 @@ from the pickle as plain data.
 from __future__ import annotations
 
 import ast
-import json
 import pickletools
 import re
 from collections import defaultdict
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from carl.arrays import Float32Array
 from carl.errors import CarlError, CubeError
+from carl.files import read_json
 from carl.io.reader import decoding_errors
 from carl.wavelengths import camera
 
@@ -134,7 +134,7 @@ def _sample_paths(folder: Path, split: str) -> Sequence[Path]:
     files = []
     if listed.is_file():
         with decoding_errors(listed, "a list of samples"):
-            splits = json.loads(listed.read_text(encoding="utf-8"))
+            splits = {str(name): list(samples) for name, samples in read_json(listed).items()}
         if split not in splits:
             raise CarlError(f"{listed} has no split '{split}': choose one of {', '.join(splits)}.")
         files = [folder / f"{name}.hdf5" for name in splits[split]]

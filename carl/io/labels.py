@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carl.errors import LabelError
-from carl.files import atomic_write
+from carl.errors import CubeError, LabelError
+from carl.files import atomic_write, read_json
+from carl.io import numpy_files, tiff
 from carl.io.reader import decoding_errors
+from carl.io.size_limits import MAX_DEFLATE_RATIO, check_decoded_size
 
 Colour = tuple[int, int, int]
 
@@ -31,6 +33,11 @@ _PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 """RGB colours that people with any kind of colour vision can distinguish: seven of Okabe and Ito
 (jfly.uni-koeln.de/color), then five of Paul Tol's "muted" scheme (personal.sron.nl/~pault)."""
+
+_PNG_BYTES = {"P": 1, "L": 1, "1": 1, "I": 4, "I;16": 2}
+"""Bytes of a decoded pixel by the modes of Pillow for one number per pixel."""
+_MAX_PNG_RATIO = 8 * MAX_DEFLATE_RATIO
+"""Largest ratio of decoded to stored bytes: up to eight pixels are stored in one byte."""
 
 _GOLDEN_RATIO = 0.618034
 """Step of the hue beyond the palette: multiples of it, modulo 1, stay far apart."""
@@ -135,18 +142,22 @@ def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
     """
     array = np.asarray(values)
     if array.ndim > 2:
-        array = array.reshape([n for n in array.shape if n > 1] or [1])
+        array = array.reshape([n for n in array.shape if n != 1] or [1])
     if array.ndim != 2 or 0 in array.shape:
         raise LabelError(
             f"{name} has the shape {np.shape(values)}: a label map has one whole number per pixel."
         )
-    if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.all(array == np.rint(array)):
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "biu":
+    if array.dtype.kind == "f":
+        is_whole = bool(np.all(np.isfinite(array)) and np.all(array == np.rint(array)))
+    else:
+        is_whole = array.dtype.kind in "biu"
+    if not is_whole:
         raise LabelError(f"{name} holds {array.dtype} values: labels are whole numbers.")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 65535:
-        raise LabelError(f"{name} holds values from {low} to {high}: labels go from 0 to 65535.")
+        raise LabelError(
+            f"{name} holds values from {low:.6g} to {high:.6g}: labels go from 0 to 65535."
+        )
     return array.astype(np.uint8 if high < 256 else np.uint16)
 
 
@@ -244,18 +255,24 @@ def _read_pixels(path: Path) -> NDArray[Any]:
     with decoding_errors(path, "a label map", LabelError):
         if suffix == ".png":
             return _read_png(path)
-        if suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        import tifffile
-
-        return np.asarray(tifffile.imread(path, series=0))
+        try:
+            if suffix != ".npy":
+                return tiff.read_image(path)
+            return np.asarray(numpy_files.read(path).data[...])
+        except CubeError as error:
+            raise LabelError(str(error)) from error
 
 
 def _read_png(path: Path) -> NDArray[Any]:
-    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
 
-    with Image.open(path, formats=["PNG"]) as image:
-        if image.mode not in ("P", "L", "1", "I", "I;16"):
+    # Not by Image.open, which refuses any picture of more than 179 million pixels.
+    with PngImageFile(path) as image:
+        n_bytes = image.width * image.height * _PNG_BYTES.get(image.mode, 1)
+        check_decoded_size(
+            path, n_bytes, path.stat().st_size, max_ratio=_MAX_PNG_RATIO, error_type=LabelError
+        )
+        if image.mode not in _PNG_BYTES:
             raise LabelError(
                 f"{path.name} is a colour picture ({image.mode}): a label map has one number per "
                 "pixel, so save it in grey or with a palette."
@@ -285,10 +302,10 @@ def _read_classes(path: Path) -> tuple[LabelClass, ...]:
     if beside is None:
         return ()
     try:
-        content = json.loads(beside.read_text(encoding="utf-8-sig"))
+        content = read_json(beside)
         listed = content.get("classes", []) if isinstance(content, dict) else []
         return tuple(class_from_json(entry) for entry in listed)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LabelError(
             f"{beside.name} is not a list of classes: correct it, or remove it for default names."
         ) from error
@@ -306,11 +323,14 @@ def class_from_json(entry: dict[str, Any]) -> LabelClass:
     Raises:
         KeyError, TypeError, ValueError: it does not store a class.
     """
-    value = int(entry["value"])
     stored = entry.get("colour", entry.get("color"))
     if isinstance(stored, str):
         stored = tuple(bytes.fromhex(stored.lstrip("#")))
-    colour = default_colour(value) if stored is None else tuple(int(c) for c in stored)
+    try:
+        value = int(entry["value"])
+        colour = default_colour(value) if stored is None else tuple(int(c) for c in stored)
+    except OverflowError as error:  # infinity
+        raise ValueError(f"class {entry}") from error
     if not 0 < value <= 65535 or len(colour) != 3 or not all(0 <= c <= 255 for c in colour):
         raise ValueError(f"class {entry}")
     return LabelClass(value, str(entry["name"]), (colour[0], colour[1], colour[2]))

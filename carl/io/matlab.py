@@ -16,13 +16,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from carl.errors import CubeError
 from carl.io import hdf5
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+from carl.io.size_limits import check_decoded_size
 from carl.lazy_array import ArraySource
 from carl.mapped_files import SharedFile, open_array
 
@@ -30,6 +31,13 @@ _FILE_HEADER_BYTES = 128
 """Length of the header of a version 5 file, whose last two bytes state the byte order."""
 _PREFIX_BYTES = 4096
 """Bytes that contain the flags, dimensions and name of any array."""
+
+_BLOCK_BYTES = 1 << 18
+"""Bytes that are decompressed at once."""
+_MAX_PADDING = 8
+"""Most bytes after the numbers of an array."""
+_MAX_ELEMENTS = 1 << 16
+"""Most elements of a file: a damaged one may hold millions of empty ones."""
 
 # Codes of data types and array classes of the format.
 _MATRIX, _COMPRESSED = 14, 15
@@ -80,11 +88,37 @@ class _Array:
         if self.compressed is None:
             return open_array(self.path, self.dtype, self.offset, self.shape, "F")
         start, size = self.compressed
+        stop = self.offset + math.prod(self.shape) * self.dtype.itemsize
+        check_decoded_size(self.path, stop, size)
         with self.path.open("rb") as file:
             file.seek(start)
-            content = zlib.decompress(file.read(size))
+            content = _decompress(file, size, stop, self.path)
         flat = np.frombuffer(content, self.dtype, math.prod(self.shape), self.offset)
         return flat.reshape(self.shape, order="F")
+
+
+def _decompress(file: IO[bytes], n_stored: int, n_bytes: int, path: Path) -> bytearray:
+    """Return the first bytes of a compressed stream, which begins at the position of a file.
+
+    Compressed and decompressed bytes are never held whole at the same time, nor is more
+    decompressed than needed.
+    """
+    content = bytearray(n_bytes)
+    stream = zlib.decompressobj()
+    at = 0
+    while not stream.eof:
+        stored = stream.unconsumed_tail
+        if not stored:
+            stored = file.read(min(_BLOCK_BYTES, n_stored))
+            n_stored -= len(stored)
+        # At least one byte, so that the checksum after the last one is read as well.
+        block = stream.decompress(stored, max(1, min(_BLOCK_BYTES, n_bytes - at)))
+        content[at : at + len(block)] = block[: max(0, n_bytes - at)]
+        at += len(block)
+        if not stored or at > n_bytes + _MAX_PADDING:
+            break
+    _expect(at >= n_bytes, path)
+    return content
 
 
 def _stored_arrays(path: Path) -> list[_Array]:
@@ -107,11 +141,12 @@ def _stored_arrays(path: Path) -> list[_Array]:
 
 def _elements(file: SharedFile, order: str) -> Iterator[tuple[int, int, int]]:
     """Yield the type, the position and the size in bytes of each element of a file."""
-    at = _FILE_HEADER_BYTES
+    at, n_elements = _FILE_HEADER_BYTES, 0
     while at < file.size:
         kind, size = struct.unpack(f"{order}II", file.read(at, min(8, file.size - at)))
         at += 8
-        if at + size > file.size:
+        n_elements += 1
+        if at + size > file.size or n_elements > _MAX_ELEMENTS:
             raise CubeError(
                 f"{file.path.name} is cut off or damaged: copy it again from its source."
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -12,8 +14,12 @@ from numpy.lib import format as npy_format
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+from carl.io.size_limits import check_decoded_size
 from carl.lazy_array import ArraySource
 from carl.mapped_files import open_array
+
+_MAX_HEADER_BYTES = 10_000
+"""Longest header of an array, as in NumPy."""
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -65,6 +71,7 @@ def load_entry(archive: zipfile.ZipFile, name: str, path: Path) -> ArraySource:
         header_bytes = entry.tell()
         _refuse_objects(dtype, path)
         if info.compress_type != zipfile.ZIP_STORED:
+            check_decoded_size(path, math.prod(shape) * dtype.itemsize, info.compress_size)
             entry.seek(0)
             return npy_format.read_array(entry, allow_pickle=False)
     # The entry follows a local header of 30 bytes, its name and an extra field, whose length may
@@ -79,6 +86,10 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]
     """Read shape, Fortran order and dtype; leaves the file at its first number."""
     if npy_format.read_magic(file) == (1, 0):
         return npy_format.read_array_header_1_0(file)
+    length = struct.unpack("<I", file.read(4))[0]
+    if length > _MAX_HEADER_BYTES:  # NumPy reads it before it checks its length
+        raise ValueError(f"the header of an array has {length} bytes")
+    file.seek(-4, os.SEEK_CUR)
     return npy_format.read_array_header_2_0(file)
 
 

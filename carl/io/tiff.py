@@ -19,7 +19,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
+from carl.io.tiff_pages import SIGNATURES, follow_pages
 from carl.io.tiff_pixels import read_pixels
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ _LOGGER.addHandler(logging.NullHandler())
 
 _Fields = dict[str, Any]
 """Metadata of a TIFF by the names of the fields of `FileContents`."""
-_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BAND_AXES = "CSIZTRH"
 """tifffile's names of the third axis for which it can be the bands: channels, samples, pages,
 depth, time and others. "Q" is not among them: it means an unknown axis."""
@@ -49,7 +50,7 @@ depth, time and others. "Q" is not among them: it means an unknown axis."""
 
 def sniff(path: Path) -> bool:
     """Return whether a file starts with the signature of TIFF."""
-    return starts_with(path, *_SIGNATURES)
+    return starts_with(path, *SIGNATURES)
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -59,31 +60,71 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         CubeError: the file is damaged, a two-dimensional image, or compressed with an unsupported
             method.
     """
-    import tifffile
-
-    with _logged_warnings() as warnings, tifffile.TiffFile(path) as file:
-        # A cube may come with a preview.
-        series = max(file.series, key=lambda each: (len(each.shape), each.size))
-        if any("invalid page offset" in warning for warning in warnings):
-            raise CubeError(f"{path.name} is cut off: pages at its end are missing.")
+    chain = follow_pages(path)
+    with _opened(path) as file:
+        series = _largest(file.series)
         found, size, stored_shape = _read_metadata(file, series)
         if size not in (None, series.size):
             raise CubeError(
                 f"{path.name} should hold {size} numbers but has {series.size}: it is cut off."
             )
+        if size is None or file.is_ome:  # else the pixels do not depend on the chain
+            chain.check_complete()
         shape, band_axis = _layout(series, stored_shape, found.get("wavelengths"))
-        data = read_pixels(file, series, shape)
-    return FileContents(data, band_axis, default_band_axis=0, **found)
+        if len(shape) == 3:
+            data = read_pixels(file, series, shape)
+        else:  # carl.io.assembly refuses it
+            data = np.broadcast_to(np.zeros((), series.dtype), shape)
+        others = sum(each is not series for each in file.series)
+    notes = (f"Other images in {path.name} were not opened: {others}.",) if others else ()
+    return FileContents(data, band_axis, default_band_axis=0, notes=notes, **found)
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """Read the pixels of the first image of a TIFF, in the axes of the file.
+
+    Raises:
+        CubeError: the file is damaged, does not fit into memory, or is compressed with an
+            unsupported method.
+    """
+    follow_pages(path)
+    with _opened(path) as file:
+        series = file.series[0]
+        pixels = read_pixels(file, series, tuple(series.shape))
+        return np.asarray(pixels[...])
+
+
+def _largest(series: Sequence[Any]) -> Any:
+    """Return the series of pages that is the cube; a file may hold a preview as well."""
+    return max(series, key=lambda each: (len(each.shape), each.size))
 
 
 @contextmanager
-def _logged_warnings() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread: it reports missing pages in no other way."""
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a file with tifffile, which logs some errors and continues with a part of the pages.
+
+    Raises:
+        CubeError: tifffile logged an error.
+    """
+    import tifffile
+
+    with _logged_errors() as errors, tifffile.TiffFile(path) as file:
+        yield file
+    if errors:
+        # As "<TiffTag.fromfile> raised TiffFileError('<tifffile.TiffTag 305 @154> invalid …')".
+        inner = re.sub(r"^<\S+> raised \w+\('(.*)'\)$", r"\1", " ".join(errors[0].split()))
+        reason = re.sub(r"tifffile\.|[<>]| ?@\d+", "", inner)[:200]
+        raise CubeError(f"{path.name} is damaged ({reason}): copy it again from its source.")
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect the errors that tifffile logs in this thread."""
     messages: list[str] = []
     thread = get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
-        if record.thread == thread:
+        if record.thread == thread and record.levelno >= logging.ERROR:
             messages.append(record.getMessage())
         return True
 
@@ -235,14 +276,14 @@ def _numbers(values: Any) -> Any:
     """Convert values to float64; None if they are None or not numbers."""
     try:
         return None if values is None else np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _number(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -6,9 +6,13 @@ thread, and caches decoded ones.
 
 from __future__ import annotations
 
+import lzma
 import math
+import zlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
 from carl.io.reader import decoding_errors
+from carl.io.size_limits import check_decoded_size
 from carl.lazy_array import ArraySource
 from carl.mapped_files import SharedFile, open_array
 
@@ -28,6 +33,13 @@ _PLAIN_BYTES = 1 << 18
 """Bytes of the rows that are read together from an uncompressed page."""
 _JPEG = (6, 7, 33007, 34892)
 """Codes of JPEG compressions, whose tables are stored apart from the strips."""
+_NO_COMPRESSION = 1
+_DECOMPRESSORS: dict[int, Callable[[], Any]] = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    34925: lzma.LZMADecompressor,
+}
+"""Decompressors of streams that may be thousands of times longer than their compressed bytes."""
 
 Decode = Callable[[bytes, int, int], NDArray[Any]]
 """Decodes the bytes of a strip, given the numbers of its page and of the strip within it, to
@@ -60,13 +72,13 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
     if series.dataoffset is not None:
         dtype = series.dtype.newbyteorder(file.byteorder)
         return open_array(Path(file.filehandle.path), dtype, series.dataoffset, shape)
-    if len(shape) != 3:  # carl.io.assembly refuses it
-        return np.broadcast_to(np.zeros((), series.dtype), shape)
     pages, keyframe = list(series.pages), series.keyframe
     axes = _axes_of(shape, (len(pages), *keyframe.shaped))
     alike = all(page is not None and page.keyframe.hash == keyframe.hash for page in pages)
     try:
         if axes is None or not alike or series.is_multifile or series.transform is not None:
+            stored = sum(sum(page.databytecounts) for page in pages if page is not None)
+            check_decoded_size(Path(file.filehandle.path), series.nbytes, stored)
             loaded: NDArray[Any] = series.asarray()
             return loaded.reshape(shape)
         cut = _rows_of_plain if keyframe.is_final else _strips_of
@@ -118,14 +130,40 @@ def _strips_of(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> 
     if keyframe.compression in _JPEG:
         header = keyframe.jpegheader
         options = [{"jpegtables": page.jpegtables, "jpegheader": header} for page in pages]
-    undo = keyframe.decode
+    dtype = np.dtype(keyframe.dtype)
+    n_bytes = math.prod(strip) * samples * dtype.itemsize
+    check_decoded_size(Path(file.filehandle.path), n_bytes, int(sizes.max()))
+    decompress, undo = _decoder_of(keyframe)
 
     def decode(content: bytes, page: int, number: int) -> NDArray[Any]:
-        return np.asarray(undo(content, number, **options[page])[0])
+        return np.asarray(undo(decompress(content, n_bytes), number, **options[page])[0])
 
     shape = (len(pages), *keyframe.shaped)
-    fill = np.dtype(keyframe.dtype).type(keyframe.nodata)
+    fill = dtype.type(keyframe.nodata)
     return _Layout(shape, (1, 1, *strip, samples), offsets, sizes, decode, fill)
+
+
+def _decoder_of(keyframe: Any) -> tuple[Callable[[bytes, int], bytes], Callable[..., Any]]:
+    """Return the decompression of strips, limited to a number of bytes, and what tifffile undoes.
+
+    tifffile decompresses a strip whole, however many bytes it contains.
+    """
+    decompressor = _DECOMPRESSORS.get(int(keyframe.compression))
+    if decompressor is None:
+        return (lambda content, n_bytes: content), keyframe.decode
+    plain = copy(keyframe)
+    plain.compression = _NO_COMPRESSION
+    return partial(_decompress, decompressor), plain.decode
+
+
+def _decompress(decompressor: Callable[[], Any], content: bytes, n_bytes: int) -> bytes:
+    """Decompress a strip to at most a number of bytes; raises a ValueError if it is cut off."""
+    stream = decompressor()
+    # One byte more than needed, so that the checksum after the last one is read as well.
+    values: bytes = stream.decompress(content, n_bytes + 1)
+    if len(values) <= n_bytes and not stream.eof:
+        raise ValueError("a compressed strip is cut off")
+    return values[:n_bytes] if len(values) > n_bytes else values
 
 
 def _rows_of_plain(file: tifffile.TiffFile, pages: Sequence[Any], keyframe: Any) -> _Layout:

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
+from carl.errors import CubeError
 from carl.learning.cross_sensor import CrossSensorMapping, cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.principal_components import MinimumNoiseFraction
@@ -254,6 +255,8 @@ def _sample_densities(
     white = white_level(cube)
     matrix = resampling_matrix(cube.require_wavelengths(), grid)
     here, beside = sample_spectra(cube, n)
+    if len(here) < 2:
+        raise CubeError(f"{cube.name} has one pixel with data: a segmentation needs several.")
     here, beside = (optical_density(each @ matrix, white) for each in (here, beside))
     return here, beside - here
 

@@ -130,8 +130,11 @@ def soft_principal_basis(centred: NDArray[np.floating], n_components: int) -> ND
     """Return (D, d) scaled principal directions of (n, D) centred vectors.
 
     With eigenvectors v_i and standard deviations s_i, the i-th column is v_i · w_i / s_i with
-    weights w_i = (s_i / s_1)^0.3, normalised so that the mean of w_i² is 1.
+    weights w_i = (s_i / s_1)^0.3, normalised so that the mean of w_i² is 1. A single vector has no
+    principal direction: the only column is 0.
     """
+    if len(centred) < 2:
+        return np.zeros((centred.shape[1], 1))
     variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(centred, rowvar=False)))
     spreads = np.sqrt(np.maximum(variances[::-1], np.finfo(np.float32).tiny))
     n_used = max(1, min(n_components, int(np.sum(spreads > _NEGLIGIBLE * spreads[0]))))

@@ -134,7 +134,7 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
 
     Huang et al. 2016, "Deep Networks with Stochastic Depth" (https://arxiv.org/abs/1603.09382).
     """
-    return [float(rate) for rate in torch.linspace(0, last, depth)]
+    return [float(rate) for rate in torch.linspace(0, last, depth, device="cpu")]
 
 
 def init_linear_layers(module: nn.Module) -> None:

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from carl.errors import CarlError, ModelError
+from carl.errors import ModelError, is_out_of_memory
 from carl.files import atomic_write
 from carl.model.carl import CARL
 from carl.model.config import CARLConfig
@@ -57,9 +57,9 @@ _IGNORED_WEIGHTS = re.compile(
 )
 """Weights in original checkpoints that are not part of the network: the predictors of the
 self-supervision, and parts of the timm backbone that are never run."""
+_MAX_HEADER = 1 << 23
+"""Most characters of a JSON header; parsed text takes about 30 times its size in memory."""
 _MAX_NAMES_IN_MESSAGE = 4
-_TORCH_READ_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError)
-"""Errors that `torch.load` raises for missing or damaged files, besides `UnpicklingError`."""
 
 
 def read_checkpoint(
@@ -163,8 +163,15 @@ def model_from_metadata(
     """
     limits, normalisation = metadata["wavelength_range_um"], metadata["normalisation"]
     with torch.random.fork_rng(devices=[]):
+        try:
+            config = CARLConfig.from_dict(metadata["config"])
+            with torch.device("meta"):  # no memory: a damaged file may state a network of any size
+                stated = CARL(config)
+        except ModelError as error:
+            raise ModelError(f"{path} cannot be read as {_KIND}: {error}") from error
+        _check_weights(stated, weights, path)
         model = CARL(
-            CARLConfig.from_dict(metadata["config"]),
+            config,
             name=str(metadata["name"]),
             trained=bool(metadata["trained"]),
             normalisation=None if normalisation is None else _pair(normalisation),
@@ -208,6 +215,8 @@ def read_tensors(
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     text = metadata[key]
+    if len(text) > _MAX_HEADER:
+        raise ValueError(f"the header has {len(text)} characters")
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(text, tensors):
         raise ValueError(f"the checksum of {path} does not match")
     header = dict(json.loads(text))
@@ -247,14 +256,21 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def unreadable_as(kind: str, path: Path) -> Iterator[None]:
-    """Convert errors while a file is read and parsed to a `ModelError` that names its kind."""
+    """Convert errors while a file is read and parsed to a `ModelError` that names its kind.
+
+    A damaged header can lead to nearly any type of exception, so all are caught; use it around
+    reading and parsing only.
+    """
     try:
         yield
     except ModelError:
         raise
-    except (
-        CarlError, KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError
-    ) as error:  # fmt: skip
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"{path} needs more memory than there is to be read as {kind}: close other "
+                "programs, or copy it again if it should not be so large."
+            ) from error
         raise ModelError(
             f"{path} cannot be read as {kind}: it is missing, damaged or of another format."
         ) from error
@@ -277,7 +293,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged, or contains Python objects that could run code when loaded: save "
             "only its state_dict."
         ) from error
-    except _TORCH_READ_ERRORS as error:
+    except Exception as error:  # a damaged file can lead to nearly any type
         raise ModelError(
             f"{path} cannot be read as a checkpoint: it is missing, damaged or of another format."
         ) from error
@@ -322,7 +338,7 @@ def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     except ModelError:
         raise
-    except (*_TORCH_READ_ERRORS, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file can lead to nearly any type
         raise ModelError(
             f"{path} cannot be read as a training checkpoint: it is missing, damaged or of another "
             "format; start again without --resume, with another 'output'."
@@ -367,6 +383,21 @@ def load_weights(
     Raises:
         ModelError: weights are missing, unexpected or of another shape; the message lists them.
     """
+    names = _check_weights(module, weights, path, names_in_file)
+    module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
+
+
+def _check_weights(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    names_in_file: Mapping[str, str] | None = None,
+) -> Mapping[str, str]:
+    """Check weights as `load_weights` does; return their names in the file by those in the module.
+
+    Raises:
+        ModelError: weights are missing, unexpected or of another shape.
+    """
     own = module.state_dict()
     names = {name: name for name in own} if names_in_file is None else names_in_file
     mismatches = {
@@ -386,7 +417,7 @@ def load_weights(
             f"{path} does not match the configuration of the network ({listed}): give the "
             "configuration that it was trained with."
         )
-    module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
+    return names
 
 
 def original_name(name: str) -> str:

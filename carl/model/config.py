@@ -16,6 +16,16 @@ from carl.parsing import load_yaml, parse_dataclass
 
 READOUTS = ("sum", "concat", "max", "attention")
 
+_MAX_DEPTH = 256
+_MAX_SIZE = 1 << 16
+"""Largest number of blocks, and largest other size of a network: a damaged file may state any."""
+_MAX_OPTIONS = 1000
+"""Most options of a timm backbone."""
+_READING_OPTIONS = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+)
+"""Options of ``timm.create_model`` that read or download other files."""
+
 _HEAD_KEYS = frozenset({"vit_adapter_kwargs", "upernet_head_kwargs", "mask2former_kwargs"})
 """Keys of original configuration files that describe a head; ignored here."""
 
@@ -87,6 +97,7 @@ class SpatialEncoderConfig:
     def __post_init__(self) -> None:
         if self.depth is not None:
             _require_positive(self, "depth")
+        _check_options(self.model_kwargs)
 
 
 @dataclass(frozen=True)
@@ -198,8 +209,34 @@ class CARLConfig:
 
 def _require_positive(config: object, *names: str) -> None:
     for name in names:
-        if getattr(config, name) <= 0:
-            raise ModelError(f"{name} is {getattr(config, name)}: it must be positive.")
+        value = getattr(config, name)
+        if value <= 0:
+            raise ModelError(f"{name} is {value}: it must be positive.")
+        _require_at_most(value, name)
+
+
+def _require_at_most(value: float, name: str) -> None:
+    largest = _MAX_DEPTH if name == "depth" else _MAX_SIZE
+    if not value <= largest:
+        raise ModelError(f"{name} is {value}: it must be at most {largest}.")
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Check the options of a timm backbone, which may come from a file of unknown origin."""
+    if names := sorted(_READING_OPTIONS & set(options)):
+        raise ModelError(f"model_kwargs has {', '.join(names)}: it must not read other files.")
+    n_values, waiting = 0, list(options.items())
+    while waiting:
+        name, value = waiting.pop()
+        n_values += 1
+        if isinstance(value, Mapping):
+            waiting.extend((str(key), each) for key, each in value.items())
+        elif isinstance(value, list | tuple):
+            waiting.extend((name, each) for each in value)
+        elif isinstance(value, int | float):
+            _require_at_most(abs(value), name)
+        if n_values > _MAX_OPTIONS:
+            raise ModelError(f"model_kwargs has more than {_MAX_OPTIONS} values.")
 
 
 def _require_heads(dim: int, num_heads: int, name: str) -> None:

@@ -154,7 +154,7 @@ def create_backbone(config: SpatialEncoderConfig, *, pretrained: bool = False) -
         raise ModelError("patch_drop_rate must be 0: every patch of the map is needed.")
     try:
         backbone = timm.create_model(name, pretrained=pretrained, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # timm checks few of its options
         raise ModelError(
             f"timm cannot create '{config.model_name}' with the options "
             f"{dict(config.model_kwargs)}: {error}"

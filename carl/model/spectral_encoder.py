@@ -33,7 +33,7 @@ class WavelengthEncoding(nn.Module):
         super().__init__()
         self.sigma = sigma
         # b_i = 2π·σ·n_i with n_i ~ N(0, 1), one for each pair of channels (2i, 2i + 1).
-        normal = torch.randn(dim // 2, generator=torch.Generator().manual_seed(0))
+        normal = torch.randn(dim // 2, generator=torch.Generator().manual_seed(0), device="cpu")
         frequencies = 2 * math.pi * (normal * sigma)
         self.register_buffer("frequencies", frequencies.repeat_interleave(2))
 

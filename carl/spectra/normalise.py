@@ -102,7 +102,8 @@ def sample_spectra(cube: SpectralCube, n: int) -> tuple[Float32Array, Float32Arr
     """Sample spectra, each with that of its right neighbour, from rows spread over the cube.
 
     Whole rows are read, which is fast for most files. Pixels without data are left out, and missing
-    values of others are filled with `fill_missing`.
+    values of others are filled with `fill_missing`. If fewer than two pixels have one with
+    data, the next pixel with data in the row takes the place of the right neighbour.
 
     Returns:
         about (n, C) spectra, and those of their right neighbours (of themselves at the border).
@@ -118,10 +119,30 @@ def sample_spectra(cube: SpectralCube, n: int) -> tuple[Float32Array, Float32Arr
         pairs.append(np.stack([pixels[columns], pixels[np.minimum(columns + 1, width - 1)]]))
     spectra, neighbours = np.concatenate(pairs, axis=1)
     known = np.isfinite(spectra).any(axis=1) & np.isfinite(neighbours).any(axis=1)
-    spectra, neighbours = spectra[known], neighbours[known]
+    if np.count_nonzero(known) > 1:
+        spectra, neighbours = spectra[known], neighbours[known]
+    else:
+        spectra, neighbours = _scattered_spectra(cube, n)
     positions = np.arange(float(cube.n_bands)) if cube.wavelengths is None else cube.wavelengths
     fill_missing(spectra, positions)
     fill_missing(neighbours, positions)
+    return spectra, neighbours
+
+
+def _scattered_spectra(cube: SpectralCube, n: int) -> tuple[Float32Array, Float32Array]:
+    """Sample spectra from all rows, each with that of the next pixel of its row that has data.
+
+    Returns:
+        at most about (n, C) spectra, and those of the next pixels (of themselves if there is none).
+    """
+    per_row = -(-n // cube.shape[0])
+    found = [np.empty((2, 0, cube.n_bands), np.float32)]
+    for rows in cube.row_blocks():
+        for pixels in cube.read(rows):
+            columns = np.flatnonzero(np.isfinite(pixels).any(axis=1))
+            pairs = np.stack([columns, np.append(columns[1:], columns[-1:])])
+            found.append(pixels[pairs[:, :: max(1, columns.size // per_row)]])
+    spectra, neighbours = np.concatenate(found, axis=1)
     return spectra, neighbours
 
 

@@ -99,3 +99,38 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
         load_yaml(tmp_path / "b.yaml", parse, ModelError)
     with pytest.raises(ModelError, match=r"c\.json cannot be read as a JSON file"):
         load_yaml(tmp_path / "c.json", parse, ModelError)
+
+
+ATTACKS = {
+    "depth": "a: " + "[" * 20_000,
+    "closed depth": "a: " + "[" * 60 + "]" * 60,
+    "repeats": "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)),
+    "a list in itself": "a: &a [*a]",
+    "integer": "rate: " + "9" * 5000,
+    "empty integer": "rate: !!int ''",
+    "another tag": "rate: !!timestamp x",
+    "size": "# " + "x" * 300_000,
+    "object": "rate: !!python/object/apply:os.system [echo]",
+}
+
+
+@pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS.keys())
+def test_files_that_are_too_large_deep_or_invalid_raise_one_short_error(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(CarlError, match=r"a\.yaml cannot be read as a YAML file") as caught:
+        load_yaml(tmp_path / "a.yaml", lambda values: parse_dataclass(Inner, values))
+    assert len(str(caught.value)) < 500
+
+
+def test_long_values_are_shortened_in_errors() -> None:
+    with pytest.raises(CarlError, match="rate is") as caught:
+        parse_dataclass(Inner, {"rate": [["x" * 10_000] * 1000] * 1000})
+    assert len(str(caught.value)) < 500
+
+
+def test_text_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(CarlError, match=r"name is '\\ud800', which should be a text"):
+        parse_dataclass(Outer, {"count": 1, "name": "\ud800"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import carl
-from carl.cli import terminal
+from carl.cli import app, terminal
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,38 @@ def test_help_lists_every_command(call):
     for command in ("info", "models", "cameras", "embed", "fit", "predict", "evaluate"):
         assert command in out
         assert call(command, "--help")[0] == 0
+
+
+NAME = "vessel\x1b[2J\x9b1m\u202etxet\udcff"
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(capsys, monkeypatch):
+    terminal.print_rows({NAME: NAME})
+    terminal.print_table([NAME, "number"], [[NAME, 1]])
+    app._print_error(f"{NAME} is damaged.")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with terminal.progress_line() as progress:
+        progress(0.5, NAME)
+    out, err = capsys.readouterr()
+    shown = r"vessel\x1b[2J\x9b1m\u202etxet\udcff"
+    assert out.count(shown) == 4
+    assert err.count(shown) == 2
+    assert not set("\x9b\u202e\udcff") & set(out + err)
+    assert err.count("\x1b") == 2  # of the progress line itself
+
+
+def test_control_characters_of_names_are_escaped_in_json(capsys):
+    terminal.print_json({NAME: [NAME, "µm"]})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {NAME: [NAME, "µm"]}
+    assert not set("\x1b\x9b\u202e\udcff") & set(out)
+    assert "µm" in out
+
+
+def test_a_file_name_cannot_change_the_terminal(call, tmp_path: Path):
+    name = tmp_path / "\x1b]0;title\x07.tif"
+    name.write_bytes(b"no cube")
+    status, out, err = call("info", name)
+    assert (status, out) == (2, "")
+    assert "\x1b" not in err
+    assert r"\x1b]0;title\x07.tif" in err

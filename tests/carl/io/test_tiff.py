@@ -211,3 +211,103 @@ def test_large_real_files_are_read_or_refused(shared: Path) -> None:
     assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
     with pytest.raises(CubeError, match="two-dimensional"):
         read_cube(shared / "data" / "micasense_rededge" / "IMG_0000_1.tif")
+
+
+def write_pages(path: Path, **options: Any) -> list[int]:
+    """Write one page per band; return the positions of the pointers to the pages."""
+    tifffile.imwrite(path, BANDS_FIRST, **options)
+    with tifffile.TiffFile(path) as file:
+        starts = [page.offset for page in file.pages]
+        form = file.tiff
+    content = path.read_bytes()
+    counts = (struct.unpack_from(form.tagnoformat, content, start)[0] for start in starts)
+    ends = (
+        start + form.tagnosize + count * form.tagsize
+        for start, count in zip(starts, counts, strict=True)
+    )
+    return [8 if form.is_bigtiff else 4, *ends]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.tif", {"metadata": None}),
+        ("a.tif", {"metadata": None, "compression": "zlib", "rowsperstrip": 6}),
+        ("a.tif", {"metadata": None, "tile": (16, 16)}),
+        ("a.tif", {"metadata": None, "bigtiff": True, "byteorder": ">"}),
+        ("a.tif", {}),
+        ("a.tif", {"imagej": True}),
+        ("a.ome.tif", {"metadata": {"axes": "CYX"}}),
+    ],
+)
+def test_no_flipped_bit_of_a_pointer_to_a_page_gives_another_cube(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    path = tmp_path / name
+    pointers = write_pages(path, **options)
+    content = path.read_bytes()
+    n_bits = 64 if options.get("bigtiff") else 32
+    for at in pointers:
+        for bit in range(0, n_bits, 3):
+            damaged = bytearray(content)
+            damaged[at + bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with pytest.raises(CubeError, match=r"a(\.ome)?\.tif (is|has).*damaged|cut off"):
+                read_cube(path)
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_a_chain_of_pages_that_returns_to_an_earlier_one_is_refused(
+    tmp_path: Path, target: int
+) -> None:
+    path = tmp_path / "a.tif"
+    pointers = write_pages(path, metadata=None)
+    content = bytearray(path.read_bytes())
+    start = content[pointers[target] : pointers[target] + 4]
+    content[pointers[3] : pointers[3] + 4] = start
+    path.write_bytes(content)
+    with pytest.raises(CubeError, match=r"a\.tif is damaged: its page 4 is an earlier one again"):
+        read_cube(path)
+
+
+def test_a_chain_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    width, length = struct.pack("<HHII", 256, 4, 1, 9), struct.pack("<HHII", 257, 4, 1, 9)
+    starts = range(8, 8 + 30 * (1 << 16) + 30, 30)
+    pages = (struct.pack("<H", 2) + width + length + struct.pack("<I", at + 30) for at in starts)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(pages))
+    with pytest.raises(CubeError, match=r"a\.tif has more than 65536 pages"):
+        read_cube(path)
+
+
+def test_a_page_that_was_written_anew_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pointers = write_pages(path, metadata=None)
+    content = bytearray(path.read_bytes())
+    start = struct.unpack_from("<I", content, pointers[3])[0]
+    page = content[start : pointers[4] + 4]
+    content[pointers[3] : pointers[3] + 4] = struct.pack("<I", len(content))
+    path.write_bytes(content + page)
+    assert np.array_equal(read_cube(path).data, CUBE)
+
+
+def test_an_error_that_tifffile_logs_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, BANDS_FIRST, metadata=None)
+    content = path.read_bytes()
+    tag = struct.pack("<HH", 305, 2)  # Software, text
+    assert tag in content
+    path.write_bytes(content.replace(tag, struct.pack("<HH", 305, 99)))
+    with pytest.raises(
+        CubeError, match=r"a\.tif is damaged \(TiffTag 305 invalid data type 99\): copy it"
+    ):
+        read_cube(path)
+
+
+def test_other_images_in_the_file_are_noted(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(BANDS_FIRST)
+        file.write(BANDS_FIRST[:, ::2, ::2])
+    cube = read_cube(tmp_path / "a.tif")
+    assert cube.shape == CUBE.shape
+    assert cube.metadata["notes"] == ("Other images in a.tif were not opened: 1.",)

@@ -10,13 +10,13 @@ from safetensors.numpy import load_file, save_file
 
 import carl
 from carl.cube import SpectralCube
-from carl.errors import Cancelled, LabelError, ModelError, WavelengthError
+from carl.errors import Cancelled, CubeError, LabelError, ModelError, WavelengthError
 from carl.files import resource_path
 from carl.io import LabelClass
-from carl.learning import Segmenter
+from carl.learning import Segmenter, compute_features
 from carl.learning.segmenter import mixture_components
 from carl.metrics import evaluate
-from carl.model import CARL
+from carl.model import CARL, load_model
 
 NM = np.linspace(450, 700, 16)
 
@@ -243,3 +243,19 @@ def test_windows_and_steps_give_the_labels_of_the_whole():
     bound = segmenter.bind(cube)
     for region in (np.s_[::4, ::4], np.s_[10:30, 7:60]):
         np.testing.assert_array_equal(bound.predict_window(region).labels, whole[region])
+
+
+def test_a_cube_of_one_patch_has_finite_probabilities() -> None:
+    values = np.random.default_rng(0).random((2, 2, 8), np.float32)
+    cube = SpectralCube(values, np.linspace(450, 800, 8))
+    segmenter = Segmenter(load_model("carl-nano")).fit(cube, np.array([[1, 1], [2, 2]]))
+    prediction = segmenter.predict(cube)
+    assert np.allclose(prediction.probabilities.sum(axis=-1), 1)
+    assert np.array_equal(prediction.labels, [[1, 1], [2, 2]])
+
+
+def test_a_cube_with_one_pixel_is_refused() -> None:
+    values = np.full((4, 4, 3), np.nan, np.float32)
+    values[1, 2] = 0.5
+    with pytest.raises(CubeError, match="dot has one pixel with data"):
+        compute_features(SpectralCube(values, np.array([450.0, 550.0, 650.0]), name="dot"))

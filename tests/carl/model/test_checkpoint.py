@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -351,3 +352,58 @@ def test_a_training_state_of_a_newer_version_raises(tmp_path: Path) -> None:
         read_training_state(path)
     torch.save({"step": 1}, path)  # of an earlier version of the program
     assert read_training_state(path) == {"step": 1}
+
+
+def rewrite_header(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON header of a model file."""
+    header = read_tensors(path, "carl")[0]
+    change(header)
+    save_file(load_file(path), path, metadata={"carl": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header["config"]["spec_encoder_kwargs"].update(embed_dim=65536, depth=256),
+        lambda header: header["config"]["spec_encoder_kwargs"].update(depth=10**6),
+        lambda header: header["config"]["spat_encoder_kwargs"].update(
+            model_name="vit_gigantic_patch14_224", model_kwargs={}, depth=None
+        ),
+    ],
+)
+def test_a_header_of_a_huge_network_is_refused_in_a_moment(
+    small_model: Make, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(small_model(), path)
+    rewrite_header(path, change)
+    start = time.process_time()
+    with pytest.raises(ModelError, match=r"at most 256|does not match the configuration"):
+        read_model(path)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"config": {"patch_size": 1e999}}',
+        '{"config": {"patch_size": %s}}' % ("9" * 5000),
+        '{"config": {"spec_encoder_kwargs": {"readout": ["sum"]}}}',
+        '{"config": {"spat_encoder_kwargs": {"model_kwargs": {"embed_dim": 0}}}}',
+        '{"config": {"spat_encoder_kwargs": {"model_kwargs": {"num_heads": 0}}}}',
+        '{"config": {"spat_encoder_kwargs": {"model_kwargs": {"norm_layer": 3}}}}',
+        '{"config": {"spat_encoder_kwargs": {"model_kwargs": {"img_size": -1}}}}',
+        '{"config": {}, "name": "x", "trained": 1, "normalisation": [1, "x"]}',
+        '{"x": "%s"}' % ("x" * (1 << 23)),
+    ],
+)
+def test_invalid_values_of_a_header_raise_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "m.safetensors"
+    entries = {"name": "x", "trained": 1, "normalisation": None, "wavelength_range_um": None}
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(entries | json.loads(text))
+    save_file({"weight": torch.zeros(3)}, path, metadata={"carl": text})
+    with pytest.raises(ModelError, match=r"m\.safetensors") as caught:
+        read_model(path)
+    assert "\n" not in str(caught.value)

@@ -143,3 +143,26 @@ def test_check_pixels_finds_one_finite_value() -> None:
 def test_check_pixels_refuses_a_cube_without_data() -> None:
     with pytest.raises(CubeError):
         check_pixels(SpectralCube(np.zeros((5, 6, 4), np.uint8), nodata=0))
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_the_white_level_of_scattered_pixels_is_that_of_the_pixels(step: int) -> None:
+    values = np.random.default_rng(0).random((30, 40, 5), np.float32)
+    scattered = np.full_like(values, np.nan)
+    scattered[:, ::step] = values[:, ::step]
+    nm = np.linspace(450, 700, 5)
+    assert white_level(SpectralCube(scattered, nm)) == pytest.approx(
+        white_level(SpectralCube(values[:, ::step], nm)), rel=0.05
+    )
+    here, beside = sample_spectra(SpectralCube(scattered, nm), 100)
+    row, column = np.argwhere(values[..., 0] == here[0, 0])[0]
+    assert np.array_equal(beside[0], values[row, min(column + step, 40 - step)])
+
+
+def test_few_pixels_with_data_are_found() -> None:
+    values = np.full((300, 400, 3), np.nan, np.float32)
+    values[17, 23] = 0.5
+    values[250, 399] = 0.7
+    here, beside = sample_spectra(SpectralCube(values, np.array([450.0, 550.0, 650.0])), 1000)
+    assert sorted(here[:, 0]) == pytest.approx([0.5, 0.7])
+    assert np.array_equal(here, beside)
