@@ -1,7 +1,8 @@
-"""Text on the canvas, spectrum under the cursor, and the visible part of the cube."""
+"""Text on the canvas, spectrum under the cursor, framing and visible part of the cube."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_carl.session import Session
 from napari_carl.steps import describe_display
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _FONT_SIZE = 11
@@ -131,6 +133,50 @@ class CursorSpectrum:
         if layers is not None:
             row, column = layers.image.world_to_data(self._position)[-2:]
             self._session.read_spectrum(round(row), round(column))
+
+
+class Framing:
+    """Fits a cube into the canvas when it is opened, and whatever is visible on napari's Home.
+
+    Without it, Home fits all layers, including the hidden ones of other cubes. Cubes that were in
+    the viewer before the dock keep the view that the user has chosen.
+    """
+
+    def __init__(
+        self, viewer: Viewer, session: Session, layers: ViewerLayers, connections: Connections
+    ) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._layers = layers
+        self._present = {layer.unique_id for layer in viewer.layers}
+        self._shape: tuple[int, ...] = ()  # of the cube framed last
+        connections.connect(layers.cube_added, self._on_added)
+        connections.connect(session.cube_changed, self._on_cube)
+        connections.connect(viewer.events.reset_view, self._on_reset)
+
+    def _on_added(self) -> None:
+        layers = self._layers.current
+        if layers is not None and layers.image.unique_id not in self._present:
+            self._frame([layers.image])
+
+    def _on_cube(self) -> None:
+        """Frame a cube that is selected, unless it has the size of the one before."""
+        layers = self._layers.current
+        before, self._shape = self._shape, () if layers is None else layers.cube.shape[:2]
+        if layers is not None and before not in ((), self._shape):
+            self._frame([layers.image])
+
+    def _on_reset(self, event: Any) -> None:
+        if self._layers.current is not None:
+            visible = [layer for layer in self._viewer.layers if layer.visible]
+            self._frame(visible or [self._layers.current.image])
+
+    def _frame(self, layers: Sequence[Layer]) -> None:
+        # While several layers are removed, a cube may be selected whose layers are gone.
+        present = [layer for layer in layers if layer in self._viewer.layers]
+        if present:
+            with self._viewer.events.reset_view.blocker(self._on_reset):
+                self._viewer.fit_to_view(layers=present)
 
 
 class ViewportTracker:

@@ -8,11 +8,12 @@ from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_carl.autosave import Autosave
-from napari_carl.canvas import CanvasText, CursorSpectrum, ViewportTracker
+from napari_carl.canvas import CanvasText, CursorSpectrum, Framing, ViewportTracker
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
-from napari_carl.keys import StrokeKeys
+from napari_carl.keys import StrokeKeys, pass_to_canvas
 from napari_carl.layers import ViewerLayers
+from napari_carl.painting import Painting
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel
 from napari_carl.panels.explore import ExplorePanel
@@ -46,9 +47,11 @@ class Controller:
         self.tools = StrokeTools(self.layers, self.session)
         self.autosave = Autosave(self.session)
         self.connections = Connections()
+        self.painting = Painting(viewer, self.layers, self.tools, self.connections)
         self._text = CanvasText(viewer, self.session, self.layers)
         # These live as long as their connections.
-        StrokeKeys(viewer, self.session, self.layers, self.tools, self.connections)
+        StrokeKeys(viewer, self.session, self.layers, self.tools, self.painting, self.connections)
+        Framing(viewer, self.session, self.layers, self.connections)
         CursorSpectrum(viewer, self.session, self.layers, self.connections)
         ViewportTracker(viewer, self.session, self.layers, self.connections)
         self._is_closed = False
@@ -91,7 +94,11 @@ class CarlDock(QWidget):
             Step.CUBE: CubePanel(session, connections),
             Step.EXPLORE: self._explore,
             Step.ANNOTATE: AnnotatePanel(
-                session, controller.tools, controller.autosave, connections
+                session,
+                controller.tools,
+                controller.painting,
+                controller.autosave,
+                connections,
             ),
             Step.LEARN: self._learn,
             Step.EXPORT: ExportPanel(session, connections),
@@ -121,13 +128,15 @@ class CarlDock(QWidget):
         controller.layers.add_present_cubes()
 
     def event(self, event: QEvent | None) -> bool:
-        """Close the session when napari removes the dock."""
+        """Close the session when napari removes the dock; pass unused keys to the canvas."""
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._was_docked = True
             elif self._was_docked:
                 self._controller.close()
                 self.deleteLater()
+        if event is not None and event.type() in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            return pass_to_canvas(self, event)
         return super().event(event)
 
     def _on_quit(self) -> None:

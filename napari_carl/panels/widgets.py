@@ -211,6 +211,10 @@ class Segments(QWidget):
             made.setChecked(each == choice)
         self._group.setExclusive(True)
 
+    def set_text(self, choice: object, text: str) -> None:
+        """Show another text on the button of a choice."""
+        self._buttons[choice].setText(text)
+
     def set_enabled(self, choice: object, enabled: bool) -> None:
         """Enable or disable the button of a choice."""
         self._buttons[choice].setEnabled(enabled)

@@ -11,7 +11,15 @@ import pytest
 import robot
 from napari.layers import Layer
 from qtpy.QtCore import QPointF, Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QMessageBox, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+)
 
 from carl.cube import SpectralCube
 from carl.io import DEFAULT_CONTENTS, write_cube
@@ -527,3 +535,70 @@ def test_window_handles_events_while_the_cube_is_segmented(
 
     may_end.set()
     qtbot.waitUntil(lambda: session.segmentation is not None)
+
+
+def seen_rows_and_columns(viewer):
+    """Return the rows and the columns of the world at the edges of the canvas."""
+    half = np.array(viewer.canvas.size) / viewer.scene.camera.zoom / 2
+    return np.array(viewer.scene.camera.center[-2:]) + np.array([-half, half])
+
+
+def assert_framed(viewer, shape):
+    """Check that an image of this shape fits into the canvas and fills it in one direction."""
+    (top, left), (bottom, right) = seen_rows_and_columns(viewer)
+    height, width = shape
+    assert top <= -0.5 < height - 0.5 <= bottom
+    assert left <= -0.5 < width - 0.5 <= right
+    assert max(height / (bottom - top), width / (right - left)) > 0.9
+
+
+def cube_of_shape(height, width, name):
+    pixels = np.random.default_rng(0).random((height, width, 8))
+    return SpectralCube(pixels, np.linspace(450, 660, 8), name=name)
+
+
+def test_cubes_of_any_size_are_framed_when_they_are_opened(viewer, session, qtbot, show):
+    shapes = [(48, 64), (200, 30), (20, 90), (20, 90)]
+    for i, shape in enumerate(shapes):
+        viewer.scene.camera.zoom = 40  # somewhere else
+        show(cube_of_shape(*shape, name=f"cube {i}"))
+        assert_framed(viewer, shape)
+    for _ in range(20):
+        QApplication.processEvents()
+    assert_framed(viewer, shapes[-1])  # also after the slider has taken its place
+
+    session.select_cube(session.cubes[1])
+    assert_framed(viewer, shapes[1])
+
+
+def test_home_frames_the_current_cube(viewer, session, dock, show):
+    show(cube_of_shape(200, 300, "large"))
+    show(cube_of_shape(20, 30, "small"))
+    viewer.scene.camera.zoom = 0.1
+    window = dock.parentWidget().window()
+    home = next(
+        each for each in window.findChildren(QPushButton) if each.toolTip().startswith("Reset view")
+    )
+
+    home.click()
+    assert_framed(viewer, (20, 30))
+
+    for layer in viewer.layers:
+        layer.visible = False
+    viewer.scene.camera.zoom = 0.1
+    home.click()
+    assert_framed(viewer, (20, 30))
+
+    viewer.layers.clear()
+    home.click()
+
+
+def test_view_stays_when_bands_are_edited_or_the_dock_is_opened(viewer, no_network, show):
+    show(cube_of_shape(48, 64, "tissue"))
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 40, (0, 10, 20)
+
+    _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    dock.session.edit_cube(lambda cube: bands.with_range(cube, "400:680:40"))
+
+    assert viewer.scene.camera.zoom == 40
+    assert viewer.scene.camera.center == (0, 10, 20)
