@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
+from carl.errors import CarlError
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
 from napari_carl import exports, feature_jobs, pictures, segmentation
 from napari_carl.annotation import Annotation, AnnotationState, LoadedModel
 from napari_carl.classes import ClassTable
 from napari_carl.connections import Connections
-from napari_carl.exports import Exported
+from napari_carl.exports import Exported, ExportRequest
 from napari_carl.feature_jobs import EmbeddedCube, FineTuningRun, Network
 from napari_carl.jobs import JobKind, Jobs, Runner
 from napari_carl.pictures import ClassSpectrum, DisplayMode, Picture
@@ -69,6 +70,7 @@ class Session:
             has decided how to combine them; None otherwise.
         fine_tuning: the newest run of fine-tuning on the current cube, or None.
         exported_files: files written by the last export of the current cube.
+        export_question: the last export, if the user must decide about existing files; else None.
     """
 
     cubes_changed = Signal()
@@ -90,7 +92,8 @@ class Session:
     segmentation_changed = Signal()
     segmentation_refined = Signal()  # more labels of the same segmentation were predicted
     fine_tuning_changed = Signal()
-    exported = Signal()
+    exported = Signal(object)  # Exported
+    export_question_changed = Signal()
     predictor_saved = Signal(object)  # Path
     failed = Signal(object)  # exception; a CarlError is meant for the user, any other is a defect
 
@@ -137,6 +140,7 @@ class Session:
         self.segmentation: SegmentationResult | None = None
         self.fine_tuning: FineTuningRun | None = None
         self.exported_files: tuple[Path, ...] = ()
+        self.export_question: Exported | None = None
 
     # ---- scheduling
 
@@ -593,21 +597,13 @@ class Session:
         return result.predictor if is_usable and result is not None else None
 
     def export(self, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS) -> None:
-        """Write the label map of the current cube.
+        """Write the label map of the current cube; existing files are asked about first.
 
         Args:
             folder: output folder.
             contents: what to write.
         """
-        cube, result, classes = self.cube, self.segmentation, tuple(self.classes)
-        if cube is not None and result is not None and self.predictor is not None:
-            self.jobs.start(
-                JobKind.EXPORTING,
-                lambda progress: exports.export_segmentation(
-                    folder, cube, result, classes, contents, progress
-                ),
-                self._set_exported,
-            )
+        self._start_export(ExportRequest(folder, tuple(contents)))
 
     def export_folder(
         self, cubes: Path, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS
@@ -619,21 +615,47 @@ class Session:
             folder: output folder, which may be the same.
             contents: what to write of each cube.
         """
-        predictor, classes = self.predictor, tuple(self.classes)
-        if predictor is not None:
-            self.jobs.start(
-                JobKind.EXPORTING,
-                lambda progress: exports.export_folder(
-                    folder, cubes, predictor, classes, contents, progress
-                ),
-                self._set_exported,
+        self._start_export(ExportRequest(folder, tuple(contents), cubes))
+
+    def answer_export(self, *, overwrite: bool) -> None:
+        """Repeat the export that found existing files: overwrite them, or choose other names."""
+        if self.export_question is not None:
+            request, existing = self.export_question.request, self.export_question.existing
+            self._start_export(
+                request.overwriting(existing) if overwrite else request.keeping_existing()
             )
 
+    def drop_export_question(self) -> None:
+        """Drop the export that found existing files."""
+        self._set_export_question(None)
+
+    def _start_export(self, request: ExportRequest) -> None:
+        self._set_export_question(None)
+        cube, result, classes = self.cube, self.segmentation, tuple(self.classes)
+        predictor = self.predictor
+        if cube is None or result is None or predictor is None:
+            return
+
+        def export(progress: Progress) -> Exported:
+            if request.cubes is not None:
+                return exports.export_folder(request, predictor, classes, progress)
+            return exports.export_segmentation(request, cube, result, classes, progress)
+
+        self.jobs.start(JobKind.EXPORTING, export, self._set_exported)
+
     def _set_exported(self, exported: Exported) -> None:
+        if exported.existing:
+            self._set_export_question(exported)
+            return
         self.exported_files = exported.files
-        self.exported.emit()
-        for failure in exported.failures:
-            self.failed.emit(failure)
+        self.exported.emit(exported)
+        for _, failure in exported.failures:
+            if not isinstance(failure, CarlError):
+                self.failed.emit(failure)
+
+    def _set_export_question(self, exported: Exported | None) -> None:
+        self.export_question = exported
+        self.export_question_changed.emit()
 
     def save_predictor(self, path: Path) -> None:
         """Save the predictor, including its network, for other cubes and for the command line."""

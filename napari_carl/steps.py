@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -10,10 +11,14 @@ from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.model import ModelInfo, list_models
 from carl.spectra.colour import covers_visible
+from napari_carl.exports import Exported
 from napari_carl.jobs import JobKind
 from napari_carl.pictures import DisplayMode
 from napari_carl.segmentation import SegmentationResult
 from napari_carl.session import Session
+
+_MAX_LISTED = 3
+"""Number of existing files that are named."""
 
 
 class Step(IntEnum):
@@ -54,8 +59,7 @@ def step_state(session: Session, step: Step) -> StepState:
         return StepState(False, "The map is being updated.")
     if session.segmentation.is_preview:
         return StepState(False, "Only a coarse label map so far; the full one is being computed.")
-    n_files = len(session.exported_files)
-    return StepState(True, f"{n_files} files written." if n_files else "")
+    return StepState(True, "")
 
 
 def _cube_line(session: Session) -> str:
@@ -192,6 +196,33 @@ def describe_network(session: Session) -> tuple[str, str]:
         "" if info.trained else "Untrained network: the segmentation relies on spectra and texture."
     )
     return _network_option(info).text, warning
+
+
+def describe_export(exported: Exported) -> str:
+    """Describe how many cubes were exported and where their files are."""
+    n_cubes, n_files = len(exported.cubes), len(exported.files)
+    folder = exported.request.folder
+    if exported.request.cubes is None:
+        return f"Map of {exported.cubes[0]} saved to {folder}: {_counted(n_files, 'file')}."
+    n_all = n_cubes + len(exported.failures)
+    of_all = f"{n_cubes} of {_counted(n_all, 'cube')}"
+    if not n_cubes:
+        return f"{of_all} exported."
+    return f"{of_all} exported to {folder}: {_counted(n_files, 'file')}."
+
+
+def describe_existing(existing: Sequence[Path]) -> str:
+    """Describe files that an export would replace."""
+    names = [path.name for path in existing]
+    listed = ", ".join(names[:_MAX_LISTED])
+    if len(names) > _MAX_LISTED:
+        listed += f" and {len(names) - _MAX_LISTED} more"
+    verb = "exists" if len(names) == 1 else "exist"
+    return f"{_counted(len(names), 'file')} {verb} in {existing[0].parent}: {listed}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def describe_fine_tuning(session: Session) -> str:

@@ -77,7 +77,6 @@ def take_pictures(viewer: Viewer, dock: CarlDock) -> None:
     robot.scroll_to_end(dock)
     robot.click(dock, "Export")
     wait(dock, lambda: bool(session.exported_files), 60, "exporting")
-    panel.folder.line_edit.value = "results"  # the export has made it absolute
     robot.process_events(1)
     robot.scroll_to_end(dock)
     save(viewer, "5-export")

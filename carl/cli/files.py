@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from errno import ENAMETOOLONG
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, OutputError
 from carl.files import output_error
-from carl.io import read_cube
+from carl.io import identify_cube, read_cube
 from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.spectra.normalise import check_pixels
 
@@ -91,6 +91,22 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{nearest} is a file: give a folder to write to.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{nearest} cannot be written (no permission): give another folder.")
+
+
+def check_different(cubes: Sequence[Path]) -> None:
+    """Check that no cube is given twice, as its header and its data for example.
+
+    Raises:
+        OutputError: a cube is given twice.
+    """
+    known: dict[Path, Path] = {}
+    for path in cubes:
+        other = known.setdefault(identify_cube(path), path)
+        if other is not path:
+            raise OutputError(
+                f"{other} and {path} are one cube and would both be written to "
+                f"{path.stem}_labels.tif: give it once."
+            )
 
 
 def interrupt(number: int, frame: Any) -> None:

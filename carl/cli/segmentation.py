@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carl.cli.files import check_folder, check_output, open_cube_with_wavelengths
+from carl.cli.files import (
+    check_different,
+    check_folder,
+    check_output,
+    open_cube_with_wavelengths,
+)
 from carl.cli.options import (
     CameraOption,
     DeviceOption,
@@ -20,7 +24,7 @@ from carl.cli.options import (
     WavelengthsOption,
 )
 from carl.cli.terminal import print_json, print_rows, progress_line, resumable
-from carl.errors import CubeError, OutputError
+from carl.errors import CubeError
 
 if TYPE_CHECKING:
     from carl.learning import FineTuneResult
@@ -203,12 +207,17 @@ def predict(
 
     For each cube CUBE, DIR gets CUBE_labels.tif, the class names as CUBE_labels.json and, with
     --probabilities, CUBE_probabilities.tif with one page per class. A model that classifies whole
-    images writes CUBE_probabilities.json instead. Nothing is written if any of the cubes fails.
+    images writes CUBE_probabilities.json instead. The results of x.tif and x.hdr start with x_tif
+    and x_hdr. Nothing is written if any of the cubes fails; existing results are replaced.
     """
     from carl.files import atomic_folder
+    from carl.io import find_existing, plan_outputs
+    from carl.learning import prediction_names
 
-    _check_names(cubes)
     check_folder(output)
+    check_different(cubes)
+    outputs = plan_outputs(cubes, prediction_names)
+    find_existing(output, outputs, cubes)  # existing results are replaced, the cubes never
     opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
 
     from carl.learning import load_predictor, predict_to_files
@@ -217,12 +226,12 @@ def predict(
     predictor = load_predictor(model, device)
     results: dict[str, dict[str, float]] = {}
     with atomic_folder(output) as folder, progress_line() as progress:
-        for i, (path, cube) in enumerate(zip(cubes, opened, strict=True)):
+        for i, (names, cube) in enumerate(zip(outputs, opened, strict=True)):
             name, of_class = predict_to_files(
                 predictor,
                 cube,
                 folder,
-                path.stem,
+                names.stem,
                 probabilities=probabilities,
                 progress=subprogress(progress, i / len(cubes), (i + 1) / len(cubes)),
             )
@@ -266,15 +275,3 @@ def evaluate(
         return
     names = {each.value: each.name for each in (*predicted_map.classes, *true_map.classes)}
     print_rows(scores.rows(names))
-
-
-def _check_names(cubes: Sequence[Path]) -> None:
-    """Check that the results of all cubes have different names."""
-    taken: dict[str, Path] = {}
-    for path in cubes:
-        other = taken.setdefault(path.stem.casefold(), path)
-        if other is not path:
-            raise OutputError(
-                f"{other} and {path} would both be written to {path.stem}_labels.tif: predict them "
-                "into different folders."
-            )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from carl.io.envi import write_cube
-from carl.io.export import DEFAULT_CONTENTS, ExportContent, export_results
-from carl.io.formats import READABLE_SUFFIXES, is_readable, read_cube
+from carl.io.export import DEFAULT_CONTENTS, ExportContent, export_names, export_results
+from carl.io.formats import READABLE_SUFFIXES, identify_cube, is_readable, read_cube
 from carl.io.info import CubeInfo, info
 from carl.io.labels import (
     LabelClass,
@@ -12,9 +12,11 @@ from carl.io.labels import (
     default_classes,
     default_colour,
     merge_classes,
+    read_classes,
     read_labels,
     write_labels,
 )
+from carl.io.output_names import OutputNames, find_existing, plan_outputs
 
 __all__ = [
     "DEFAULT_CONTENTS",
@@ -23,12 +25,18 @@ __all__ = [
     "ExportContent",
     "LabelClass",
     "LabelMap",
+    "OutputNames",
     "default_classes",
     "default_colour",
+    "export_names",
     "export_results",
+    "find_existing",
+    "identify_cube",
     "info",
     "is_readable",
     "merge_classes",
+    "plan_outputs",
+    "read_classes",
     "read_cube",
     "read_labels",
     "write_cube",

@@ -56,7 +56,7 @@ _ENVI_TYPES = {
 
 def sniff(path: Path) -> bool:
     """Return whether a file is an ENVI or ArcGIS header, or a data file with one beside it."""
-    header = path if path.suffix.lower() == ".hdr" else _find_header(path)
+    header = find_header(path)
     signatures = (b"ENVI", b"\xef\xbb\xbfENVI", *_ARCGIS_FIRST_KEYS)
     return header is not None and starts_with(header, *signatures)
 
@@ -67,7 +67,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     Raises:
         CubeError: the header is incomplete, of an unknown kind, or contradicts the data file.
     """
-    header_path = path if path.suffix.lower() == ".hdr" else _find_header(path)
+    header_path = find_header(path)
     if header_path is None:
         raise CubeError(f"{path.name} has no ENVI header beside it: put {path.stem}.hdr there.")
     header = _read_header(header_path)
@@ -201,7 +201,10 @@ def _parse_arcgis(text: str) -> dict[str, str | list[str]]:
     return header
 
 
-def _find_header(path: Path) -> Path | None:
+def find_header(path: Path) -> Path | None:
+    """Return the header of a data file, or a header itself; None if there is none."""
+    if path.suffix.lower() == ".hdr":
+        return path
     names = (f"{path.name}.hdr", f"{path.stem}.hdr", f"{path.name}.HDR", f"{path.stem}.HDR")
     # Unlike Path.is_file, os.path.isfile returns False for names that are too long.
     return next((found for name in names if os.path.isfile(found := path.with_name(name))), None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.files import atomic_folder
 from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
+from carl.io.output_names import comparable, shortened
 from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.colour import true_colour
 
@@ -25,6 +27,12 @@ DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
 """Contents that are exported by default."""
 _OVERLAY_OPACITY = 0.5
 """Opacity of the class colours over the picture."""
+_LABEL_MAP = ("_labels.tif", "_labels.png", "_classes.json")
+_TABLE = "_classes.csv"
+_REGIONS = "_regions.csv"
+_PICTURES = ("_colour.png", "_overlay.png")
+_MAX_CLASS_BYTES = 64
+"""Longest name of a class in the name of a file, in bytes: the name of the cube needs room too."""
 
 
 def export_results(
@@ -48,6 +56,8 @@ def export_results(
       box of each connected region
     - "pictures": ``<stem>_colour.png``, and ``<stem>_overlay.png`` with the label map over it
 
+    Existing files of these names are replaced; `export_names` returns the names beforehand.
+
     Args:
         folder: created if missing.
         stem: start of the file names.
@@ -70,33 +80,58 @@ def export_results(
             f"The labels are {array.shape[0]} × {array.shape[1]} pixels but {cube.name} is "
             f"{cube.shape[0]} × {cube.shape[1]}: labels must have the size of their cube."
         )
-    by_value = {each.value: each for each in (*default_classes(array), *classes)}
-    classes = [by_value[value] for value in sorted(by_value)]
+    classes = _sorted_classes((*default_classes(array), *classes))
     folder = Path(folder)
     with atomic_folder(folder) as staging:
         if "table" in contents:
             means = class_means(cube, array, classes, progress=subprogress(progress, 0.0, 0.6))
-            _write_table(staging / f"{stem}_classes.csv", classes, array, means, cube)
+            _write_table(staging / f"{stem}{_TABLE}", classes, array, means, cube)
         if "pictures" in contents:
             colours = true_colour(cube, subprogress(progress, 0.6, 0.8))
-            _write_png(staging / f"{stem}_colour.png", colours)
-            _write_png(staging / f"{stem}_overlay.png", _overlay(colours, array, classes))
+            colour, overlay = (staging / f"{stem}{ending}" for ending in _PICTURES)
+            _write_png(colour, colours)
+            _write_png(overlay, _overlay(colours, array, classes))
         if "label map" in contents:
             progress(0.8, "Writing the label map")
-            write_labels(staging / f"{stem}_labels.tif", array)
-            write_labels(staging / f"{stem}_labels.png", array, classes)
-            (staging / f"{stem}_labels.json").replace(staging / f"{stem}_classes.json")
+            tiff, png, listed = (staging / f"{stem}{ending}" for ending in _LABEL_MAP)
+            write_labels(tiff, array)
+            write_labels(png, array, classes)
+            png.with_suffix(".json").replace(listed)
         if "regions" in contents:
             progress(0.85, "Measuring regions")
-            _write_regions(staging / f"{stem}_regions.csv", array, classes, cube)
+            _write_regions(staging / f"{stem}{_REGIONS}", array, classes, cube)
         if "masks" in contents:
             progress(0.9, "Writing masks")
             for each, name in zip(classes, mask_names(classes), strict=True):
                 mask = (array == each.value).astype(np.uint8) * 255
-                _write_png(staging / f"{stem}_mask_{name}.png", mask)
+                _write_png(staging / f"{stem}{_mask_ending(name)}", mask)
         names = sorted(path.name for path in staging.iterdir())
     progress(1.0, "Exported")
     return [folder / name for name in names]
+
+
+def export_names(
+    stem: str,
+    classes: Sequence[LabelClass],
+    contents: Collection[ExportContent] = DEFAULT_CONTENTS,
+) -> tuple[str, ...]:
+    """Return the names of the files that `export_results` writes.
+
+    Args:
+        stem: start of the file names.
+        classes: all classes, those of labels without a name included.
+        contents: what is written.
+    """
+    endings: dict[ExportContent, tuple[str, ...]] = {
+        "label map": _LABEL_MAP,
+        "masks": tuple(map(_mask_ending, mask_names(_sorted_classes(classes)))),
+        "table": (_TABLE,),
+        "regions": (_REGIONS,),
+        "pictures": _PICTURES,
+    }
+    return tuple(
+        stem + ending for content, each in endings.items() if content in contents for ending in each
+    )
 
 
 def class_means(
@@ -130,13 +165,38 @@ def class_means(
 
 
 def mask_names(classes: Sequence[LabelClass]) -> list[str]:
-    """Return the names of classes as parts of file names: valid on any system, and unique."""
-    names = [re.sub(r"[^\w.-]+", "_", each.name).strip("._") for each in classes]
-    lowered = [name.lower() for name in names]
-    return [
-        name if name and lowered.count(name.lower()) == 1 else f"{name}_{each.value}".lstrip("_")
-        for name, each in zip(names, classes, strict=True)
+    """Return the names of classes as parts of file names: valid on any system, and unique.
+
+    Classes whose names differ in case or in invalid characters only get their values in addition.
+    """
+    cleaned = [
+        shortened(
+            re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", each.name)).strip("._"),
+            _MAX_CLASS_BYTES,
+        )
+        for each in classes
     ]
+    keys = [comparable(name) for name in cleaned]
+    is_unique = [bool(key) and keys.count(key) == 1 for key in keys]
+    taken = {key for key, unique in zip(keys, is_unique, strict=True) if unique}
+    names = []
+    for each, name, unique in zip(classes, cleaned, is_unique, strict=True):
+        while not unique:
+            name = f"{name}_{each.value}".lstrip("_")
+            unique = comparable(name) not in taken
+        taken.add(comparable(name))
+        names.append(name)
+    return names
+
+
+def _mask_ending(name: str) -> str:
+    return f"_mask_{name}.png"
+
+
+def _sorted_classes(classes: Iterable[LabelClass]) -> list[LabelClass]:
+    """Return the last class of each value, by value."""
+    by_value = {each.value: each for each in classes}
+    return [by_value[value] for value in sorted(by_value)]
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

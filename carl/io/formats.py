@@ -34,6 +34,20 @@ def is_readable(path: str | os.PathLike[str]) -> bool:
     return _find_reader(Path(path)) is not None
 
 
+def identify_cube(path: Path) -> Path:
+    """Return the file that identifies a cube: the header of an ENVI cube, else the file itself.
+
+    Args:
+        path: a file of the cube.
+
+    Returns:
+        an absolute path without symbolic links, the same for all files that belong to the cube.
+    """
+    if _find_reader(path) is envi.READER:
+        return (envi.find_header(path) or path).resolve()
+    return path.resolve()
+
+
 def read_cube(
     path: str | os.PathLike[str],
     *,

@@ -191,7 +191,7 @@ def read_labels(
             f"{path.name} is {labels.shape[0]} × {labels.shape[1]} pixels but the cube is "
             f"{shape[0]} × {shape[1]}: labels must have the size of their cube."
         )
-    classes = {each.value: each for each in (*default_classes(labels), *_read_classes(path))}
+    classes = {each.value: each for each in (*default_classes(labels), *read_classes(path))}
     return LabelMap(labels, tuple(classes[value] for value in sorted(classes)))
 
 
@@ -293,8 +293,12 @@ def _write_png(path: Path, labels: NDArray[Any], classes: Sequence[LabelClass]) 
     image.save(path, format="PNG", optimize=True)
 
 
-def _read_classes(path: Path) -> tuple[LabelClass, ...]:
-    """Read the classes in the JSON file beside a label map; empty if there is none."""
+def read_classes(path: Path) -> tuple[LabelClass, ...]:
+    """Read the classes in the JSON file beside a label map; empty if there is none.
+
+    Raises:
+        LabelError: the file is not a list of classes.
+    """
     candidates = [path.with_suffix(".json")]
     if path.stem.endswith("_labels"):
         candidates.append(path.with_name(path.stem.removesuffix("_labels") + "_classes.json"))

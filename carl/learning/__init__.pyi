@@ -10,7 +10,7 @@ from .head_training import (
 )
 from .holdout import split_strokes
 from .options import Tune
-from .predict_files import predict_to_files
+from .predict_files import predict_to_files, prediction_names
 from .predictor import BoundPredictor, Prediction, Predictor
 from .segmenter import FitReport, Segmenter
 
@@ -32,6 +32,7 @@ __all__ = [
     "finetune",
     "load_predictor",
     "predict_to_files",
+    "prediction_names",
     "split_strokes",
     "train",
     "train_to_file",

@@ -17,6 +17,16 @@ from carl.learning.features import Region
 from carl.learning.predictor import Predictor, predict_windows
 from carl.progress import Progress, no_progress, subprogress
 
+_LABELS = "_labels.tif"
+_CLASSES = "_labels.json"
+_PROBABILITIES = "_probabilities.tif"
+_CLASS_PROBABILITIES = "_probabilities.json"
+
+
+def prediction_names(stem: str) -> tuple[str, ...]:
+    """Return the names of all files that `predict_to_files` may write, for any predictor."""
+    return tuple(stem + each for each in (_LABELS, _CLASSES, _PROBABILITIES, _CLASS_PROBABILITIES))
+
 
 def predict_to_files(
     predictor: Predictor,
@@ -55,11 +65,11 @@ def predict_to_files(
         OSError: the folder cannot be written, or the disk is full.
     """
     if predictor.output == "image classes":
-        name = f"{stem}_probabilities.json"
+        name = stem + _CLASS_PROBABILITIES
         of_class = predictor.classify(cube, progress=progress)
         (folder / name).write_text(dumps(of_class, indent=2, ensure_ascii=False), "utf-8")
         return name, of_class
-    name = f"{stem}_labels.tif"
+    name = stem + _LABELS
     values = [each.value for each in predictor.classes]
     labels: NDArray[np.unsignedinteger[Any]] = np.zeros(
         cube.shape[:2], np.min_scalar_type(max(values))
@@ -73,7 +83,7 @@ def predict_to_files(
                 planes.write(region, prediction.probabilities)
         write_labels(folder / name, labels, predictor.classes)
         if probabilities:
-            planes.save_tiff(folder / f"{stem}_probabilities.tif", predictor.classes, progress)
+            planes.save_tiff(folder / (stem + _PROBABILITIES), predictor.classes, progress)
     return name, {each.name: float((labels == each.value).mean()) for each in predictor.classes}
 
 

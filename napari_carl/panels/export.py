@@ -12,9 +12,21 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from napari_carl.connections import Connections
+from napari_carl.exports import Exported
 from napari_carl.jobs import JobKind
-from napari_carl.panels.widgets import JobBar, JobMessage, button, column, form, label, row
+from napari_carl.panels.widgets import (
+    JobBar,
+    JobMessage,
+    breakable,
+    button,
+    column,
+    form,
+    label,
+    row,
+)
 from napari_carl.session import Session
+from napari_carl.steps import describe_existing, describe_export
+from napari_carl.thread_runner import describe_error
 
 _CONTENTS: dict[ExportContent, tuple[str, str]] = {
     "label map": ("Label map", "TIFF, PNG in the colours of the classes, and class names as JSON"),
@@ -51,20 +63,22 @@ class ExportPanel(QWidget):
         self._many.clicked.connect(self._on_many)
         self._open = button("Open folder", "quiet", "Show the written files")
         self._open.clicked.connect(self._on_open)
+        self._message = JobMessage(session.jobs, connections, JobKind.EXPORTING)
         self._files = label("", "muted", wrap=True)
         layout = column(self, spacing=8)
         layout.addWidget(self._folder_form.native)
         layout.addWidget(self._contents_form.native)
         layout.addLayout(row(self._export, self._many, QWidget(), self._open, stretch=2))
         layout.addWidget(JobBar(session.jobs, JobKind.EXPORTING, connections))
-        layout.addWidget(JobMessage(session.jobs, connections, JobKind.EXPORTING))
+        layout.addWidget(ExistingFilesQuestion(session, connections))
+        layout.addWidget(self._message)
         layout.addWidget(self._files)
         for box in boxes:
             box.changed.connect(self._refresh)
         connections.connect(session.jobs.changed, self._refresh)
-        connections.connect(session.cube_changed, self._show_files)
-        connections.connect(session.exported, self._show_files)
-        self._show_files()
+        connections.connect(session.cube_changed, self._on_cube_changed)
+        connections.connect(session.exported, self._on_exported)
+        self._on_cube_changed()
         self._refresh()
 
     @property
@@ -78,25 +92,64 @@ class ExportPanel(QWidget):
         return tuple(content for content, box in self._boxes.items() if box.value)
 
     def _on_export(self) -> None:
+        self._message.clear()
         self._session.export(self.target, self.contents)
 
     def _on_many(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder with cubes")
         if folder:
+            self._message.clear()
             self._session.export_folder(Path(folder), self.target, self.contents)
 
     def _on_open(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.target)))
+        folder = self._session.exported_files[0].parent
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
     def _refresh(self) -> None:
         can_begin = self._session.jobs.state(JobKind.EXPORTING) is None and bool(self.contents)
         self._export.setEnabled(can_begin)
         self._many.setEnabled(can_begin)
 
-    def _show_files(self) -> None:
-        files = self._session.exported_files
-        self._files.setText("\n".join(path.name for path in files))
+    def _on_cube_changed(self) -> None:
+        self._show_files(())
+
+    def _on_exported(self, exported: Exported) -> None:
+        lines = [describe_export(exported)]
+        for name, error in exported.failures:
+            reason = describe_error(error)
+            lines.append(reason if name in reason else f"{name}: {reason}")
+        self._message.show_message("\n".join(lines), "warning" if exported.failures else "muted")
+        self._show_files(exported.files if exported.request.cubes is None else ())
+        self._open.setVisible(bool(exported.files))
+
+    def _show_files(self, files: tuple[Path, ...]) -> None:
+        self._files.setText("\n".join(breakable(path.name) for path in files))
         self._files.setVisible(bool(files))
         self._open.setVisible(bool(files))
-        if files:
-            self.folder.value = files[0].parent
+
+
+class ExistingFilesQuestion(QWidget):
+    """Asks whether an export may replace existing files; hidden while there are none."""
+
+    def __init__(self, session: Session, connections: Connections) -> None:
+        super().__init__()
+        self._session = session
+        self._text = label("", "warning", wrap=True)
+        overwrite = button("Overwrite", tip="Replace these files")
+        overwrite.clicked.connect(lambda: session.answer_export(overwrite=True))
+        keep_both = button("Keep both", tip="Add a number to the names of the new files")
+        keep_both.clicked.connect(lambda: session.answer_export(overwrite=False))
+        cancel = button("Cancel", "quiet", "Write nothing")
+        cancel.clicked.connect(session.drop_export_question)
+        layout = column(self, spacing=4)
+        layout.addWidget(self._text)
+        layout.addLayout(row(overwrite, keep_both, QWidget(), cancel, stretch=2))
+        connections.connect(session.export_question_changed, self._show)
+        connections.connect(session.cube_changed, self._show)
+        self._show()
+
+    def _show(self) -> None:
+        question = self._session.export_question
+        text = "" if question is None else describe_existing(question.existing)
+        self._text.setText(breakable(text))
+        self.setVisible(question is not None)

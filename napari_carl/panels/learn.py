@@ -96,7 +96,8 @@ class LearnPanel(QWidget):
         layout.addWidget(self._outcome)
         layout.addWidget(separator())
         layout.addLayout(row(caption("Model"), self._save, self._load, QWidget(), stretch=3))
-        layout.addWidget(JobMessage(session.jobs, connections, JobKind.SAVING))
+        self._saved = JobMessage(session.jobs, connections, JobKind.SAVING)
+        layout.addWidget(self._saved)
         layout.addWidget(LoadedModelRow(session, connections))
         for signal in (
             session.cube_changed,
@@ -107,6 +108,7 @@ class LearnPanel(QWidget):
             session.jobs.changed,
         ):
             connections.connect(signal, self._refresh)
+        connections.connect(session.predictor_saved, self._on_saved)
         connections.connect(session.cube_changed, self._on_fine_tuning)
         connections.connect(session.fine_tuning_changed, self._on_fine_tuning)
         self._refresh()
@@ -147,13 +149,29 @@ class LearnPanel(QWidget):
 
     def _on_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the model", "model.carl", _FILTER)
-        if path:
-            self._session.save_predictor(Path(path).with_suffix(".carl"))
+        if not path:
+            return
+        self._saved.clear()
+        target = with_model_suffix(Path(path))
+        if target != Path(path) and target.exists():  # the dialog has asked about another name
+            self._saved.show_message(
+                f"{target.name} exists: choose this name in the dialog to replace it.", "warning"
+            )
+            return
+        self._session.save_predictor(target)
+
+    def _on_saved(self, path: Path) -> None:
+        self._saved.show_message(f"Model saved to {path}.")
 
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", _FILTER)
         if path:
             self._session.load_predictor(Path(path))
+
+
+def with_model_suffix(path: Path) -> Path:
+    """Return a path that ends in .carl; other parts of the name with a dot are kept."""
+    return path if path.suffix.lower() == ".carl" else path.with_name(f"{path.name}.carl")
 
 
 class LoadedModelRow(QWidget):

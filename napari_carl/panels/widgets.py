@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -108,6 +109,11 @@ def form(*widgets: Widget, layout: str = "vertical") -> Container[Widget]:
     for choices in made.native.findChildren(QComboBox):  # long choices must not widen the dock
         choices.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return made
+
+
+def breakable(text: str) -> str:
+    """Return a text whose paths and file names can be continued on the next line of a label."""
+    return re.sub(r"(?<=[/\\_.-])(?=\w)", "\u200b", text)  # a space without width
 
 
 def refresh_style(widget: QWidget, name: str, value: object) -> None:
@@ -298,6 +304,7 @@ class MessageLine(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._message = ""
         self._text = label(wrap=True)
         close = button("✕", "icon", "Close this message")
         close.setFixedSize(20, 20)
@@ -310,7 +317,7 @@ class MessageLine(QWidget):
     @property
     def text(self) -> str:
         """The message; empty if there is none."""
-        return self._text.text()
+        return self._message
 
     @property
     def role(self) -> str:
@@ -320,7 +327,8 @@ class MessageLine(QWidget):
     def show_message(self, text: str, role: Literal["muted", "warning", "error"] = "muted") -> None:
         """Show a message in place of an earlier one; an empty text clears it."""
         refresh_style(self._text, "role", role)
-        self._text.setText(text)
+        self._message = text
+        self._text.setText(breakable(text))
         self.setVisible(bool(text))
 
     def show_error(self, error: BaseException) -> None:

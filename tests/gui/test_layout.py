@@ -15,6 +15,8 @@ from qtpy.QtWidgets import (
 )
 
 from carl.cube import SpectralCube
+from carl.io import DEFAULT_CONTENTS
+from napari_carl.exports import Exported, ExportRequest
 from napari_carl.panels.widgets import ColourButton, ElidedLabel
 
 SIZES = [(1280, 800), (1920, 1080)]
@@ -68,10 +70,13 @@ def test_no_widget_is_clipped(viewer, dock, small_cube, qtbot, size, monkeypatch
     for _ in range(7):
         session.classes.add()
     session.show_bands(7, 4, 0)
-    session.exported_files = tuple(
-        Path(f"/results/two tissues_mask_Class_{i}.png") for i in range(9)
-    )
-    session.exported.emit()
+    folder = Path("/a/folder/with/a-rather-long-name/of_the_results_of_a_study")
+    request = ExportRequest(folder, DEFAULT_CONTENTS)
+    files = tuple(folder / f"two tissues_mask_Class_{i}.png" for i in range(9))
+    session.exported_files = files
+    session.exported.emit(Exported(request, files, ("two tissues",)))
+    session.export_question = Exported(request, existing=files)
+    session.export_question_changed.emit()
     assert_nothing_is_clipped(dock, qtbot)
 
 

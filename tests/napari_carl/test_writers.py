@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from carl.errors import LabelError
+from carl.errors import LabelError, OutputError
 from carl.io import LabelClass, read_labels
 from napari_carl.writers import write_labels
 
@@ -45,3 +45,24 @@ def test_volumes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError):
         write_labels(str(tmp_path / "map.tif"), np.ones((2, 3, 4), int), {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_replaces_no_other_json_file(tmp_path: Path) -> None:
+    attributes = {"metadata": {"carl": {"classes": CLASSES}}}
+    labels = np.ones((3, 4), int)
+    beside = tmp_path / "map.json"
+    beside.write_text('{"wavelengths": [500, 600]}')
+    (tmp_path / "map.tif").write_text("a cube")
+    with pytest.raises(OutputError, match=r"map\.json exists"):
+        write_labels(str(tmp_path / "map.tif"), labels, attributes)
+    assert (tmp_path / "map.tif").read_text() == "a cube"
+    assert beside.read_text() == '{"wavelengths": [500, 600]}'
+
+    beside.unlink()
+    write_labels(str(tmp_path / "map.tif"), labels, attributes)
+    write_labels(str(tmp_path / "map.png"), labels, attributes)  # the same names
+    other = {"metadata": {"carl": {"classes": CLASSES[:1]}}}
+    with pytest.raises(OutputError, match=r"map\.json exists"):
+        write_labels(str(tmp_path / "map.npy"), labels, other)
+    write_labels(str(tmp_path / "map.tif"), labels, other)  # napari has asked about it
+    assert read_labels(tmp_path / "map.tif").classes == CLASSES[:1]

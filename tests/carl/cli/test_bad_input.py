@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import carl
 from carl.cube import SpectralCube
-from carl.io import LabelClass, read_labels, write_cube, write_labels
+from carl.io import LabelClass, read_cube, read_labels, write_cube, write_labels
 
 NM = np.linspace(450, 800, 8)  # of the cube in conftest.py
 SHAPE = (40, 48)
@@ -107,6 +108,18 @@ def test_two_cubes_with_the_same_name(call, cube_path: Path, segmenter_path: Pat
     twice = (cube_path, cube_path.with_suffix(".dat"))
     assert_fails(call("predict", *twice, "--model", segmenter_path, "-o", out), "two_labels.tif")
     assert not out.exists()
+
+
+def test_a_cube_is_never_replaced_by_a_result(
+    call, cube_path: Path, segmenter_path: Path, tmp_path: Path
+):
+    tifffile.imwrite(
+        tmp_path / "two_labels.tif", read_cube(cube_path).to_numpy(), photometric="minisblack"
+    )
+    before = files_below(tmp_path)
+    command = ("predict", cube_path, tmp_path / "two_labels.tif", "--model", segmenter_path)
+    assert_fails(call(*command, "-o", tmp_path), "two_labels.tif", "another folder")
+    assert files_below(tmp_path) == before
 
 
 def test_nothing_is_written_if_one_cube_fails(

@@ -11,11 +11,12 @@ import pytest
 import tifffile
 import yaml
 
-from carl.io import LabelClass, read_labels, write_labels
+from carl.io import LabelClass, read_cube, read_labels, write_labels
 from carl.learning.head_training import TrainReport
 from carl.learning.head_training.train import HeadTraining
 from carl.model import CARL, build_model, save_model
 
+NM = np.linspace(450, 800, 8)  # of the cube in conftest.py
 SHAPE = (40, 48)
 
 
@@ -43,6 +44,20 @@ def test_fit_predict_evaluate(call_json, cube_path: Path, labels_path: Path, tmp
     assert scores["miou"] > 0.97
     assert scores["pixels"] == truth.size
     assert set(scores["iou"]) == {"1", "2"}
+
+
+def test_cubes_of_one_name_are_written_to_different_files(
+    call_json, cube_path: Path, segmenter_path: Path, tmp_path: Path
+):
+    np.save(tmp_path / "two.npy", read_cube(cube_path).to_numpy()[::-1])
+    (tmp_path / "two_wavelengths.csv").write_text("\n".join(map(str, NM)))
+    cubes = (cube_path, tmp_path / "two.npy")
+    out = tmp_path / "out"
+    for _ in range(2):  # existing results are replaced
+        fractions = call_json("predict", *cubes, "--model", segmenter_path, "-o", out)
+    assert list(fractions) == [str(out / "two_hdr_labels.tif"), str(out / "two_npy_labels.tif")]
+    one, other = (read_labels(path).labels for path in fractions)
+    np.testing.assert_array_equal(one, other[::-1])
 
 
 def test_fit_to_several_cubes(call_json, cube_path: Path, labels_path: Path, tmp_path: Path):
