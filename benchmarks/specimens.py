@@ -1,0 +1,538 @@
+"""A small intact file of every format that the project reads, and how the project reads it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+import tifffile
+import torch
+from mutations import (
+    Mutation,
+    any_numbers,
+    by_chance,
+    flipped,
+    hdf5_rebuilt,
+    json_mutated,
+    leading_numbers,
+    matlab_mutated,
+    matlab_numbers,
+    npy_mutated,
+    numbers_changed,
+    png_mutated,
+    rearranged,
+    safetensors_mutated,
+    text_mutated,
+    tiff_described,
+    tiff_numbers,
+    yaml_mutated,
+    zip_numbers,
+    zip_rebuilt,
+)
+
+from carl.cube import SpectralCube
+from carl.inference import Embedding
+from carl.io import (
+    LabelClass,
+    info,
+    is_readable,
+    read_cube,
+    read_labels,
+    write_cube,
+    write_labels,
+)
+from carl.io.geobench import GeoBenchSplit
+from carl.learning import Segmenter, TrainConfig, load_predictor
+from carl.learning.head_training.trained_head import TrainedHead
+from carl.model import CARL, CARLConfig, build_model, read_model, save_model
+from carl.model.checkpoint import (
+    original_name,
+    read_checkpoint,
+    read_training_state,
+    write_training_state,
+)
+from carl.model.config import SpatialEncoderConfig, SpectralEncoderConfig
+from carl.model.heads import HeadConfig, build_head
+from carl.pretraining.pretrain_config import PretrainConfig
+from carl.spectra.normalise import check_pixels
+from carl.wavelengths import read_wavelength_table
+
+PIXELS = np.arange(6 * 7 * 12, dtype=np.uint16).reshape(6, 7, 12)
+BANDS_FIRST = np.moveaxis(PIXELS, -1, 0)
+NM = np.arange(400.0, 520.0, 10.0)
+LABELS = np.arange(60).reshape(6, 10) % 5
+CLASSES = (LabelClass(1, "lumen", (230, 159, 0)), LabelClass(4, "stroma", (0, 158, 115)))
+CONFIG = CARLConfig(
+    patch_size=4,
+    spec_encoder_kwargs=SpectralEncoderConfig(
+        embed_dim=8, n_queries=1, depth=2, num_heads=2, layer_scale=None
+    ),
+    spat_encoder_kwargs=SpatialEncoderConfig(
+        "vit_tiny_patch16_224", 1, {"embed_dim": 8, "num_heads": 2, "depth": 1}
+    ),
+)
+"""Of a network of a few kilobytes."""
+_READ_VALUES = 1 << 20
+"""Values of a cube that are read at a time, and blocks that are read of one cube."""
+_READ_BLOCKS = 8
+Opened = Callable[[], None]
+"""Is called when a cube has been opened and none of its pixels was read."""
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A format.
+
+    Attributes:
+        name: in the table.
+        files: contents of the intact files by name.
+        mutated: name of the file that is mutated.
+        read: reads everything, given a folder with the files and a function to call between opening
+            and reading; raises only a `CarlError`.
+        mutate: changes the content of the mutated file.
+        is_mapped: whether `read` keeps the file open while it is shortened.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+    mutated: str
+    read: Callable[[Path, Opened], object]
+    mutate: Mutation
+    is_mapped: bool = False
+
+
+@cache
+def all_specimens() -> list[Specimen]:
+    """Return the specimens of all formats."""
+    return [*cubes(), *label_maps(), *tables(), *recipes(), *models(), *features()]
+
+
+def cubes() -> list[Specimen]:
+    """Return a cube of every format."""
+    dat, hdr = _written(lambda path: write_cube(path / "cube.hdr", SpectralCube(PIXELS, NM)))
+    envi = {"cube.hdr": hdr, "cube.dat": dat}
+    arcgis = b"BYTEORDER I\nLAYOUT BIL\nNROWS 6\nNCOLS 7\nNBANDS 12\nNBITS 16\nSKIPBYTES 0\n"
+    arcgis += b"WAVELENGTHS\n" + b"".join(b"%d\n" % nm for nm in NM) + b"WAVELENGTHS_END\n"
+    tivita = struct.pack(">3i", 7, 6, 12) + PIXELS.astype(">f4").tobytes()
+    npy = _npy(PIXELS)
+    npz = _saved(lambda file: np.savez(file, cube=PIXELS, wavelengths=NM))
+    packed = _saved(lambda file: np.savez_compressed(file, cube=PIXELS))
+    matlab = _saved(lambda file: scipy.io.savemat(file, {"cube": PIXELS, "wavelengths": NM}))
+    matlab_packed = _saved(
+        lambda file: scipy.io.savemat(file, {"cube": PIXELS}, do_compression=True)
+    )
+    header = by_chance(text_mutated, text_mutated, text_mutated, rearranged)
+    raw = by_chance(rearranged)
+    arrays = by_chance(npy_mutated, npy_mutated, rearranged, flipped)
+    archive = by_chance(
+        zip_rebuilt(arrays), zip_rebuilt(arrays), numbers_changed(zip_numbers), rearranged, flipped
+    )
+    version_5 = by_chance(
+        matlab_mutated, matlab_mutated, numbers_changed(matlab_numbers), rearranged, flipped
+    )
+    hdf5_bytes = by_chance(numbers_changed(any_numbers), rearranged, flipped)
+    hdf5 = by_chance(hdf5_rebuilt, hdf5_bytes)
+    return [
+        _cube("ENVI header", envi, "cube.hdr", header),
+        _cube("ENVI data", envi, "cube.dat", raw),
+        _cube("ArcGIS header", {"cube.hdr": arcgis, "cube.bil": dat}, "cube.hdr", header),
+        _cube("Tivita", {"a_SpecCube.dat": tivita}, "", by_chance(
+            numbers_changed(leading_numbers(12, ">")), rearranged, flipped)),
+        *tiff_cubes(),
+        _cube("npy", {"cube.npy": npy}, "", arrays),
+        _cube("npz", {"cube.npz": npz}, "", archive),
+        _cube("npz, compressed", {"cube.npz": packed}, "", archive),
+        _cube("MATLAB 5", {"cube.mat": matlab}, "", version_5),
+        _cube("MATLAB 5, compressed", {"cube.mat": matlab_packed}, "", version_5),
+        _cube("MATLAB 7.3", {"cube.mat": _hdf5("earliest", packed=True)}, "", hdf5),
+        _cube("HDF5", {"cube.h5": _hdf5("earliest", packed=False)}, "", hdf5),
+        _cube("HDF5, newest", {"cube.h5": _hdf5("latest", packed=True)}, "", hdf5_bytes),
+    ]  # fmt: skip
+
+
+def tiff_cubes() -> list[Specimen]:
+    """Return a cube of every kind of TIFF."""
+    numbers = numbers_changed(tiff_numbers)
+    plain = by_chance(numbers, numbers, numbers, rearranged, flipped)
+    wavelengths = json.dumps({"shape": BANDS_FIRST.shape, "wavelengths": NM.tolist()}).encode()
+    ome = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="7" '
+        'SizeY="6" SizeC="12" SizeZ="1" SizeT="1" PhysicalSizeX="1.0" PhysicalSizeY="1.0">'
+        + "".join(
+            f'<Channel ID="Channel:0:{band}" SamplesPerPixel="1" EmissionWavelength="{nm}"/>'
+            for band, nm in enumerate(NM)
+        )
+        + '<TiffData IFD="0" PlaneCount="12"/></Pixels></Image></OME>'
+    ).encode()
+    gdal = "<GDALMetadata>" + "".join(
+        f'<Item name="wavelength" sample="{band}">{nm}</Item>' for band, nm in enumerate(NM)
+    )
+    gdal_tag = (42112, "s", 0, gdal + "</GDALMetadata>", False)
+
+    def described(content: bytes) -> bytes:
+        return _tiff(description=content, metadata=None)
+
+    def with_json(content: bytes, change: Mutation) -> Mutation:
+        return by_chance(tiff_described(content, change, described), numbers)
+
+    return [
+        _cube("TIFF", {"cube.tif": _tiff(metadata={"axes": "CYX"})}, "", plain),
+        _cube("TIFF, JSON", {"cube.tif": described(wavelengths)}, "",
+              with_json(wavelengths, by_chance(json_mutated, json_mutated, text_mutated))),
+        _cube("TIFF, strips", {"cube.tif": _tiff(
+            compression="zlib", predictor=True, rowsperstrip=2)}, "", plain),
+        _cube("TIFF, tiles", {"cube.tif": _tiff(tile=(16, 16), metadata=None)}, "", plain),
+        _cube("TIFF, big-endian", {"cube.tif": _tiff(byteorder=">", metadata=None)}, "", plain),
+        _cube("BigTIFF", {"cube.tif": _tiff(bigtiff=True, metadata=None)}, "", plain),
+        _cube("ImageJ", {"cube.tif": _tiff(imagej=True, metadata={
+            "Labels": [f"{nm} nm" for nm in NM]})}, "", plain),
+        _cube("GeoTIFF", {"cube.tif": _tiff(extratags=[gdal_tag], metadata=None)}, "", plain),
+        _cube("OME", {"cube.ome.tif": described(ome)}, "", with_json(ome, text_mutated)),
+        _cube("Zeiss LSM", {"cube.lsm": _lsm()}, "", plain),
+    ]  # fmt: skip
+
+
+def label_maps() -> list[Specimen]:
+    """Return a label map of every format, its classes, and a folder of GEO-Bench."""
+    pages = by_chance(numbers_changed(tiff_numbers), rearranged, flipped)
+    tif, classes = _written(lambda path: write_labels(path / "map.tif", LABELS, CLASSES), "map.tif")
+    (png,) = _written(lambda path: write_labels(path / "map.png", LABELS))
+    (npy,) = _written(lambda path: write_labels(path / "map.npy", LABELS))
+    tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
+    images = by_chance(png_mutated, png_mutated, rearranged, flipped)
+    geobench = _geobench()
+    sample = by_chance(numbers_changed(any_numbers), rearranged, flipped, _attribute_mutated)
+    return [
+        _labels("labels, TIFF", {"map.tif": tif}, "", pages),
+        _labels("labels, PNG", {"map.png": png}, "", images),
+        _labels("labels, npy", {"map.npy": npy}, "", by_chance(npy_mutated, rearranged, flipped)),
+        _labels("classes", {"map.tif": tif, "map.json": classes}, "map.json", tree),
+        Specimen("GEO-Bench sample", geobench, "id_0.hdf5", _read_geobench, sample),
+        Specimen("GEO-Bench list", geobench, "default_partition.json", _read_geobench, tree),
+    ]
+
+
+def tables() -> list[Specimen]:
+    """Return tables of wavelengths, beside a cube and alone."""
+    cube = {"cube.npy": _npy(PIXELS)}
+    csv = "".join(["# camera\nwavelength_nm,fwhm\n", *(f"{nm},10\n" for nm in NM)]).encode()
+    txt = "".join(f"{nm:.1f}\n" for nm in NM).encode()
+    listed = json.dumps({"wavelengths": NM.tolist(), "unit": "nm", "fwhm": [10.0] * 12}).encode()
+    text = by_chance(text_mutated, text_mutated, text_mutated, rearranged)
+    tree = by_chance(json_mutated, json_mutated, text_mutated)
+    return [
+        _cube("wavelengths, CSV", {**cube, "cube.csv": csv}, "cube.csv", text, is_mapped=False),
+        _cube("wavelengths, text", {**cube, "cube.txt": txt}, "cube.txt", text, is_mapped=False),
+        _cube("wavelengths, JSON", {**cube, "cube.json": listed}, "cube.json", tree,
+              is_mapped=False),
+        _simple("table given", {"nm.csv": csv}, read_wavelength_table, text),
+    ]  # fmt: skip
+
+
+def recipes() -> list[Specimen]:
+    """Return the configurations of training, pre-training and networks."""
+    train = {
+        "output": "head.carl",
+        "pairs": [{"cube": "cube.hdr", "labels": "labels.png", "wavelengths": "400:510:10"}],
+        "head": {"name": "linear"},
+        "classes": ["lumen", "stroma"],
+        "steps": 20,
+        "bands": None,
+        "learning_rate": 1e-3,
+    }
+    pretrain = {
+        "data": [{"kind": "folder", "path": "cubes"}, {"kind": "simulated"}],
+        "output": "run",
+        "steps": 10,
+        "model": "carl-nano",
+        "ema": [0.99, 1.0],
+        "optimiser": {"learning_rate": 1e-4},
+    }
+    network = CONFIG.to_dict()
+
+    mutate = by_chance(yaml_mutated, yaml_mutated, yaml_mutated, text_mutated, rearranged)
+    tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
+    return [
+        _simple("recipe of training", {"train.yaml": _yaml(train)},
+                lambda path: TrainConfig.from_file(path).resume_settings(), mutate),
+        _simple("recipe of pre-training", {"pretrain.yaml": _yaml(pretrain)},
+                lambda path: PretrainConfig.from_file(path).network, mutate),
+        _simple("network, YAML", {"network.yaml": _yaml(network)},
+                lambda path: build_model(CARLConfig.from_file(path)), mutate),
+        _simple("network, JSON", {"network.json": json.dumps(network).encode()},
+                lambda path: build_model(CARLConfig.from_file(path)), tree),
+    ]  # fmt: skip
+
+
+def models() -> list[Specimen]:
+    """Return a network, models that segment cubes, and checkpoints."""
+    network = tiny_network()
+    cube, labels = training_cube()
+    network_file = _model(lambda path: save_model(network, path), "network.safetensors")
+    bank = _model(lambda path: Segmenter(classes=CLASSES).fit(cube, labels).save(path), "bank.carl")
+    with_network = Segmenter(network, precision="float32").fit(cube, labels)
+    segmenter = _model(with_network.save, "segmenter.carl")
+    head = build_head("linear", network, 2)
+    trained = TrainedHead(head, HeadConfig(), CLASSES, 16, {"scores": {"miou": 0.9}})
+    head_file = _model(trained.save, "head.carl")
+    state = {f"model.{original_name(key)}": each for key, each in network.state_dict().items()}
+    checkpoint = {"original.ckpt": _saved(lambda file: torch.save({"state_dict": state}, file))}
+    training = {"step": 3, "settings": {"steps": "3"}, "weights": network.state_dict()}
+    resumed = _model(lambda path: write_training_state(path, training), "state.ckpt")
+    packed = by_chance(safetensors_mutated, safetensors_mutated, rearranged, flipped)
+    pickled = by_chance(
+        zip_rebuilt(by_chance(rearranged, flipped)), _state_mutated, rearranged, flipped
+    )
+
+    def embed_cube(path: Path) -> object:
+        return Segmenter(read_model(path), precision="float32").fit(cube, labels).predict(cube)
+
+    def predict_cube(path: Path) -> object:
+        predictor = load_predictor(path, "cpu")
+        repr(predictor)
+        prediction = predictor.predict(cube)
+        return prediction.fractions(), prediction.confidence
+
+    return [
+        _simple("network", network_file, embed_cube, packed),
+        _simple("segmenter", bank, predict_cube, packed),
+        _simple("segmenter, network", segmenter, predict_cube, packed),
+        _simple("trained head", head_file, predict_cube, packed),
+        _simple("checkpoint", checkpoint, lambda path: read_checkpoint(path, CONFIG), pickled),
+        _simple("training state", resumed, read_training_state, pickled),
+    ]
+
+
+def features() -> list[Specimen]:
+    """Return saved features."""
+    features = np.random.default_rng(0).random((4, 6, 8), np.float32)
+    embedding = Embedding(features, features, (16, 24), 4, "tiny", "0" * 64, "float32", "exact")
+    files = _model(embedding.save, "cube.npz")
+
+    def read(path: Path) -> None:
+        for mapped in (False, True):
+            loaded = Embedding.load(path, mapped=mapped)
+            repr(loaded)
+            loaded.picture()
+
+    archive = by_chance(
+        zip_rebuilt(by_chance(npy_mutated, rearranged, _metadata_mutated, _metadata_mutated)),
+        numbers_changed(zip_numbers),
+        rearranged,
+        flipped,
+    )
+    return [_simple("saved features", files, read, archive)]
+
+
+@cache
+def tiny_network() -> CARL:
+    """Return a network of a few kilobytes with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CARL(CONFIG, name="tiny", trained=True).eval()
+
+
+@cache
+def training_cube() -> tuple[SpectralCube, np.ndarray[Any, Any]]:
+    """Return a cube of 48 × 48 pixels and three bands, and labels of two classes."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([[1, 4]], 24, axis=1).repeat(48, axis=0)
+    spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7]])[(truth == 4).astype(int)]
+    cube = SpectralCube(spectra + rng.normal(0, 0.02, spectra.shape), [450, 550, 650])
+    labels = np.zeros_like(truth)
+    labels[8:12, ::6] = truth[8:12, ::6]
+    labels[30:34, ::6] = truth[30:34, ::6]
+    return cube, labels
+
+
+def read_whole_cube(path: Path, opened: Opened) -> None:
+    """Read and describe a cube as the window and the command line do."""
+    is_readable(path)
+    cube = read_cube(path)
+    opened()
+    repr(cube)
+    str(info(cube))
+    check_pixels(cube)
+    assert cube.spectrum(0, 0).shape == (cube.n_bands,)
+    for rows in cube.row_blocks(_READ_VALUES)[:_READ_BLOCKS]:
+        block = cube.read(rows)
+        assert block.shape == (rows.stop - rows.start, *cube.shape[1:])
+
+
+def _cube(
+    name: str, files: Mapping[str, bytes], mutated: str, mutate: Mutation, is_mapped: bool = True
+) -> Specimen:
+    """Return the specimen of a cube; the first file is opened."""
+    first = next(iter(files))
+
+    def read(folder: Path, opened: Opened) -> None:
+        read_whole_cube(folder / first, opened)
+
+    return Specimen(name, files, mutated or first, read, mutate, is_mapped)
+
+
+def _labels(name: str, files: Mapping[str, bytes], mutated: str, mutate: Mutation) -> Specimen:
+    first = next(iter(files))
+
+    def read(folder: Path, opened: Opened) -> None:
+        repr(read_labels(folder / first))
+        read_labels(folder / first, LABELS.shape)
+
+    return Specimen(name, files, mutated or first, read, mutate)
+
+
+def _simple(
+    name: str, files: Mapping[str, bytes], read: Callable[[Path], object], mutate: Mutation
+) -> Specimen:
+    """Return the specimen of a format of one file."""
+    first = next(iter(files))
+    return Specimen(name, files, first, lambda folder, opened: read(folder / first), mutate)
+
+
+def _read_geobench(folder: Path, opened: Opened) -> None:
+    samples = GeoBenchSplit(folder, "train")
+    for path in samples.paths[:2]:
+        samples.read_image(path)
+        samples.read_label(path)
+
+
+def _written(write: Callable[[Path], object], first: str | None = None) -> tuple[bytes, ...]:
+    """Return the contents of the files that a function writes into a folder, `first` in front."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        files = sorted(Path(folder).iterdir(), key=lambda path: (path.name != first, path.name))
+        return tuple(path.read_bytes() for path in files)
+
+
+def _model(write: Callable[[Path], object], name: str) -> dict[str, bytes]:
+    """Return the file that a function writes to a path."""
+    return {name: _written(lambda folder: write(folder / name))[0]}
+
+
+def _saved(write: Callable[[BytesIO], object]) -> bytes:
+    """Return what a function writes to an open file."""
+    file = BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def _npy(values: Any) -> bytes:
+    return _saved(lambda file: np.save(file, values))
+
+
+def _yaml(values: Any) -> bytes:
+    import yaml
+
+    return str(yaml.safe_dump(values)).encode()
+
+
+def _tiff(**options: Any) -> bytes:
+    return _saved(lambda file: tifffile.imwrite(file, BANDS_FIRST, **options))
+
+
+def _lsm() -> bytes:
+    """Return a Zeiss LSM file: a page, a preview, and the edges of 12 lambda channels."""
+    record = np.zeros((), tifffile.TIFF.CZ_LSMINFO)
+    record["MagicNumber"], record["StructureSize"] = 67127628, record.nbytes
+    record["DimensionX"], record["DimensionY"], record["DimensionChannels"] = 7, 6, 12
+    record["DimensionZ"] = record["DimensionTime"] = 1
+    edges = np.stack([NM - 5, NM + 5], axis=1) * 1e-9
+    content = _tiff_of_lsm(record)
+    record["OffsetChannelWavelength"] = len(content)
+    return _tiff_of_lsm(record) + struct.pack("<i", len(NM)) + edges.astype("<f8").tobytes()
+
+
+def _tiff_of_lsm(record: np.ndarray[Any, Any]) -> bytes:
+    tag = (34412, "B", record.nbytes, record.tobytes(), False)
+
+    def write(target: BytesIO) -> None:
+        with tifffile.TiffWriter(target) as file:
+            file.write(
+                BANDS_FIRST,
+                photometric="minisblack",
+                planarconfig="separate",
+                extratags=[tag],
+                metadata=None,
+            )
+            thumbnail = np.zeros((3, 4, 4), np.uint8)
+            file.write(thumbnail, photometric="rgb", planarconfig="separate", subfiletype=1)
+
+    return _saved(write)
+
+
+def _hdf5(version: str, *, packed: bool) -> bytes:
+    options = {"chunks": (3, 7, 6), "compression": "gzip"} if packed else {}
+
+    def write(target: BytesIO) -> None:
+        with h5py.File(target, "w", libver=version) as file:
+            cube = file.create_dataset("cube", data=PIXELS, **options)
+            cube.attrs["MATLAB_class"] = np.bytes_(b"uint16")
+            file.create_dataset("group/wavelengths", data=NM).attrs["units"] = "nm"
+
+    return _saved(write)
+
+
+def _geobench() -> dict[str, bytes]:
+    """Return the files of one sample as GEO-Bench writes them."""
+    names = ("Blue", "Green", "Red", "NIR")
+    attributes = {"label": [0, 1, 1], "bands_order": names}
+
+    def write(target: BytesIO) -> None:
+        with h5py.File(target, "w") as file:
+            for number, name in enumerate(names):
+                file.create_dataset(name, data=np.full((8, 9), number, np.int16))
+            file.attrs["pickle"] = str(pickle.dumps(attributes))
+
+    splits = {"train": ["id_0"], "valid": [], "test": []}
+    return {
+        "default_partition.json": json.dumps(splits).encode(),
+        "id_0.hdf5": _saved(write),
+    }
+
+
+def _attribute_mutated(content: bytes, rng: Random) -> bytes:
+    """Change the text of the pickle in a sample of GEO-Bench."""
+    file = BytesIO(content)
+    with h5py.File(file, "r+") as sample:
+        text = str(sample.attrs["pickle"]).encode()
+        text = by_chance(rearranged, flipped, text_mutated)(text, rng)
+        sample.attrs["pickle"] = text.replace(b"\0", b"").decode("utf-8", "replace")
+    return file.getvalue()
+
+
+def _metadata_mutated(content: bytes, rng: Random) -> bytes:
+    """Change the JSON text in a .npy file of one string; other arrays stay as they are."""
+    values = np.load(BytesIO(content))
+    if values.dtype.kind != "U":
+        return content
+    text = json_mutated(str(values).encode(), rng)
+    return _npy(np.array(text.decode("utf-8", "replace")))
+
+
+def _state_mutated(content: bytes, rng: Random) -> bytes:
+    """Change names, values or tensors of a PyTorch file."""
+    state = torch.load(BytesIO(content), weights_only=True)
+    tables = [state, *(each for each in state.values() if isinstance(each, dict))]
+    table = rng.choice(tables)
+    key = rng.choice([*table])
+    values = (None, 0, "x", [], {}, float("nan"), torch.zeros(0), torch.zeros(3, 3), state)
+    if rng.random() < 0.3:
+        table[rng.choice(("", 3, "\x1b[31m", "model.spectral_tf.x"))] = table.pop(key)
+    elif rng.random() < 0.2:
+        del table[key]
+    else:
+        table[key] = rng.choice(values)
+    return _saved(lambda file: torch.save(state, file))
