@@ -776,6 +776,7 @@ def _changed_model(folder: Path, part: str, **values: object) -> Path:
     (length,) = struct.unpack_from("<Q", content)
     table = json.loads(content[8 : 8 + length])
     header = json.loads(table["__metadata__"]["carl"])
+    table["__metadata__"].pop("crc32", None)
     header["config"][part] |= values
     table["__metadata__"]["carl"] = json.dumps(header)
     changed = json.dumps(table).encode()
@@ -843,6 +844,7 @@ def segmenter_of_a_huge_colour(folder: Path) -> Callable[[], object]:
     content = path.read_bytes()
     (length,) = struct.unpack_from("<Q", content)
     table = json.loads(content[8 : 8 + length])
+    table["__metadata__"].pop("crc32", None)
     (key,) = table["__metadata__"]
     header = json.loads(table["__metadata__"][key])
     header["classes"][0][0] = 10**400

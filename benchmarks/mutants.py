@@ -7,7 +7,7 @@ It is read in a process with limits. A proper outcome is that it is read, or ref
     foreign   any other exception, or a message that cannot be printed as one line
     slow      more than 5 s of processor time
     memory    more than 2 GB of memory, or an attempt to allocate it
-    hang      no end within 30 s, as when a pipe is opened
+    hang      no end and no work for 20 s, as when a pipe is opened
     crash     the process ended
 
 A mutant has a name such as ``npz:17``; the name and the seed reproduce it.
@@ -37,14 +37,16 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from time import monotonic, process_time
+from time import monotonic, process_time, sleep
 from typing import Any
 
 MOST_SECONDS = 5.0
 MOST_BYTES = 2 << 30
 """Memory that reading one small file may take, beside what the program itself takes."""
-HANG_SECONDS = 30.0
-"""Wall-clock time; far above `MOST_SECONDS`, since the machine may be busy."""
+HANG_SECONDS = 20.0
+"""Wall-clock time without work after which a mutant counts as hanging."""
+_WORK_SECONDS = 0.1
+"""Processor time in `HANG_SECONDS` that counts as work: the machine may be busy."""
 FAILURES = ("foreign", "slow", "memory", "hang", "crash")
 OUTCOMES = ("read", "refused", *FAILURES)
 _LONGEST_MESSAGE = 2000
@@ -86,7 +88,12 @@ class Report:
 
 
 def run(
-    names: Iterator[str], *, seed: int = 0, workers: int = 2, seconds: float = 1e9
+    names: Iterator[str],
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    seconds: float = 1e9,
+    hang_seconds: float = HANG_SECONDS,
 ) -> Iterator[Result]:
     """Read mutants in processes of their own until there are no more, or the time is over.
 
@@ -95,11 +102,12 @@ def run(
         seed: of the mutations.
         workers: number of processes.
         seconds: wall-clock time after which no further mutant is started.
+        hang_seconds: wall-clock time that one mutant may wait without work.
     """
     context = _start_forkserver()
     end = monotonic() + seconds
     with TemporaryDirectory(prefix="mutants-") as folder:
-        pool = [_Worker(context, seed, Path(folder)) for _ in range(workers)]
+        pool = [_Worker(context, hang_seconds, seed, Path(folder)) for _ in range(workers)]
         try:
             busy = [each for each in pool if each.start_next(names, end)]
             while busy:
@@ -132,6 +140,8 @@ def mutant_names(n: int | None = None, formats: Sequence[str] = ()) -> Iterator[
 def write_mutant(name: str, seed: int, folder: Path) -> Callable[[], object]:
     """Write a mutant into a folder; return what reads it."""
     kind, _, number = name.rpartition(":")
+    if kind == "control":
+        return _CONTROLS[number]
     if kind == "attack":
         from attacks import ATTACKS
 
@@ -150,16 +160,28 @@ def write_mutant(name: str, seed: int, folder: Path) -> Callable[[], object]:
     return lambda: specimen.read(folder, lambda: None)
 
 
+_CONTROLS: dict[str, Callable[[], object]] = {
+    "foreign": lambda: {}["no key"],
+    "slow": lambda: sum(1 for _ in count()),
+    "memory": lambda: bytearray(2 * MOST_BYTES),
+    "hang": lambda: sleep(10_000),
+    "crash": os.abort,
+}
+"""A failure of each kind, to check that it is noticed."""
+
+
 class _Worker:
     """A process that reads one mutant after another; a new one is started when it ended."""
 
-    def __init__(self, context: Any, seed: int, folder: Path) -> None:
+    def __init__(self, context: Any, hang_seconds: float, seed: int, folder: Path) -> None:
         self._context = context
+        self._hang_seconds = hang_seconds
         self._arguments = (seed, folder)
         self._process: Any = None
         self.connection: Connection
         self.name = ""
         self.deadline = 0.0
+        self._worked = 0.0
 
     def start_next(self, names: Iterator[str], end: float) -> bool:
         """Start the next mutant; False if there is none or the time is over."""
@@ -173,8 +195,20 @@ class _Worker:
             theirs.close()
             self.connection.recv()  # when it is ready
         self.connection.send(self.name)
-        self.deadline = monotonic() + HANG_SECONDS
+        self._extend()
         return True
+
+    def is_waiting(self) -> bool:
+        """Return whether the deadline is over without work; if there was work, set a new one."""
+        before = self._worked
+        return monotonic() >= self.deadline and self._extend() - before < _WORK_SECONDS
+
+    def _extend(self) -> float:
+        """Set the deadline; return the processor time of the process so far, seconds."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        self._worked = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        self.deadline = monotonic() + self._hang_seconds
+        return self._worked
 
     def result(self) -> Result:
         """Return the result of the current mutant, whose process reported, ended or hangs."""
@@ -190,7 +224,7 @@ class _Worker:
                 return result
         else:
             self.stop()
-            return Result(name, "hang", f"no end within {HANG_SECONDS:.0f} s")
+            return Result(name, "hang", f"no work for {self._hang_seconds:.0f} s")
         code = self._process.exitcode
         self.stop()
         if code == -signal.SIGXCPU:
@@ -223,11 +257,10 @@ def _start_forkserver() -> Any:
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
-    """Wait for workers that have reported, ended, or are past their deadline; return them."""
+    """Wait for workers that have reported, ended, or hang; return them."""
     first = min(each.deadline for each in workers)
     reported = wait([each.connection for each in workers], max(0.0, first - monotonic()))
-    now = monotonic()
-    return [each for each in workers if each.connection in reported or each.deadline <= now]
+    return [each for each in workers if each.connection in reported or each.is_waiting()]
 
 
 def _serve(connection: Connection, seed: int, folder: Path) -> None:

@@ -416,14 +416,19 @@ def png_mutated(content: bytes, rng: Random) -> bytes:
 
 
 def safetensors_mutated(content: bytes, rng: Random) -> bytes:
-    """Change the header, the JSON text in it, or the tensors of a safetensors file."""
+    """Change the header, the JSON text in it, or the tensors of a safetensors file.
+
+    The checksum is removed in most cases, as files of earlier versions have none.
+    """
     (length,) = struct.unpack_from("<Q", content, 0)
     table = json.loads(content[8 : 8 + length])
+    if rng.random() < 0.9:
+        table["__metadata__"].pop("crc32", None)
     data = bytearray(content[8 + length :])
     tensors = [name for name in table if name != "__metadata__"]
     kind = rng.randrange(10)
     if kind < 5:
-        key = rng.choice([*table["__metadata__"]])
+        key = next(key for key in table["__metadata__"] if key != "crc32")
         inner = _dump(tree_mutated(json.loads(table["__metadata__"][key]), rng), rng)
         table["__metadata__"][key] = inner.decode("utf-8", "surrogatepass")
     elif kind == 5:

@@ -87,6 +87,7 @@ CONFIG = CARLConfig(
 _READ_VALUES = 1 << 20
 """Values of a cube that are read at a time, and blocks that are read of one cube."""
 _READ_BLOCKS = 8
+
 Opened = Callable[[], None]
 """Is called when a cube has been opened and none of its pixels was read."""
 
@@ -100,7 +101,7 @@ class Specimen:
         files: contents of the intact files by name.
         mutated: name of the file that is mutated.
         read: reads everything, given a folder with the files and a function to call between opening
-            and reading; raises only a `CarlError`.
+            and reading; returns the pixels of a cube; raises only a `CarlError`.
         mutate: changes the content of the mutated file.
         is_mapped: whether `read` keeps the file open while it is shortened.
     """
@@ -123,9 +124,10 @@ def cubes() -> list[Specimen]:
     """Return a cube of every format."""
     dat, hdr = _written(lambda path: write_cube(path / "cube.hdr", SpectralCube(PIXELS, NM)))
     envi = {"cube.hdr": hdr, "cube.dat": dat}
-    arcgis = b"BYTEORDER I\nLAYOUT BIL\nNROWS 6\nNCOLS 7\nNBANDS 12\nNBITS 16\nSKIPBYTES 0\n"
+    arcgis = b"BYTEORDER I\nLAYOUT BIP\nNROWS 6\nNCOLS 7\nNBANDS 12\nNBITS 16\nSKIPBYTES 0\n"
     arcgis += b"WAVELENGTHS\n" + b"".join(b"%d\n" % nm for nm in NM) + b"WAVELENGTHS_END\n"
-    tivita = struct.pack(">3i", 7, 6, 12) + PIXELS.astype(">f4").tobytes()
+    tivita = struct.pack(">3i", 7, 6, 12)
+    tivita += PIXELS[::-1].transpose(1, 0, 2).astype(">f4").tobytes()  # columns, from the bottom
     npy = _npy(PIXELS)
     npz = _saved(lambda file: np.savez(file, cube=PIXELS, wavelengths=NM))
     packed = _saved(lambda file: np.savez_compressed(file, cube=PIXELS))
@@ -156,8 +158,8 @@ def cubes() -> list[Specimen]:
         _cube("npz, compressed", {"cube.npz": packed}, "", archive),
         _cube("MATLAB 5", {"cube.mat": matlab}, "", version_5),
         _cube("MATLAB 5, compressed", {"cube.mat": matlab_packed}, "", version_5),
-        _cube("MATLAB 7.3", {"cube.mat": _hdf5("earliest", packed=True)}, "", hdf5),
-        _cube("HDF5", {"cube.h5": _hdf5("earliest", packed=False)}, "", hdf5),
+        _cube("MATLAB 7.3", {"cube.mat": _hdf5(matlab=True, packed=True)}, "", hdf5),
+        _cube("HDF5", {"cube.h5": _hdf5(packed=False)}, "", hdf5),
         _cube("HDF5, newest", {"cube.h5": _hdf5("latest", packed=True)}, "", hdf5_bytes),
     ]  # fmt: skip
 
@@ -358,8 +360,8 @@ def training_cube() -> tuple[SpectralCube, np.ndarray[Any, Any]]:
     return cube, labels
 
 
-def read_whole_cube(path: Path, opened: Opened) -> None:
-    """Read and describe a cube as the window and the command line do."""
+def read_whole_cube(path: Path, opened: Opened) -> np.ndarray[Any, Any]:
+    """Read and describe a cube as the window and the command line do; return its first rows."""
     is_readable(path)
     cube = read_cube(path)
     opened()
@@ -367,9 +369,10 @@ def read_whole_cube(path: Path, opened: Opened) -> None:
     str(info(cube))
     check_pixels(cube)
     assert cube.spectrum(0, 0).shape == (cube.n_bands,)
-    for rows in cube.row_blocks(_READ_VALUES)[:_READ_BLOCKS]:
-        block = cube.read(rows)
-        assert block.shape == (rows.stop - rows.start, *cube.shape[1:])
+    rows = cube.row_blocks(_READ_VALUES)[:_READ_BLOCKS]
+    pixels = np.concatenate([cube.read(each) for each in rows])
+    assert pixels.shape == (rows[-1].stop, *cube.shape[1:])
+    return pixels
 
 
 def _cube(
@@ -378,8 +381,8 @@ def _cube(
     """Return the specimen of a cube; the first file is opened."""
     first = next(iter(files))
 
-    def read(folder: Path, opened: Opened) -> None:
-        read_whole_cube(folder / first, opened)
+    def read(folder: Path, opened: Opened) -> object:
+        return read_whole_cube(folder / first, opened)
 
     return Specimen(name, files, mutated or first, read, mutate, is_mapped)
 
@@ -473,13 +476,14 @@ def _tiff_of_lsm(record: np.ndarray[Any, Any]) -> bytes:
     return _saved(write)
 
 
-def _hdf5(version: str, *, packed: bool) -> bytes:
-    options = {"chunks": (3, 7, 6), "compression": "gzip"} if packed else {}
+def _hdf5(version: str = "earliest", *, packed: bool, matlab: bool = False) -> bytes:
+    options = {"chunks": (4, 7, 6), "compression": "gzip"} if packed else {}
 
     def write(target: BytesIO) -> None:
         with h5py.File(target, "w", libver=version) as file:
-            cube = file.create_dataset("cube", data=PIXELS, **options)
-            cube.attrs["MATLAB_class"] = np.bytes_(b"uint16")
+            cube = file.create_dataset("cube", data=PIXELS.T if matlab else PIXELS, **options)
+            if matlab:
+                cube.attrs["MATLAB_class"] = np.bytes_(b"uint16")
             file.create_dataset("group/wavelengths", data=NM).attrs["units"] = "nm"
 
     return _saved(write)

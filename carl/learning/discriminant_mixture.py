@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from carl.arrays import Float64Array
+from carl.arrays import Float64Array, check_arrays
 
 IntArray = NDArray[np.intp]
 
@@ -32,6 +32,8 @@ _TEMPERATURES = np.geomspace(0.02, 1.0, 18)
 """Candidate temperatures of a component's scores."""
 _DEFAULT_TEMPERATURE = 0.2
 """Temperature where no class has a second block that could be held out."""
+_AXES = {"means": "K p", "scatter": "p p", "masks": "E p", "temperatures": "E", "weights": "E"}
+"""Axes of the arrays of a mixture: K classes, p features, E components."""
 _LIKELIHOOD_EXPONENT = 0.5
 """Exponent of the held-out likelihood; below 1 because nearby labels are not independent."""
 
@@ -78,6 +80,17 @@ class DiscriminantMixture:
     temperatures: Float64Array
     weights: Float64Array
     accuracy: float
+
+    def check(self) -> None:
+        """Check a mixture that was read from a file.
+
+        Raises:
+            ValueError: its arrays do not fit each other, or the scatter is no covariance.
+        """
+        check_arrays(vars(self), _AXES)
+        if self.masks.dtype.kind != "b" or not self.masks.any(axis=1).all():
+            raise ValueError("a component of the mixture uses no features")
+        np.linalg.cholesky(self.scatter)  # a LinAlgError is a ValueError
 
     def discriminant(
         self, error_variance: NDArray[np.floating] | None = None

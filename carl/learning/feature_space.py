@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, check_arrays
 from carl.inference import Embedding
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
@@ -30,6 +30,18 @@ _CROSS_SENSOR_ERROR_VARIANCE = 0.05
 cameras, 0 is as good; real cameras differ in more than their filters."""
 _STRIP_PATCHES = 1 << 16
 """Patches that are projected at once: about 50 MB of features of 192 dimensions."""
+_BANK_AXES = {
+    "bank.grid": "G",
+    "bank.sigmas": "S",
+    "bank.centre": "p",
+    "bank.scale": "p",
+    "spectra.mean": "G",
+    "spectra.basis": "G k",
+    "spectra.loadings": "k G",
+    "spectra.spread": "k",
+    "spectra.residual": "G G",
+}
+"""Axes of the arrays of a filter bank in a file: G wavelengths, S neighbourhoods, k components."""
 _SAMPLE = 20_000
 """Patches that the principal components are computed from."""
 
@@ -103,7 +115,9 @@ class FeatureSpace:
 
         Raises:
             KeyError: an array is missing.
+            ValueError: the arrays do not fit each other, or are not those of a space.
         """
+        check_arrays(arrays, _BANK_AXES)
         bank = FilterBank(
             arrays["bank.grid"],
             MinimumNoiseFraction(*_fields(MinimumNoiseFraction, "spectra", arrays)),
@@ -111,12 +125,26 @@ class FeatureSpace:
             arrays["bank.centre"],
             arrays["bank.scale"],
         )
-        projections = {
-            name: PrincipalComponents(*_fields(PrincipalComponents, name, arrays))
-            for name in NETWORK_GROUPS
-            if f"{name}.mean" in arrays
-        }
+        bank.check()
+        projections = {}
+        for name in NETWORK_GROUPS:
+            if f"{name}.mean" in arrays:
+                check_arrays(arrays, {f"{name}.mean": "D", f"{name}.basis": "D d"})
+                projections[name] = PrincipalComponents(*_fields(PrincipalComponents, name, arrays))
         return cls(bank, projections)
+
+    def check_network(self, n_features: int | None) -> None:
+        """Check that the projections are those of a network.
+
+        Args:
+            n_features: D of the network; None for no network.
+
+        Raises:
+            ValueError: they are those of another one.
+        """
+        found = {len(each.mean) for each in self.projections.values()}
+        if found != (set() if n_features is None else {n_features}):
+            raise ValueError(f"projections of {found} features for a network of {n_features}")
 
 
 def encodes_position(embedding: Embedding) -> bool:

@@ -34,6 +34,8 @@ SHORTEST_SIDE = 20
 pixel rather than its texture."""
 _FINEST_SIGMA = 3.0
 """Cells: neighbourhoods with a larger σ are computed and stored on coarser cells."""
+_LARGEST_SIGMA = 1000.0
+"""Largest σ that is read from a file, in pixels; one above every image would take its square."""
 _TRUNCATE = 3
 """Radius of the Gaussian kernels in units of σ."""
 _LEAST_WEIGHT = 1e-3
@@ -200,6 +202,19 @@ class FilterBank:
             else:
                 maps.append(replace(group, centre=centre, scale=scale))
         return replace(stack, maps=tuple(maps))
+
+    def check(self) -> None:
+        """Check a bank that was read from a file, whose arrays fit each other.
+
+        Raises:
+            ValueError: the wavelengths, the neighbourhoods or the number of features are those of
+                no bank.
+        """
+        for name, values in (("grid", self.grid), ("sigmas", self.sigmas)):
+            if values[0] <= 0 or np.any(np.diff(values) <= 0):
+                raise ValueError(f"{name} is not positive and increasing")
+        if self.sigmas[-1] > _LARGEST_SIGMA or self.centre.size != sum(self.widths):
+            raise ValueError(f"{self.centre.size} features of neighbourhoods {self.sigmas}")
 
     @property
     def cells(self) -> tuple[int, ...]:

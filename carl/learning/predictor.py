@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from carl.learning.cube_features import CubeFeatures
 
 Output = Literal["label map", "image classes"]
+_LARGEST_VALUE = 65535
+"""Largest label of a class: label maps have 16 bits."""
 AnyCube: TypeAlias = "SpectralCube | CubeFeatures"
 """A cube, or its features where they are known."""
 
@@ -105,11 +108,24 @@ def classes_to_json(classes: Sequence[LabelClass]) -> list[Any]:
 
 
 def classes_from_json(values: Any) -> tuple[LabelClass, ...]:
-    """Return the classes whose `classes_to_json` are given."""
-    return tuple(
-        LabelClass(int(value), str(name), (int(r), int(g), int(b)))
-        for value, name, (r, g, b) in values
-    )
+    """Return the classes whose `classes_to_json` are given.
+
+    Raises:
+        TypeError, ValueError: the values are something else.
+    """
+    classes = tuple(_class_from_json(*entry) for entry in values)
+    if not classes or len({each.value for each in classes}) < len(classes):
+        raise ValueError("no classes, or two of one value")
+    return classes
+
+
+def _class_from_json(value: Any, name: Any, colour: Any) -> LabelClass:
+    red, green, blue = (operator.index(each) for each in colour)
+    is_valid = 0 < operator.index(value) <= _LARGEST_VALUE and isinstance(name, str)
+    if not is_valid or not all(0 <= each <= 255 for each in (red, green, blue)):
+        raise ValueError("a value, name or colour of a class is invalid")
+    name.encode()  # a UnicodeEncodeError, which is a ValueError, if it cannot be shown
+    return LabelClass(value, name, (red, green, blue))
 
 
 class BoundPredictor(ABC):

@@ -309,16 +309,20 @@ class Segmenter(Predictor):
                 precision=header["precision"],
                 speed=header["speed"],
             )
-            segmenter._names = tuple(header["experts"])
+            segmenter._names = tuple(str(name) for name in header["experts"])
             arrays = {name: each.numpy() for name, each in _under("space.", tensors).items()}
             segmenter._space = FeatureSpace.from_arrays(arrays)
+            model = segmenter.model
+            segmenter._space.check_network(None if model is None else model.embed_dim)
             accuracy = header["accuracy"]
             segmenter._mixture = DiscriminantMixture(
                 **{name: tensors[f"head.{key}"].numpy() for name, key in _MIXTURE_KEYS.items()},
                 accuracy=float("nan") if accuracy is None else float(accuracy),
             )
+            segmenter._mixture.check()
         sizes = len(segmenter.classes), segmenter._space.width
-        if segmenter._mixture.means.shape != sizes:
+        n_components = len(segmenter._mixture.weights)
+        if segmenter._mixture.means.shape != sizes or len(segmenter._names) != n_components:
             raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
         return segmenter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -57,6 +58,8 @@ _LEAST_PROBABILITY = 1e-6
 """Probabilities below count as this much, so that their logarithms are finite."""
 _WINDOW_TILES = 2
 """Tiles along a side of a window."""
+_LARGEST_SIZE = 4096
+"""Largest side in pixels of the tiles that a file may state: one tile then takes gigabytes."""
 _CACHED_BYTES = 256 << 20
 """Predictions of tiles held for the windows that share them: a row of tiles of a wide cube."""
 
@@ -190,7 +193,10 @@ class TrainedHead(Predictor):
             with torch.random.fork_rng(devices=[]):
                 head = build_head(config, carl, len(classes))
             load_weights(head, weights, path)
-            size, training = int(header["size"]), dict(header["training"])
+            size, training = operator.index(header["size"]), dict(header["training"])
+            if not 0 < size <= _LARGEST_SIZE:
+                raise ValueError(f"tiles of {size} pixels")
+            float(dict(training.get("scores", {})).get("miou") or 0)  # a number, if it is there
         return cls(head.to(resolve_device(device)).eval(), config, classes, size, training)
 
 

@@ -158,6 +158,7 @@ def broken_files(tmp_path: Path) -> list[Path]:
     save_file(tensors, tmp_path / "headless.carl")
     with safetensors.safe_open(good, framework="np") as file:
         metadata = file.metadata()
+    del metadata["crc32"]  # as in files of earlier versions
     save_file(
         {n: t for n, t in tensors.items() if "grid" not in n}, tmp_path / "partial.carl", metadata
     )
@@ -171,6 +172,61 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path):
     for path in broken_files(tmp_path):
         with pytest.raises(ModelError, match=path.name):
             Segmenter.load(path)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cube, truth = scene()
+    path = tmp_path_factory.mktemp("saved") / "scene.carl"
+    Segmenter(None).fit(cube, strokes(truth)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("head.scatter", np.zeros_like),
+        ("head.scatter", lambda values: values * np.nan),
+        ("head.temperatures", lambda values: values[1:]),
+        ("head.seen", np.zeros_like),
+        ("head.seen", lambda values: values.astype(np.float32)),
+        ("space.bank.grid", lambda values: values[::-1]),
+        ("space.bank.sigmas", lambda values: values * 1e6),
+        ("space.bank.scale", lambda values: values[None]),
+        ("space.spectra.basis", lambda values: values[1:]),
+        ("space.spectra.residual", lambda values: values[:, 1:]),
+    ],
+)
+def test_arrays_that_make_no_segmenter_are_refused(saved, tmp_path, name, change):
+    tensors = load_file(saved)
+    with safetensors.safe_open(saved, "np") as file:
+        metadata = {key: text for key, text in file.metadata().items() if key != "crc32"}
+    tensors[name] = np.ascontiguousarray(change(tensors[name]))
+    save_file(tensors, tmp_path / "changed.carl", metadata)
+    with pytest.raises(ModelError, match=r"changed\.carl"):
+        Segmenter.load(tmp_path / "changed.carl")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": []},
+        {"classes": [[10**400, "a", [0, 0, 0]]] * 3},
+        {"classes": [[1, "a", [0, 0, 10**400]], [2, "b", [0, 0, 0]], [3, "c", [0, 0, 0]]]},
+        {"classes": [[1, "a", [0, 0, 0]], [1, "b", [0, 0, 0]], [3, "c", [0, 0, 0]]]},
+        {"classes": [[1, "\ud800", [0, 0, 0]], [2, "b", [0, 0, 0]], [3, "c", [0, 0, 0]]]},
+        {"experts": ["spectrum"]},
+        {"precision": []},
+        {"accuracy": "high"},
+    ],
+)
+def test_headers_that_make_no_segmenter_are_refused(saved, tmp_path, change):
+    with safetensors.safe_open(saved, "np") as file:
+        (key,) = set(file.metadata()) - {"crc32"}
+        header = json.loads(file.metadata()[key]) | change
+    save_file(load_file(saved), tmp_path / "changed.carl", {key: json.dumps(header)})
+    with pytest.raises(ModelError, match=r"changed\.carl"):
+        Segmenter.load(tmp_path / "changed.carl")
 
 
 def test_unusable_labels_are_refused_with_the_reason():

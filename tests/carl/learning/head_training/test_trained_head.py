@@ -176,6 +176,10 @@ def test_damaged_files_are_refused(trained, tmp_path: Path):
     refused("cannot be read as a trained head")
     save_file(weights, path, metadata | {"crc32": "00000000"})
     refused("cannot be read as a trained head")
+    header = json.loads(metadata["carl_head"])
+    for change in ({"size": 10**9}, {"size": 1.5}, {"training": {"scores": 3}}, {"classes": []}):
+        save_file(weights, path, {"carl_head": json.dumps(header | change)})
+        refused("cannot be read as a trained head")
     save_file(weights, path, {"carl_head": json.dumps({"version": 2})})
     refused("was made by a newer version of CARL: update")
     save_file(weights, path, {"other": "file"})
