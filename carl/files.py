@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from carl.errors import OutputError
 
 _PACKAGE = Path(__file__).parent
-_STAGING_PREFIX = ".carl-"
+STAGING_PREFIX = ".carl-"
 """Start of the names of folders in which files are written before they are moved to their place."""
 _LOCK = "in-use.lock"
 """Name of the lock file in a claimed folder."""
@@ -226,7 +226,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def _staging_folder(parent: Path) -> Iterator[Path]:
-    folder, lock = claim_folder(parent, _STAGING_PREFIX)
+    folder, lock = claim_folder(parent, STAGING_PREFIX)
     try:
         yield folder
     finally:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from platformdirs import user_cache_path, user_data_path
 
 from carl.errors import CarlError
-from carl.files import atomic_write
+from carl.files import STAGING_PREFIX, atomic_write, remove_abandoned
 
 T = TypeVar("T")
 
@@ -163,8 +163,9 @@ class CacheFolder:
         _remove(self._path_of(key))
 
     def clear(self) -> None:
-        """Remove all files."""
+        """Remove all files, and what killed programs were writing."""
         self._shrink(0)
+        remove_abandoned(self.path, STAGING_PREFIX)
 
     def _path_of(self, key: str) -> Path:
         return self.path / f"{key}.npz"

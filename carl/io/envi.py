@@ -144,7 +144,8 @@ def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     header_path, data_path = path.with_suffix(".hdr"), path.with_suffix(".dat")
     as_stored = _fits_envi(cube)
     stored_type = np.dtype(cube.data.dtype).newbyteorder("<") if as_stored else np.dtype("<f4")
-    with atomic_write(data_path) as data_file, atomic_write(header_path) as header_file:
+    # The data replace their file first: a header without data is not left behind.
+    with atomic_write(header_path) as header_file, atomic_write(data_path) as data_file:
         with data_file.open("wb") as file:
             for rows in cube.row_blocks():
                 block = cube.data[rows] if as_stored else cube.read(rows)

@@ -107,13 +107,20 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
 
 def test_what_a_killed_program_was_writing_is_removed(tmp_path: Path) -> None:
     folder = CacheFolder(tmp_path, 300)
-    for name in (".carl-0123456789ab", ".carl-0123456789ac"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "in-use.lock").touch()
-        (tmp_path / name / "a.npz").write_bytes(b"half")
+
+    def leave() -> None:
+        for name in (".carl-0123456789ab", ".carl-0123456789ac"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "in-use.lock").touch()
+            (tmp_path / name / "a.npz").write_bytes(b"half")
+
+    leave()
     assert folder.nbytes == 0
     put(folder, "c")
     assert keys(folder) == {"c"}
+    leave()
+    folder.clear()
+    assert keys(folder) == set()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
