@@ -1,6 +1,6 @@
 """Edit the bands of a cube: set wavelengths and mark bad bands.
 
-Each function returns an edited copy, and raises `WavelengthError` if the input does not fit.
+The functions `with_…` return an edited copy. All raise `WavelengthError` if the input does not fit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import numpy as np
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
-from carl.wavelengths import Camera, camera, cameras, parse_range, read_wavelength_table
+from carl.wavelengths import (
+    BandTable,
+    Camera,
+    camera,
+    cameras,
+    parse_wavelengths,
+    read_wavelength_table,
+    unusual_wavelengths,
+)
 
 _NUMBER = r"\d+(?:\.\d*)?"
 _SPAN = re.compile(rf"({_NUMBER})(?:\s*(?:-|–|to|:)\s*({_NUMBER}))?$")
@@ -25,20 +33,37 @@ def fitting_cameras(cube: SpectralCube | None) -> tuple[Camera, ...]:
     return tuple(each for each in cameras() if cube and each.n_bands == cube.n_bands)
 
 
-def with_camera(cube: SpectralCube, name: str) -> SpectralCube:
-    """Return the cube with the wavelengths of a known camera."""
+def bands_of_camera(name: str) -> BandTable:
+    """Return the bands of a known camera."""
     known = camera(name)
-    return cube.with_wavelengths(known.wavelengths, known.fwhm)
+    return BandTable(known.wavelengths, known.fwhm, f"the camera {known.name}")
 
 
-def with_range(cube: SpectralCube, text: str) -> SpectralCube:
-    """Return the cube with wavelengths from ``start:last:step`` in nm."""
-    return cube.with_wavelengths(parse_range(text))
+def bands_of_text(cube: SpectralCube, text: str) -> BandTable:
+    """Return the bands of a cube from a typed range or list; see `carl.wavelengths`."""
+    return parse_wavelengths(text, cube.n_bands)
 
 
-def with_table(cube: SpectralCube, path: Path) -> SpectralCube:
-    """Return the cube with the wavelengths in a CSV file."""
-    return cube.with_wavelengths(*read_wavelength_table(path))
+def bands_of_table(cube: SpectralCube, path: Path) -> BandTable:
+    """Return the bands of a cube from a text file."""
+    found = read_wavelength_table(path)
+    if found.wavelengths.size != cube.n_bands:
+        raise WavelengthError(
+            f"{found.source} has {found.wavelengths.size} wavelengths, but {cube.name} has "
+            f"{cube.n_bands} bands: give one per band."
+        )
+    return found
+
+
+def with_bands(cube: SpectralCube, found: BandTable) -> SpectralCube:
+    """Return the cube with other wavelengths and widths."""
+    notes = cube.metadata.get("notes", ())
+    if cube.wavelengths is not None:
+        outdated = unusual_wavelengths(cube.wavelengths)
+        notes = tuple(note for note in notes if note != outdated)
+    metadata = {**cube.metadata, "wavelength_source": found.source, "notes": notes}
+    edited = cube.with_wavelengths(found.wavelengths, found.fwhm)
+    return replace(edited, metadata=metadata)
 
 
 def with_bad_bands(cube: SpectralCube, text: str) -> SpectralCube:

@@ -23,6 +23,7 @@ class JobKind(StrEnum):
 
     PRELOADING = "preloading"
     OPENING = "opening"
+    READING_WAVELENGTHS = "reading wavelengths"
     PICTURE = "picture"
     CURSOR = "cursor"
     SPECTRA = "spectra"

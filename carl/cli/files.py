@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carl.cli.terminal import print_note
 from carl.cube import SpectralCube
-from carl.errors import Cancelled, OutputError
+from carl.errors import Cancelled, CarlWarning, OutputError
 from carl.files import output_error
 from carl.io import identify_cube, read_cube
 from carl.lazy_array import ArraySource, Block, LazyArray
 from carl.spectra.normalise import check_pixels
+from carl.wavelengths import describe_wavelengths, unusual_wavelengths
 
 cancelled = Event()
 """Set when the command is interrupted; the threads that read for it then stop."""
@@ -34,11 +37,17 @@ def open_cube(
 ) -> SpectralCube:
     """Open a cube, whose wavelengths may be unknown, and check that it has finite values.
 
-    Raises the errors of `carl.read_cube`, and a `CubeError` if no value is finite.
+    Wavelengths that were given are printed on a terminal as they were understood; unusual ones
+    cause a `CarlWarning`. Raises the errors of `carl.read_cube`, and a `CubeError` if no value is finite.
     """
     cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
     cube = replace(cube, data=InterruptibleArray(cube.data))
     check_pixels(cube)
+    if cube.wavelengths is not None:
+        if wavelengths is not None:
+            print_note(f"{path.name}: {describe_wavelengths(cube.wavelengths)}.")
+        if warning := unusual_wavelengths(cube.wavelengths):
+            warnings.warn(f"{path.name}: {warning}", CarlWarning, stacklevel=2)
     return cube
 
 

@@ -12,9 +12,10 @@ from carl.learning.options import Tune, check_tune
 WavelengthsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="RANGE|CSV",
-        help="Wavelengths of a file that has none, or to replace those of the file: "
-        "start:last:step in nm, such as 380:770:10, or a CSV file with one per band.",
+        metavar="RANGE|LIST|CSV",
+        help="Wavelengths of a file that has none, or to replace those of the file: the first and "
+        "the last one, such as 400-2500 or '0.4-2.5 µm', start:last:step, such as 380:770:10, a "
+        "list, or a CSV file with one per band.",
     ),
 ]
 CameraOption = Annotated[

@@ -67,6 +67,12 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         typer.echo("  ".join(f"{cell!s:{mark}{width}}" for cell, mark, width in cells).rstrip())
 
 
+def print_note(sentence: str) -> None:
+    """Print a sentence on stderr, apart from the result; nothing if stderr is not a terminal."""
+    if _is_terminal():
+        typer.echo(sentence, err=True)
+
+
 @contextmanager
 def resumable(path: Path, how: str) -> Iterator[None]:
     """Raise `typer.Abort` with the text `how` when a command that can be resumed is interrupted.
@@ -87,7 +93,7 @@ def progress_line() -> Iterator[Progress]:
 
     It draws nothing if stderr is not a terminal.
     """
-    if not sys.stderr.isatty():
+    if not _is_terminal():
         yield no_progress
         return
     last_drawn = -math.inf
@@ -113,6 +119,10 @@ def progress_line() -> Iterator[Progress]:
 
 def _escaped(character: str) -> str:
     return character if character == "\n" else f"\\u{ord(character):04x}"
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()
 
 
 def _to_json(value: Any) -> Any:

@@ -8,18 +8,19 @@ the default of the format (last for NumPy and MATLAB; first for TIFF, whose page
 **Wavelengths.** Those given by the caller, else the camera's, else the file's, else those in a
 table beside the file. Implausible wavelengths of a file are ignored, with a note in
 ``metadata["notes"]``; wavelengths of the caller that do not fit are an error. Wavelengths are never
-guessed.
+guessed. Without a unit they are nm or µm where only one of these is possible; unusual ones are
+noted.
 
 **Table beside the file.** For ``scene.tif`` the first existing one of ``scene_wavelengths.csv``,
 ``scene_wavelengths.txt``, ``scene.csv``, ``scene.txt`` and ``scene.json``. Tables are those of
-`carl.wavelengths.read_wavelength_table`; JSON is a list in nm, or an object with "wavelengths" and
+`carl.wavelengths.read_wavelength_table`; JSON is a list, or an object with "wavelengths" and
 optionally "unit" and "fwhm".
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,38 +32,41 @@ from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.files import read_json
 from carl.io.reader import FileContents
+from carl.wavelengths import (
+    BandTable,
+    check_wavelengths,
+    parse_wavelengths,
+    read_wavelength_table,
+    unusual_wavelengths,
+    wavelengths_in_nm,
+    widths_to_nm,
+)
 from carl.wavelengths import camera as find_camera
-from carl.wavelengths import check_wavelengths, parse_range, read_wavelength_table, to_nm
 
-_PLAUSIBLE_NM = (200.0, 20_000.0)
-"""Wavelengths of optical cameras, ultraviolet to thermal infrared. Numbers without a unit are taken
-as nm, or as µm, only if all of them are in this range."""
-
-_NO_UNIT = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
+_TYPED = re.compile(r"\s*[\[({]?\s*\.?\d(?!.*\.(?:csv|txt|tsv)\s*$)", re.IGNORECASE | re.DOTALL)
+"""Start of typed wavelengths; the path of a table may start with a digit, too."""
 _SIDECAR_ENDINGS = ("_wavelengths.csv", "_wavelengths.txt", ".csv", ".txt", ".json")
-
-
-@dataclass(frozen=True, eq=False)
-class BandTable:
-    """Band centres and widths in nm, and their source for messages."""
-
-    wavelengths: Float64Array
-    fwhm: Float64Array | None
-    source: str
 
 
 def requested_bands(
     wavelengths: ArrayLike | str | Path | None, camera: str | None
-) -> BandTable | None:
-    """Return the bands given by a caller: numbers in nm, a range, a table or a camera's name.
+) -> BandTable | str | None:
+    """Return the bands given by a caller: numbers in nm, a typed text, a table or a camera's name.
+
+    A typed text is returned as it is: a range without a step needs the number of bands.
 
     Raises:
-        WavelengthError: they cannot be parsed.
+        WavelengthError: they cannot be read, or there is no such camera.
     """
+    if isinstance(wavelengths, str) and _is_typed(wavelengths):
+        return wavelengths
+    if isinstance(wavelengths, str) and not os.path.exists(wavelengths):
+        raise WavelengthError(
+            f"'{wavelengths}' is neither wavelengths, as 400-2500 or 380:770:10, nor a file: check "
+            "the name and the folder."
+        )
     if isinstance(wavelengths, str | Path):
-        if isinstance(wavelengths, str) and ":" in wavelengths and not os.path.isfile(wavelengths):
-            return BandTable(parse_range(wavelengths), None, f"the range {wavelengths}")
-        return BandTable(*read_wavelength_table(wavelengths), Path(wavelengths).name)
+        return read_wavelength_table(wavelengths)
     if wavelengths is not None:
         return BandTable(check_wavelengths(wavelengths), None, "the list given")
     if camera is not None:
@@ -71,8 +75,18 @@ def requested_bands(
     return None
 
 
-def assemble(contents: FileContents, path: Path, requested: BandTable | None) -> SpectralCube:
+def _is_typed(text: str) -> bool:
+    """Return whether a text is wavelengths, not the path of a table."""
+    return bool(_TYPED.match(text)) and not os.path.isfile(text)
+
+
+def assemble(contents: FileContents, path: Path, requested: BandTable | str | None) -> SpectralCube:
     """Build the cube of a file, with the requested bands; if None, with those of the file.
+
+    Args:
+        contents: what a reader has found in the file.
+        path: the file.
+        requested: as returned by `requested_bands`.
 
     Raises:
         CubeError: the contents are not a cube of real numbers.
@@ -80,14 +94,17 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | None) ->
     """
     _check_array(contents, path)
     notes = list(contents.notes)
-    bands = requested
     if requested is None:
         bands = _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
-    elif (n_found := _n_bands(contents, requested)) != requested.wavelengths.size:
-        raise WavelengthError(
-            f"{path.name} has {n_found} bands but {requested.source} has "
-            f"{requested.wavelengths.size} wavelengths: give one per band."
-        )
+    else:
+        bands = _parsed(requested, contents) if isinstance(requested, str) else requested
+        if (n_found := _n_bands(contents, bands)) != bands.wavelengths.size:
+            raise WavelengthError(
+                f"{path.name} has {n_found} bands but {bands.source} has "
+                f"{bands.wavelengths.size} wavelengths: give one per band."
+            )
+    if bands is not None and (warning := unusual_wavelengths(bands.wavelengths)):
+        notes.append(warning)
     axis = band_axis(contents, None if bands is None else bands.wavelengths.size)
     data = contents.data if axis == 2 else np.moveaxis(cast(Any, contents.data), axis, -1)
     n_bands = int(data.shape[2])
@@ -127,23 +144,14 @@ def band_axis(contents: FileContents, n_known: int | None) -> int:
     return default
 
 
-def wavelengths_as_nm(values: ArrayLike, unit: str | None) -> Float64Array:
-    """Convert wavelengths of a file to nm; without a unit, only if they must be nm or µm.
-
-    Raises:
-        WavelengthError: they are not wavelengths, or their unit is unclear.
-    """
-    numbers = check_wavelengths(values)
-    if unit is not None and unit.strip().lower() not in _NO_UNIT:
-        return check_wavelengths(to_nm(numbers, unit))
-    low, high = _PLAUSIBLE_NM
-    for factor in (1.0, 1e3):
-        if low <= numbers.min() * factor and numbers.max() * factor <= high:
-            return numbers * factor
-    raise WavelengthError(
-        f"The wavelengths {numbers[0]:g}..{numbers[-1]:g} have no unit and can be neither nm nor "
-        "µm: give them in nm."
-    )
+def _parsed(text: str, contents: FileContents) -> BandTable:
+    """Parse typed wavelengths, whose number may decide which axis is that of the bands."""
+    try:
+        return parse_wavelengths(text)
+    except WavelengthError:
+        # Not clear by itself, as "400-2500": the number of bands is that of the axis chosen without
+        # wavelengths.
+        return parse_wavelengths(text, int(contents.data.shape[band_axis(contents, None)]))
 
 
 def _check_array(contents: FileContents, path: Path) -> None:
@@ -170,11 +178,12 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None
     if contents.wavelengths is None:
         return None
     try:
-        centres = wavelengths_as_nm(contents.wavelengths, contents.wavelength_unit)
+        centres, unit = wavelengths_in_nm(contents.wavelengths, contents.wavelength_unit)
     except WavelengthError as error:
         notes.append(f"The wavelengths in the file were ignored. {error}")
         return None
-    return _if_fitting(BandTable(centres, _widths(contents, centres), "the file"), contents, notes)
+    fwhm = _widths(contents.fwhm, contents.wavelengths, centres)
+    return _if_fitting(BandTable(centres, fwhm, "the file", unit), contents, notes)
 
 
 def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:
@@ -184,10 +193,7 @@ def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandT
         if table == path or not os.path.isfile(table):  # False for names that are too long
             continue
         try:
-            if ending == ".json":
-                bands = _read_json(table)
-            else:
-                bands = BandTable(*read_wavelength_table(table), table.name)
+            bands = _read_json(table) if ending == ".json" else read_wavelength_table(table)
         except WavelengthError as error:
             notes.append(f"A file beside the cube was ignored. {error}")
             continue
@@ -206,16 +212,12 @@ def _read_json(path: Path) -> BandTable | None:
         content = {"wavelengths": content}
     if not isinstance(content, dict) or content.get("wavelengths") is None:
         return None
-    unit = str(content.get("unit") or "nm")
+    listed, stated = content["wavelengths"], content.get("unit")
     try:
-        centres = check_wavelengths(to_nm(check_wavelengths(content["wavelengths"]), unit))
-        widths = content.get("fwhm")
-        fwhm = None if widths is None else to_nm(np.asarray(widths, np.float64), unit)
-    except (TypeError, ValueError, OverflowError, WavelengthError) as error:
+        centres, unit = wavelengths_in_nm(listed, None if stated is None else str(stated))
+    except WavelengthError as error:
         raise WavelengthError(f"{path.name}: {error}") from error
-    if fwhm is not None and fwhm.shape != centres.shape:
-        fwhm = None
-    return BandTable(centres, fwhm, path.name)
+    return BandTable(centres, _widths(content.get("fwhm"), listed, centres), path.name, unit)
 
 
 def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> BandTable | None:
@@ -232,17 +234,15 @@ def _n_bands(contents: FileContents, bands: BandTable) -> int:
     return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)])
 
 
-def _widths(contents: FileContents, centres: Float64Array) -> Float64Array | None:
+def _widths(stored: Any, stored_centres: Any, nm: Float64Array) -> Float64Array | None:
     """Return the widths of a file in nm, converted like its centres; None if they are invalid."""
     try:
-        stored = np.asarray(contents.fwhm, np.float64)
-        stored_centres = np.asarray(contents.wavelengths, np.float64)
+        widths = np.asarray(stored, np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    if stored.shape != centres.shape or not np.all(np.isfinite(stored)):
+    if widths.shape != nm.shape or not np.all(np.isfinite(widths)):
         return None
-    # |d(nm)/d(unit)| = nm/unit, both for lengths and for wavenumbers (nm = 1e7 / unit).
-    return stored * centres / stored_centres
+    return widths_to_nm(widths, stored_centres, nm)
 
 
 def _good_bands(flags: ArrayLike | None, n_bands: int) -> NDArray[np.bool_]:

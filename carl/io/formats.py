@@ -67,8 +67,9 @@ def read_cube(
 
     Args:
         path: the file; for ENVI, the header or the data file.
-        wavelengths: band centres in nm, a range "380:770:10" (start:last:step), or the path of a
-            table; overrides those of the file.
+        wavelengths: band centres in nm, a text such as "380:770:10" (start:last:step) or
+            "0.4-2.5 µm" (divided by the bands), or the path of a table; overrides those of the
+            file.
         camera: name of the camera whose bands these are; overrides those of the file.
         variable: name of the array to read, in a file with several.
 

@@ -157,12 +157,12 @@ def known_camera(camera: Camera | str | Path) -> SimulatedCamera:
         WavelengthError: the name is unknown, or the file is not such a table.
     """
     if not isinstance(camera, Camera):
-        table = Path(camera)
-        camera = (
-            Camera(table.stem, "", *read_wavelength_table(table))
-            if table.suffix.lower() == ".csv"
-            else find_camera(str(camera))
-        )
+        path = Path(camera)
+        if path.suffix.lower() == ".csv":
+            table = read_wavelength_table(path)
+            camera = Camera(path.stem, "", table.wavelengths, table.fwhm)
+        else:
+            camera = find_camera(str(camera))
     fwhm = camera.fwhm if camera.fwhm is not None else band_spacing(camera.wavelengths)
     return gaussian_camera(camera.wavelengths, fwhm, camera.name)
 

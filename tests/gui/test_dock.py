@@ -156,7 +156,7 @@ def test_form_asks_for_wavelengths_if_they_are_unknown(
     viewer.dims.set_current_step(0, 5)
     assert viewer.canvas.overlays.text.text == "band 6/8"
 
-    session.edit_cube(lambda cube: bands.with_range(cube, "450:660:30"))
+    session.edit_cube(lambda cube: bands.with_bands(cube, bands.bands_of_text(cube, "450:660:30")))
 
     assert not form.isVisibleTo(dock)
     assert dock.sections[Step.LEARN].body.isEnabled()
@@ -173,6 +173,7 @@ def test_wavelengths_are_set_from_each_source_of_the_form(dock, session, qtbot, 
         return dock.findChild(WavelengthForm)
 
     def apply(form):
+        qtbot.waitUntil(lambda: "3 bands" in form.message.text, timeout=LONG_MS)
         robot.click(form, "Apply")
         return session.cube.wavelengths.tolist()
 

@@ -56,7 +56,7 @@ def test_entering_wavelengths_starts_the_waiting_jobs(session, runner, make_cube
     session.add_cube(before)
     session.set_strokes(strokes)
 
-    session.edit_cube(lambda cube: bands.with_range(cube, "450:520:10"))
+    session.edit_cube(lambda cube: bands.with_bands(cube, bands.bands_of_text(cube, "450:520:10")))
     runner.go_all()
 
     assert replaced == [(before, session.cube)]
@@ -66,13 +66,13 @@ def test_entering_wavelengths_starts_the_waiting_jobs(session, runner, make_cube
     assert session.segmentation is not None
 
 
-@pytest.mark.parametrize("text", ["450:520", "450:520:100", "violet to red"])
+@pytest.mark.parametrize("text", ["450:520:1", "450:520:100", "violet to red"])
 def test_invalid_wavelengths_are_refused_and_change_nothing(session, make_cube, text):
     cube = make_cube(known=False)
     session.add_cube(cube)
 
     with pytest.raises(WavelengthError):
-        session.edit_cube(lambda cube: bands.with_range(cube, text))
+        session.edit_cube(lambda cube: bands.with_bands(cube, bands.bands_of_text(cube, text)))
 
     assert session.cube is cube
 
@@ -82,12 +82,12 @@ def test_wavelengths_from_a_file(session, make_cube, tmp_path):
     table = tmp_path / "bands.csv"
     table.write_text("wavelength,fwhm\n450,10\n550,12\n650,14\n")
 
-    session.edit_cube(lambda cube: bands.with_table(cube, table))
+    session.edit_cube(lambda cube: bands.with_bands(cube, bands.bands_of_table(cube, table)))
     assert session.cube.wavelengths.tolist() == [450, 550, 650]
     assert session.cube.fwhm.tolist() == [10, 12, 14]
 
     with pytest.raises(WavelengthError, match=r"nowhere\.csv"):
-        session.edit_cube(lambda cube: bands.with_table(cube, tmp_path / "nowhere.csv"))
+        bands.bands_of_table(session.cube, tmp_path / "nowhere.csv")
 
 
 def test_cameras_are_found_by_their_number_of_bands(session, make_cube):
@@ -95,11 +95,11 @@ def test_cameras_are_found_by_their_number_of_bands(session, make_cube):
     fitting = bands.fitting_cameras(session.cube)
     assert {known.n_bands for known in fitting} == {3}
 
-    session.edit_cube(lambda cube: bands.with_camera(cube, fitting[0].name))
+    session.edit_cube(lambda cube: bands.with_bands(cube, bands.bands_of_camera(fitting[0].name)))
     assert session.cube.wavelengths.tolist() == fitting[0].wavelengths.tolist()
 
     with pytest.raises(WavelengthError):
-        session.edit_cube(lambda cube: bands.with_camera(cube, "no such camera"))
+        bands.bands_of_camera("no such camera")
 
 
 def test_strokes_of_two_classes_start_a_segmentation(session, runner, make_cube, strokes):

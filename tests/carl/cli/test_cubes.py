@@ -40,6 +40,41 @@ def test_info_uses_the_wavelengths_option(call_json, tmp_path: Path):
     assert by_file["wavelengths"] == [500, 510, 520, 530, 545]
 
 
+@pytest.mark.parametrize(
+    ("text", "nm"),
+    [
+        ("400-440", [400, 410, 420, 430, 440]),
+        ("0,40–0,44 µm", [400, 410, 420, 430, 440]),
+        ("400, 410, 425, 430, 440", [400, 410, 425, 430, 440]),
+    ],
+)
+def test_wavelengths_are_understood_as_they_are_typed(call_json, tmp_path: Path, text, nm):
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).random((19, 21, 5), np.float32))
+    found = call_json("info", tmp_path / "plain.npy", "--wavelengths", text)
+    np.testing.assert_allclose(found["wavelengths"], nm)
+
+
+def test_typed_wavelengths_are_printed_on_a_terminal_as_they_were_understood(
+    call, tmp_path: Path, monkeypatch
+):
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).random((19, 21, 5), np.float32))
+    monkeypatch.setattr("carl.cli.terminal._is_terminal", lambda: True)
+    _, _, err = call("info", tmp_path / "plain.npy", "--wavelengths", "400-440")
+    assert err == "plain.npy: 5 bands, 400–440 nm, step 10 nm.\n"
+
+
+def test_unusual_wavelengths_cause_a_warning(call, tmp_path: Path):
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).random((19, 21, 5), np.float32))
+    status, out, err = call("info", tmp_path / "plain.npy", "--wavelengths", "1-5 nm")
+    assert status == 0
+    assert err.startswith("carl: plain.npy: The shortest wavelength is 1 nm, below 200 nm")
+    assert "below 200 nm" in out
+
+    status, _, err = call("info", tmp_path / "plain.npy", "--wavelengths", "1:5:1")
+    assert status == 2
+    assert "add the unit" in err
+
+
 def test_cameras(call, call_json):
     cameras = call_json("cameras")
     assert cameras

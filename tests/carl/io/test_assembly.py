@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.io import read_cube, write_cube
-from carl.io.assembly import assemble, band_axis, requested_bands, wavelengths_as_nm
+from carl.io.assembly import assemble, band_axis, requested_bands
 from carl.io.reader import FileContents
 
 NM = np.array([620.0, 550.0, 460.0])
@@ -45,26 +45,39 @@ def test_a_table_beside_a_file_without_wavelengths_is_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [[1.0, 2.0, 3.0], np.array([1.0, 2.0, 3.0]), "1:3:1", "table", "path"]
+    "given",
+    [
+        [400.0, 500.0, 600.0],
+        np.array([400.0, 500.0, 600.0]),
+        "400:600:100",
+        "400-600",
+        "0,4–0,6 µm",
+        "400, 500, 600",
+        "table",
+        "path",
+    ],
 )
 def test_wavelengths_can_be_given_in_several_ways(path: Path, given: object) -> None:
     table = path.with_name("mine.csv")
-    table.write_text("wavelength,width\n1,1\n2,1\n3,1\n")
+    table.write_text("wavelength,width\n400,1\n500,1\n600,1\n")
     given = (
         {"table": str(table), "path": table}.get(given, given) if isinstance(given, str) else given
     )
-    assert np.array_equal(read_cube(path, wavelengths=given).wavelengths, [1, 2, 3])
+    assert np.array_equal(read_cube(path, wavelengths=given).wavelengths, [400, 500, 600])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"wavelengths": [1.0, 2.0]}, "cube.hdr has 3 bands but the list given has 2"),
-        ({"wavelengths": "400:700:100"}, "the range 400:700:100 has 4"),
+        ({"wavelengths": "400:700:100"}, "'400:700:100' has 4 wavelengths"),
         ({"camera": "tivita"}, "the camera tivita has 100"),
         ({"camera": "nonesuch"}, "nonesuch"),
         ({"wavelengths": "no such table.csv"}, "no such table"),
         ({"wavelengths": "400:x:1"}, "400:x:1"),
+        ({"wavelengths": "400-"}, "400:500:50|400:600:100"),
+        ({"wavelengths": "1:3:1"}, "add the unit"),
+        ({"wavelengths": "400, " * 5000}, "5000 wavelengths"),
         ({"wavelengths": [1, -2, 3]}, "positive"),
     ],
 )
@@ -75,21 +88,52 @@ def test_given_wavelengths_that_do_not_fit_are_an_error(
         read_cube(path, **arguments)
 
 
+def test_the_number_of_typed_wavelengths_chooses_the_axis_of_the_bands(tmp_path: Path) -> None:
+    np.save(tmp_path / "cube.npy", np.zeros((3, 9, 8)))
+    cube = read_cube(tmp_path / "cube.npy", wavelengths="400:600:100")
+    assert cube.shape == (9, 8, 3)
+    assert read_cube(tmp_path / "cube.npy", wavelengths="400-600").shape == (9, 8, 3)
+
+
 @pytest.mark.parametrize(
-    ("values", "unit", "expected"),
+    ("values", "unit", "note"),
     [
-        ([400, 700], None, [400, 700]),
-        ([0.4, 2.5], "", [400, 2500]),
-        ([13.9, 2.5], "unknown", [13900, 2500]),
-        ([400, 700], "Nanometers", [400, 700]),
-        ([0.4, 0.7], "Micrometers", [400, 700]),
-        ([4000, 1000], "cm-1", [2500, 10000]),
+        ([1, 2, 3], None, "may be numbers of bands"),
+        ([1, 2, 3], "Nanometers", "below 200 nm"),
+        ([10, 16, 20], "Micrometers", "above 15,000 nm"),
+        ([400, 500, 600], "Nanometers", None),
     ],
 )
-def test_wavelengths_are_converted_to_nm(
-    values: list[float], unit: str | None, expected: list[float]
+def test_unusual_wavelengths_of_a_file_are_noted(
+    values: list[float], unit: str | None, note: str | None
 ) -> None:
-    np.testing.assert_allclose(wavelengths_as_nm(values, unit), expected)
+    contents = FileContents(np.zeros((6, 7, 3)), 2, wavelengths=values, wavelength_unit=unit)
+    notes = assemble(contents, Path("x.dat"), None).metadata["notes"]
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "nm"),
+    [
+        ("[0.4, 0.5, 0.6]", [400, 500, 600]),
+        ('{"wavelengths": [0.4, 0.5, 0.6], "fwhm": [0.01, 0.01, 0.01]}', [400, 500, 600]),
+        ('{"wavelengths": [400, 500, 600], "unit": "nm"}', [400, 500, 600]),
+        ('{"wavelengths": [1, 2, 3]}', None),
+    ],
+)
+def test_the_unit_of_a_list_beside_a_file_is_recognised(
+    tmp_path: Path, text: str, nm: list[float] | None
+) -> None:
+    np.save(tmp_path / "cube.npy", np.zeros((9, 8, 3)))
+    (tmp_path / "cube.json").write_text(text)
+    cube = read_cube(tmp_path / "cube.npy")
+    if nm is None:
+        assert cube.wavelengths is None
+        assert "add the unit" in cube.metadata["notes"][0]
+    else:
+        np.testing.assert_allclose(cube.wavelengths, nm)
+        assert cube.fwhm is None or np.allclose(cube.fwhm, 10)
 
 
 @given(st.lists(st.floats(allow_nan=True), max_size=5), st.sampled_from([None, "nm", "GHz", "µm"]))
