@@ -72,6 +72,11 @@ class CanvasText:
         axis = self._band_axis
         return int(self._viewer.dims.current_step[axis]) if axis >= 0 else 0
 
+    def _move_slider(self, band: int) -> None:
+        """Move the slider to a band; with cubes of more bands in the viewer it reaches further."""
+        if band != self._slider_band and self._band_axis >= 0:
+            self._viewer.dims.set_current_step(self._band_axis, band)
+
     def _render_character(self) -> None:
         if self._session.cube is not None or not self._unrendered:
             self._timer.stop()
@@ -85,16 +90,21 @@ class CanvasText:
         cube = self._session.cube
         if cube is not None:
             self._session.band = min(self._slider_band, cube.n_bands - 1)
+            self._move_slider(self._session.band)
         self._write()
 
     def _on_slider(self, event: Any = None) -> None:
-        cube, band = self._session.cube, self._slider_band
-        if cube is not None and band != self._session.band and band < cube.n_bands:
+        cube = self._session.cube
+        if cube is None:
+            return
+        band = min(self._slider_band, cube.n_bands - 1)
+        if band != self._session.band:
             self._session.show_band(band)
+        # Past the last band there is nothing to show: the slider stops there.
+        self._move_slider(band)
 
     def _on_band(self, band: int) -> None:
-        if band != self._slider_band:
-            self._viewer.dims.set_current_step(self._band_axis, band)
+        self._move_slider(band)
         self._write()
 
     def _write(self) -> None:

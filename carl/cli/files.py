@@ -38,7 +38,8 @@ def open_cube(
     """Open a cube, whose wavelengths may be unknown, and check that it has finite values.
 
     Wavelengths that were given are printed on a terminal as they were understood; unusual ones
-    cause a `CarlWarning`. Raises the errors of `carl.read_cube`, and a `CubeError` if no value is finite.
+    cause a `CarlWarning`. Raises the errors of `carl.read_cube`, and a `CubeError` if no value is
+    finite.
     """
     cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
     cube = replace(cube, data=InterruptibleArray(cube.data))

@@ -39,7 +39,9 @@ class _Plot(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph is not typed
             self.getAxis(side).setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=1)
 
     def set_colours(self, colours: Colours) -> None:
-        """Apply the colours of a theme to axes and texts."""
+        """Apply the colours of a theme to the background, axes and texts."""
+        # Without a colour of its own, the plot keeps the background of the first theme.
+        self.setBackground(_colour(colours.background))
         for side in ("left", "bottom"):
             axis = self.getAxis(side)
             axis.setPen(pg.mkPen(_colour(colours.line)))

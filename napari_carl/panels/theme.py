@@ -12,6 +12,7 @@ class Colours:
     """The colours of the dock and its plots, as CSS ``rgb(r, g, b)``.
 
     Attributes:
+        background: background of the dock and its plots.
         text: main text.
         muted: captions and explanations.
         line: lines between steps, axes of plots.
@@ -21,6 +22,7 @@ class Colours:
         error: errors beside a field.
     """
 
+    background: str
     text: str
     muted: str
     line: str
@@ -39,6 +41,7 @@ def theme_colours(name: str) -> Colours:
     warning = _mixed(theme.warning.as_rgb_tuple()[:3], text, 1.0 if theme.type == "dark" else 0.6)
     error = _mixed(theme.error.as_rgb_tuple()[:3], text, 0.6)
     return Colours(
+        background=theme.background.as_rgb(),
         text=theme.text.as_rgb(),
         muted=muted,
         line=theme.foreground.as_rgb(),
