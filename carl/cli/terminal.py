@@ -70,7 +70,7 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 def print_note(sentence: str) -> None:
     """Print a sentence on stderr, apart from the result; nothing if stderr is not a terminal."""
     if _is_terminal():
-        typer.echo(sentence, err=True)
+        typer.echo(printable(sentence), err=True)
 
 
 @contextmanager

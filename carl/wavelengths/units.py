@@ -73,10 +73,8 @@ def to_nm(values: ArrayLike, unit: str) -> Float64Array:
     """
     numbers = np.asarray(values, dtype=np.float64)
     factor = _nm_per_unit(unit)
-    if factor is None:
-        with np.errstate(divide="ignore"):
-            return np.asarray(1e7 / numbers)
-    return numbers * factor
+    with np.errstate(divide="ignore", over="ignore"):  # infinite wavelengths are refused later
+        return np.asarray(1e7 / numbers if factor is None else numbers * factor)
 
 
 def unit_symbol(unit: str) -> str:
