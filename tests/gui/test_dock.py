@@ -599,7 +599,9 @@ def test_view_stays_when_bands_are_edited_or_the_dock_is_opened(viewer, no_netwo
     viewer.scene.camera.zoom, viewer.scene.camera.center = 40, (0, 10, 20)
 
     _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
-    dock.session.edit_cube(lambda cube: bands.with_range(cube, "400:680:40"))
+    dock.session.edit_cube(
+        lambda cube: bands.with_bands(cube, bands.bands_of_text(cube, "400:680:40"))
+    )
 
     assert viewer.scene.camera.zoom == 40
     assert viewer.scene.camera.center == (0, 10, 20)
