@@ -192,13 +192,15 @@ class Annotation:
 
     def _apply(self, box: tuple[slice, slice], state: AnnotationState) -> None:
         strokes = self.state.strokes
-        if state.strokes.size:
+        is_repainted = state.strokes.size > 0
+        if is_repainted:
             self.pixels[box] = state.strokes
             strokes = self.pixels.copy()
         self.state = AnnotationState(strokes, state.classes, state.model)
         with self._grouped():
             self.classes.replace(state.classes)
-        self.repainted.emit()
+        if is_repainted:
+            self.repainted.emit()
         self.publish()
         self.history_changed.emit()
 
