@@ -334,7 +334,8 @@ class ViewerLayers:
     def _mark_map(self, job: JobKind | None = None) -> None:
         """Mark in the name of the map's layer whether the map is out of date."""
         layers = self.current
-        if layers is None or layers.map is None or job not in (None, JobKind.SEGMENTING):
+        is_relevant = job in (None, JobKind.PRECOMPUTING, JobKind.SEGMENTING)
+        if layers is None or layers.map is None or not is_relevant:
             return
         name = f"{layers.cube.name} map"
         names = {False: name, True: f"{name} (out of date)"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
@@ -36,6 +37,7 @@ class StrokeTools:
         self._session = session
         self._strokes: Labels | None = None
         self._annotation: Annotation | None = None
+        self._is_dragging = False
         self._layer_connections = Connections()
         self._connections = Connections()
         self._delay = QTimer()
@@ -89,6 +91,7 @@ class StrokeTools:
         return shown
 
     def _on_strokes_replaced(self) -> None:
+        self._is_dragging = False
         self._publish()  # of the cube before
         self._layer_connections.close()
         self._annotation = self._session.annotation
@@ -104,16 +107,31 @@ class StrokeTools:
             for changed in (events.mode, events.brush_size):
                 connect(changed, self._on_tool)
             connect(events.selected_label, self._on_selected)
+            strokes.mouse_drag_callbacks.append(self._follow_drag)
+            self._layer_connections.callback(
+                strokes.mouse_drag_callbacks.remove, self._follow_drag
+            )
             self._select(self._session.classes.current)
         self.tool_changed.emit()
+
+    def _follow_drag(self, layer: Labels, event: Any) -> Iterator[None]:
+        """Wait for the end of a drag, so that one stroke is one edit however long it takes."""
+        self._is_dragging = True
+        self._delay.stop()
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._is_dragging = False
+        self._delay.start()
 
     def _on_painted(self, event: Any = None) -> None:
         if self._annotation is not None:
             self._annotation.commit()
-        self._delay.start()
+        self._on_drawn()
 
     def _on_drawn(self, event: Any = None) -> None:
-        self._delay.start()
+        if not self._is_dragging:
+            self._delay.start()
 
     def _on_data(self, event: Any = None) -> None:
         """Take over an array that a script assigned to the layer."""
