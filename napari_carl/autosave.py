@@ -133,7 +133,9 @@ class Autosave:
         self.changed.emit()
         if cube is None:
             return
-        record = self._records.setdefault(annotation, _Record(cube, saved=annotation.state))
+        # An annotation from an earlier dock may have been edited since that was closed.
+        saved = None if annotation.is_restored else annotation.state
+        record = self._records.setdefault(annotation, _Record(cube, saved=saved))
         record.cube = cube
         if record.versions is None:
             self._session.jobs.start(

@@ -306,6 +306,7 @@ class Session:
         """Make the annotation of the current cube the current one."""
         self._annotation_connections.close()
         self.annotation = annotation
+        annotation.publish()  # what was edited in its layer while no session followed it
         for signal, slot in (
             (annotation.strokes_changed, self._on_strokes),
             (annotation.model_changed, self._on_model),

@@ -108,9 +108,7 @@ class StrokeTools:
                 connect(changed, self._on_tool)
             connect(events.selected_label, self._on_selected)
             strokes.mouse_drag_callbacks.append(self._follow_drag)
-            self._layer_connections.callback(
-                strokes.mouse_drag_callbacks.remove, self._follow_drag
-            )
+            self._layer_connections.callback(strokes.mouse_drag_callbacks.remove, self._follow_drag)
             self._select(self._session.classes.current)
         self.tool_changed.emit()
 
