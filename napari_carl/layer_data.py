@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.cube import SpectralCube
+from carl.io import LabelMap
 from carl.lazy_array import Block, LazyArray
 from carl.spectra.normalise import sample_pixels
 
@@ -88,6 +89,29 @@ def colour_layer(cube: SpectralCube, step: int = 1) -> LayerData:
     if step > 1:
         arguments |= {"scale": (step, step), "translate": (centre_of(step), centre_of(step))}
     return pyramid(true_colour(every_nth_pixel(cube, step)), cube), arguments, "image"
+
+
+def label_layer(name: str, label_map: LabelMap) -> LayerData:
+    """Return a label map in the colours of its classes, whose names napari shows on hovering.
+
+    Returns:
+        (height, width) labels, arguments of a Labels layer, and "labels".
+    """
+    classes = label_map.classes
+    colours: dict[int | None, tuple[float, ...]] = {
+        each.value: (*(level / 255 for level in each.colour), 1.0) for each in classes
+    }
+    colours |= {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}  # transparent
+    arguments = {
+        "name": name,
+        "colormap": colours,
+        "features": {
+            "index": [0, *(each.value for each in classes)],
+            "class": ["unlabelled", *(each.name for each in classes)],
+        },
+        "metadata": {METADATA_KEY: {"classes": classes}},
+    }
+    return label_map.labels, arguments, "labels"
 
 
 def is_large(cube: SpectralCube) -> bool:

@@ -1,4 +1,4 @@
-"""Reader of spectral cubes for napari."""
+"""Reader of spectral cubes and label maps for napari."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.io import is_readable, read_cube
+from carl.io import LabelMap, is_label_map, is_readable, read_cube, read_labels
 from carl.spectra.normalise import check_pixels
-from napari_carl.layer_data import cube_layers
+from napari_carl.layer_data import LayerData, cube_layers, label_layer
 
 NO_LAYERS: list[Any] = [(None,)]
 """napari's value for a file that the reader has handled without adding a layer."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[..., list[Any]] | None:
-    """Return the reader of a file or of several, or None if one of them is not a cube."""
+    """Return the reader of a file or of several, or None if one is neither cube nor label map."""
     paths = [path] if isinstance(path, str) else list(path)
-    return read if paths and all(is_readable(each) for each in paths) else None
+    return (
+        read if paths and all(is_readable(each) or is_label_map(each) for each in paths) else None
+    )
 
 
 def read(path: str | Sequence[str]) -> list[Any]:
-    """Read cubes as layers, two for each: the bands and, above them, a colour picture.
+    """Read cubes as two layers each, the bands and a colour picture above; label maps as labels.
 
     napari waits for readers, so the picture of a large cube is coarse; the dock replaces it.
 
@@ -32,15 +35,26 @@ def read(path: str | Sequence[str]) -> list[Any]:
     """
     from napari.utils.notifications import show_error, show_info
 
-    paths = [path] if isinstance(path, str) else list(path)
+    paths = [Path(path)] if isinstance(path, str) else [Path(each) for each in path]
     try:
-        cubes = [read_cube(Path(each)) for each in paths]
-        for cube in cubes:
-            check_pixels(cube)
+        read_files = [(each.stem, _read_file(each)) for each in paths]
     except CarlError as error:
         show_error(str(error))
         return NO_LAYERS
-    for cube in cubes:
-        for note in cube.metadata["notes"]:
-            show_info(f"{cube.name}: {note}")
-    return [layer for cube in cubes for layer in cube_layers(cube, preview=True)]
+    layers: list[LayerData] = []
+    for name, found in read_files:
+        if isinstance(found, LabelMap):
+            layers.append(label_layer(name, found))
+        else:
+            layers += cube_layers(found, preview=True)
+            for note in found.metadata["notes"]:
+                show_info(f"{found.name}: {note}")
+    return layers
+
+
+def _read_file(path: Path) -> SpectralCube | LabelMap:
+    if is_label_map(path):
+        return read_labels(path)
+    cube = read_cube(path)
+    check_pixels(cube)
+    return cube

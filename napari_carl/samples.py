@@ -5,7 +5,7 @@ from __future__ import annotations
 from carl.cube import SpectralCube
 from carl.files import resource_path
 from carl.io import read_cube, read_labels
-from napari_carl.layer_data import METADATA_KEY, LayerData, cube_layers
+from napari_carl.layer_data import LayerData, cube_layers, label_layer
 
 
 def bladder() -> list[LayerData]:
@@ -17,11 +17,7 @@ def bladder_labels() -> list[LayerData]:
     """Return the bladder with sparse labels of lumen, urothelium, stroma and blood."""
     cube = _bladder_cube()
     known = read_labels(resource_path("sample", "bladder_labels.png"), cube.shape)
-    arguments = {
-        "name": f"{cube.name} labels",
-        "metadata": {METADATA_KEY: {"classes": known.classes}},
-    }
-    return [*cube_layers(cube), (known.labels, arguments, "labels")]
+    return [*cube_layers(cube), label_layer(f"{cube.name} labels", known)]
 
 
 def _bladder_cube() -> SpectralCube:

@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,51 @@ _ENVI_TYPES = {
 """ENVI data types of bits per number and kind (unsigned, signed, float)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """A label map: (H, W) values, 0 for unlabelled, and names and RGB colours of its classes."""
+
+    labels: Any
+    names: dict[int, str]
+    colours: dict[int, tuple[int, int, int]]
+
+
 def sniff(path: Path) -> bool:
     """Return whether a file is an ENVI or ArcGIS header, or a data file with one beside it."""
     header = find_header(path)
     signatures = (b"ENVI", b"\xef\xbb\xbfENVI", *_ARCGIS_FIRST_KEYS)
     return header is not None and starts_with(header, *signatures)
+
+
+def is_classification(path: Path) -> bool:
+    """Return whether a file is the header or the data file of a classification; never raises."""
+    if path.suffix.lower() not in (".hdr", *DATA_SUFFIXES) or not sniff(path):
+        return False
+    try:
+        return _is_classification(_read_header(_require_header(path)))
+    except CubeError:
+        return False
+
+
+def read_classification(path: Path) -> Classification:
+    """Read the label map of a header, or of a data file with its header beside it, lazily.
+
+    Raises:
+        CubeError: the header is incomplete or contradicts the data file, or has several bands.
+    """
+    header_path = _require_header(path)
+    header = _read_header(header_path)
+    _, pixels = _open_pixels(header, header_path, path)
+    if pixels.shape[2] != 1:
+        raise CubeError(f"{header_path.name} has {pixels.shape[2]} bands: a label map has one.")
+    listed, found = header.get("class names"), _numbers(header.get("class lookup"))
+    names = listed if isinstance(listed, list) else []
+    levels = [] if found is None else np.clip(np.nan_to_num(found), 0, 255).astype(int).tolist()
+    return Classification(
+        pixels[..., 0],
+        {value: name for value, name in enumerate(names) if value},
+        {i // 3: (levels[i], levels[i + 1], levels[i + 2]) for i in range(0, len(levels) - 2, 3)},
+    )
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -67,10 +108,38 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     Raises:
         CubeError: the header is incomplete, of an unknown kind, or contradicts the data file.
     """
+    header_path = _require_header(path)
+    header = _read_header(header_path)
+    if _is_classification(header):
+        raise CubeError(f"{header_path.name} describes a class map, not a cube: open it as labels.")
+    data_path, pixels = _open_pixels(header, header_path, path)
+    return FileContents(
+        data=pixels,
+        band_axis=2,
+        wavelengths=_numbers(header.get("wavelength")),
+        wavelength_unit=_unit(header),
+        fwhm=_numbers(header.get("fwhm")),
+        good_bands=_numbers(header.get("bbl")),
+        scale=_scale(header),
+        offset=_numbers(header.get("data offset values")),
+        nodata=_number(header.get("data ignore value")),
+        metadata=_metadata(header, header_path, data_path),
+    )
+
+
+def _require_header(path: Path) -> Path:
     header_path = find_header(path)
     if header_path is None:
         raise CubeError(f"{path.name} has no ENVI header beside it: put {path.stem}.hdr there.")
-    header = _read_header(header_path)
+    return header_path
+
+
+def _is_classification(header: Header) -> bool:
+    return "classification" in str(header.get("file type", "")).lower()
+
+
+def _open_pixels(header: Header, header_path: Path, path: Path) -> tuple[Path, Any]:
+    """Open the (lines, samples, bands) numbers that a header describes, and return their file."""
     _check_kind(header, header_path)
     missing = [key for key in _REQUIRED_KEYS if key not in header]
     if missing:
@@ -90,18 +159,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         )
     axes = _FILE_AXES[str(header["interleave"]).lower()]
     stored = open_array(data_path, dtype, offset, [shape[axis] for axis in axes])
-    return FileContents(
-        data=stored.transpose([axes.index(axis) for axis in range(3)]),
-        band_axis=2,
-        wavelengths=_numbers(header.get("wavelength")),
-        wavelength_unit=_unit(header),
-        fwhm=_numbers(header.get("fwhm")),
-        good_bands=_numbers(header.get("bbl")),
-        scale=_scale(header),
-        offset=_numbers(header.get("data offset values")),
-        nodata=_number(header.get("data ignore value")),
-        metadata=_metadata(header, header_path, data_path),
-    )
+    return data_path, stored.transpose([axes.index(axis) for axis in range(3)])
 
 
 def _read_header(path: Path) -> dict[str, str | list[str]]:
@@ -228,8 +286,6 @@ def _check_kind(header: Header, path: Path) -> None:
     kind = str(header.get("file type", "")).lower()
     if "library" in kind:
         raise CubeError(f"{path.name} describes a spectral library, not a cube.")
-    if "classification" in kind:
-        raise CubeError(f"{path.name} describes a class map, not a cube: open it as labels.")
     if _number(header.get("file compression")):
         raise CubeError(f"{path.name} describes compressed data: save it without compression.")
     for key in ("major frame offsets", "minor frame offsets"):

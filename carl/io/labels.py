@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carl.errors import CubeError, LabelError
 from carl.files import atomic_write, read_json
-from carl.io import numpy_files, tiff
+from carl.io import envi, numpy_files, tiff
 from carl.io.reader import decoding_errors
 from carl.io.size_limits import MAX_DEFLATE_RATIO, check_decoded_size
 
@@ -161,6 +161,31 @@ def as_labels(values: ArrayLike, name: str = "The label map") -> NDArray[Any]:
     return array.astype(np.uint8 if high < 256 else np.uint16)
 
 
+def is_label_map(path: str | Path) -> bool:
+    """Return whether a file is a label map, by its name and its classes; never raises.
+
+    It is one if its name ends in ``_labels``, as that of an exported label map, if the names of
+    its classes are stored beside it, or if it is an ENVI classification. Other files may be read
+    by `read_labels`, too.
+
+    Examples:
+        >>> from carl.files import resource_path
+        >>> is_label_map(resource_path("sample", "bladder_labels.png"))
+        True
+        >>> is_label_map(resource_path("sample", "bladder.tif"))
+        False
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        return False
+    if path.suffix.lower() not in LABEL_SUFFIXES:
+        return envi.is_classification(path)
+    try:
+        return path.stem.endswith("_labels") or bool(read_classes(path))
+    except LabelError:
+        return False
+
+
 def read_labels(
     path: str | Path, shape: tuple[int, int] | tuple[int, int, int] | None = None
 ) -> LabelMap:
@@ -175,8 +200,9 @@ def read_labels(
         ['lumen', 'urothelium', 'stroma', 'blood']
 
     Args:
-        path: PNG (grey or palette), TIFF or .npy. The JSON is ``<stem>.json`` or, for an exported
-            ``<name>_labels.tif``, ``<name>_classes.json``.
+        path: PNG (grey or palette), TIFF, .npy, or an ENVI classification, whose header holds the
+            classes. The JSON is ``<stem>.json`` or, for an exported ``<name>_labels.tif``,
+            ``<name>_classes.json``.
         shape: shape of the cube it belongs to, checked if given.
 
     Raises:
@@ -185,13 +211,18 @@ def read_labels(
     path = Path(path)
     if not os.path.isfile(path):
         raise LabelError(f"{path} does not exist: check the name and the folder.")
-    labels = as_labels(_read_pixels(path), path.name)
+    if envi.is_classification(path):
+        pixels, named = _read_classification(path)
+    else:
+        pixels, named = _read_pixels(path), None
+    labels = as_labels(pixels, path.name)
     if shape is not None and labels.shape != tuple(shape[:2]):
         raise LabelError(
             f"{path.name} is {labels.shape[0]} × {labels.shape[1]} pixels but the cube is "
             f"{shape[0]} × {shape[1]}: labels must have the size of their cube."
         )
-    classes = {each.value: each for each in (*default_classes(labels), *read_classes(path))}
+    named = read_classes(path) if named is None else named
+    classes = {each.value: each for each in (*default_classes(labels), *named)}
     return LabelMap(labels, tuple(classes[value] for value in sorted(classes)))
 
 
@@ -251,7 +282,9 @@ def _write_classes(path: Path, classes: Sequence[LabelClass]) -> None:
 def _read_pixels(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
-        raise LabelError(f"{path.name} is not a label map: use .png, .tif or .npy.")
+        raise LabelError(
+            f"{path.name} is not a label map: use .png, .tif, .npy or an ENVI classification."
+        )
     with decoding_errors(path, "a label map", LabelError):
         if suffix == ".png":
             return _read_png(path)
@@ -291,6 +324,20 @@ def _write_png(path: Path, labels: NDArray[Any], classes: Sequence[LabelClass]) 
                 palette[each.value] = each.colour
         image.putpalette(palette.tobytes())  # changes the mode from "L" to "P", not the values
     image.save(path, format="PNG", optimize=True)
+
+
+def _read_classification(path: Path) -> tuple[NDArray[Any], tuple[LabelClass, ...]]:
+    with decoding_errors(path, "a label map", LabelError):
+        try:
+            found = envi.read_classification(path)
+            labels = np.asarray(found.labels[...])
+        except CubeError as error:
+            raise LabelError(str(error)) from error
+    classes = (
+        LabelClass(value, name, found.colours.get(value, default_colour(value)))
+        for value, name in found.names.items()
+    )
+    return labels, tuple(classes)
 
 
 def read_classes(path: Path) -> tuple[LabelClass, ...]:

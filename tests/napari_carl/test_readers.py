@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
 
 import napari_carl
 from carl.cube import SpectralCube
-from carl.io import READABLE_SUFFIXES, write_cube
+from carl.io import READABLE_SUFFIXES, LabelClass, export_results, write_cube, write_labels
 from napari_carl.layer_data import BandStack
 from napari_carl.readers import get_reader
 
@@ -43,7 +44,9 @@ def test_three_bands_are_read_as_a_cube_with_a_picture_above(path: str) -> None:
 def test_manifest_lists_every_format() -> None:
     manifest = PluginManifest.from_file(Path(napari_carl.__file__).parent / "napari.yaml")
     (reader,) = manifest.contributions.readers
-    assert {pattern[1:] for pattern in reader.filename_patterns} == set(READABLE_SUFFIXES)
+    cubes = {f"*{suffix}" for suffix in READABLE_SUFFIXES}
+    # Other PNG files are pictures: for these napari should not ask which plugin reads them.
+    assert set(reader.filename_patterns) == cubes | {"*_labels.png"}
 
 
 def test_notes_of_a_file_are_shown(path: str) -> None:
@@ -94,3 +97,93 @@ def test_napari_shows_the_bands_with_a_slider(path: str) -> None:
     assert viewer.dims.range[0][1] == 2
     viewer.dims.set_point(0, 2)
     assert viewer.layers[0].get_value((2, 1, 1)) == PIXELS[1, 1, 2]
+
+
+LABELS = np.array([[0, 1, 1, 2, 2], [0, 0, 1, 2, 2], [0, 0, 0, 0, 9], [0, 0, 0, 0, 0]], np.uint8)
+CLASSES = (
+    LabelClass(1, "lumen", (230, 159, 0)),
+    LabelClass(2, "blood", (255, 0, 0)),
+    LabelClass(9, "nerve", (0, 0, 255)),
+)
+
+
+def assert_label_layer(layers: list[Layer], name: str) -> None:
+    (layer,) = layers
+    assert isinstance(layer, Labels)
+    assert layer.name == name
+    np.testing.assert_array_equal(layer.data, LABELS)
+    assert layer.metadata["carl"]["classes"] == CLASSES
+    for known in CLASSES:
+        np.testing.assert_allclose(layer.get_color(known.value), [*np.divide(known.colour, 255), 1])
+    assert not layer.colormap.color_dict[0].any()  # transparent
+    assert layer.features["class"].tolist() == ["unlabelled", "lumen", "blood", "nerve"]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_exported_label_maps_are_opened_as_labels(tmp_path: Path) -> None:
+    cube = SpectralCube(np.random.default_rng(0).random((4, 5, 3)), [620, 550, 460])
+    export_results(tmp_path, "slide", LABELS, CLASSES, cube)
+    for suffix in (".tif", ".png"):
+        layers = ViewerModel().open(tmp_path / f"slide_labels{suffix}", plugin="napari-carl")
+        assert_label_layer(layers, "slide_labels")
+
+
+@pytest.mark.parametrize("name", ["map.tif", "map.npy"])
+@pytest.mark.usefixtures("plugin")
+def test_label_maps_saved_from_napari_are_opened_as_labels(tmp_path: Path, name: str) -> None:
+    write_labels(tmp_path / name, LABELS, CLASSES)
+    layers = ViewerModel().open(tmp_path / name, plugin="napari-carl")
+    assert_label_layer(layers, "map")
+
+
+@pytest.mark.parametrize("opened", ["map.hdr", "map.img"])
+@pytest.mark.usefixtures("plugin")
+def test_envi_classifications_are_opened_as_labels(tmp_path: Path, opened: str) -> None:
+    LABELS.tofile(tmp_path / "map.img")
+    names = [f"c{value}" for value in range(10)]
+    colours = [0] * 30
+    for known in CLASSES:
+        names[known.value] = known.name
+        colours[3 * known.value : 3 * known.value + 3] = known.colour
+    (tmp_path / "map.hdr").write_text(
+        "ENVI\nsamples = 5\nlines = 4\nbands = 1\ndata type = 1\ninterleave = bsq\n"
+        "file type = ENVI Classification\nclasses = 10\n"
+        f"class names = {{{', '.join(names)}}}\n"
+        f"class lookup = {{{', '.join(map(str, colours))}}}\n"
+    )
+    (layer,) = ViewerModel().open(tmp_path / opened, plugin="napari-carl")
+    named = {known.value: known for known in layer.metadata["carl"]["classes"]}
+    assert [named[known.value] for known in CLASSES] == list(CLASSES)
+    np.testing.assert_array_equal(layer.data, LABELS)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_labels_without_class_names_are_no_cube(tmp_path: Path) -> None:
+    write_labels(tmp_path / "old_labels.tif", LABELS)
+    (layer,) = ViewerModel().open(tmp_path / "old_labels.tif", plugin="napari-carl")
+    assert isinstance(layer, Labels)
+    assert [known.name for known in layer.metadata["carl"]["classes"]] == [
+        "class 1",
+        "class 2",
+        "class 9",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["classes", "pixels"])
+@pytest.mark.usefixtures("plugin")
+def test_damaged_label_map_ends_in_one_sentence(tmp_path: Path, damage: str) -> None:
+    write_labels(tmp_path / "slide_labels.png", LABELS, CLASSES)
+    suffix = ".json" if damage == "classes" else ".png"
+    (tmp_path / f"slide_labels{suffix}").write_bytes(b"damaged")
+    viewer = ViewerModel()
+    before = len(notification_manager.records)
+    assert viewer.open(tmp_path / "slide_labels.png", plugin="napari-carl") == []
+    (notification,) = notification_manager.records[before:]
+    assert "slide_labels" in notification.message
+
+
+@pytest.mark.usefixtures("plugin")
+def test_cube_and_its_labels_are_dropped_together(path: str, tmp_path: Path) -> None:
+    write_labels(tmp_path / "tissue_labels.png", LABELS, CLASSES)
+    layers = ViewerModel().open([path, tmp_path / "tissue_labels.png"], plugin="napari-carl")
+    assert [type(layer).__name__ for layer in layers] == ["Image", "Image", "Labels"]
