@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,10 @@ class _Table:
 
 def _lines(path: Path) -> list[str]:
     """Return the lines of a file that are neither empty nor comments."""
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise WavelengthError(
+            f"{path.name} is not a file: give a CSV with one wavelength per line, in nm."
+        )
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)

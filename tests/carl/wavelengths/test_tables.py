@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,6 +105,15 @@ def test_files_that_are_not_clear_are_refused_with_what_to_do(path, content, adv
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(WavelengthError, match=r"none\.csv"):
         read_wavelength_table(tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders on Windows")
+def test_folders_and_pipes_are_refused_at_once(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("folder.csv", "pipe.csv"):
+        with pytest.raises(WavelengthError, match=f"{name} is not a file"):
+            read_wavelength_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
