@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -26,7 +26,7 @@ from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from carl.io import LabelClass
-    from carl.learning import BoundPredictor, CubeFeatures, Predictor, Segmenter
+    from carl.learning import BoundPredictor, CubeFeatures, Predictor
     from carl.learning.features import Region
 
 LabelImage = NDArray[np.unsignedinteger[Any]]
@@ -76,7 +76,7 @@ class SegmentationResult:
         predictor: fitted to the strokes, or loaded from a file.
         bound: the predictor bound to the cube; to a reduced cube for a preview.
         labels: (H, W) label map, filled in window by window.
-        accuracy: accuracy on held-out strokes, 0..1; None for a loaded predictor.
+        accuracy: accuracy on held-out strokes in words; empty for a loaded predictor.
         seconds: from the start of the job to the first labels.
         is_preview: whether only a reduced cube was segmented, so that the label map is coarse.
         origin: description of a loaded predictor; empty for one fitted to the strokes.
@@ -88,7 +88,7 @@ class SegmentationResult:
     predictor: Predictor
     bound: BoundPredictor
     labels: LabelImage
-    accuracy: float | None = None
+    accuracy: str = ""
     seconds: float = 0.0
     is_preview: bool = False
     origin: str = ""
@@ -122,8 +122,9 @@ def segment_preview(
     coarse = bound.predict_window((slice(None), slice(None)), progress).labels
     labels = np.zeros(strokes.shape, coarse.dtype)
     _write_labels(labels, (slice(None, None, n), slice(None, None, n)), coarse)
+    accuracy = segmenter.report.accuracy_text
     result = SegmentationResult(
-        segmenter, bound, labels, _accuracy(segmenter), perf_counter() - start, is_preview=True
+        segmenter, bound, labels, accuracy, perf_counter() - start, is_preview=True
     )
     result.complete.set()
     yield result
@@ -155,7 +156,7 @@ def segment(
     start = perf_counter()
     segmenter = Segmenter(classes=classes)
     segmenter.fit(features, strokes, progress=subprogress(progress, 0.0, 0.6))
-    accuracy = _accuracy(segmenter)
+    accuracy = segmenter.report.accuracy_text
     bound = segmenter.bind(features)
     windows = _predict_windows(
         bound, strokes.shape, before is None, viewport, subprogress(progress, 0.6, 1.0)
@@ -225,7 +226,11 @@ def segment_with_model(
 
     def result(labels: LabelImage) -> SegmentationResult:
         return SegmentationResult(
-            predictor, bound, labels, None, perf_counter() - start, origin=predictor.description
+            predictor,
+            bound,
+            labels,
+            seconds=perf_counter() - start,
+            origin=predictor.description,
         )
 
     yield from _assemble(windows, cube.shape[:2], before, result)
@@ -321,8 +326,3 @@ def _reduced_strokes(strokes: LabelImage, n: int) -> LabelImage:
     blocks = padded.reshape(padded.shape[0] // n, n, padded.shape[1] // n, n)
     reduced: LabelImage = blocks.max(axis=(1, 3))
     return reduced
-
-
-def _accuracy(segmenter: Segmenter) -> float | None:
-    accuracy = segmenter.report.held_out_accuracy
-    return accuracy if isfinite(accuracy) else None

@@ -104,9 +104,7 @@ def _describe_segmentation(session: Session, result: SegmentationResult) -> str:
         is_computing = session.jobs.state(JobKind.PRECOMPUTING) is not None
         return f"Coarse label map{'; the full one follows' if is_computing else ''}."
     is_embedding = session.jobs.state(JobKind.EMBEDDING) is not None
-    parts = [result.origin] if result.origin else []
-    if result.accuracy is not None:
-        parts.append(f"accuracy on held-out strokes {100 * result.accuracy:.0f} %")
+    parts = [text for text in (result.origin, result.accuracy) if text]
     parts.append(f"{result.seconds:.1f} s")
     if not result.origin and not result.predictor.uses_network and is_embedding:
         parts.append("network features follow")

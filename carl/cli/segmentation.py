@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,9 +121,7 @@ def fit(
         "output": output,
         "classes": ", ".join(f"{name} ({count} pixels)" for name, count in counts.items()),
     }
-    accuracy = segmenter.report.held_out_accuracy
-    if math.isfinite(accuracy):
-        rows["accuracy"] = f"{accuracy:.1%} on held-out labels"
+    rows["accuracy"] = segmenter.report.accuracy_text
     if network is not None:
         state = "trained" if network.trained else "untrained: see 'carl models'"
         weight = segmenter.report.network_weight

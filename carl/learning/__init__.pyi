@@ -12,7 +12,7 @@ from .holdout import split_strokes
 from .options import Tune
 from .predict_files import predict_to_files, prediction_names
 from .predictor import BoundPredictor, Prediction, Predictor
-from .segmenter import FitReport, Segmenter
+from .segmenter import FitReport, Refinement, Segmenter
 
 __all__ = [
     "BoundPredictor",
@@ -21,6 +21,7 @@ __all__ = [
     "FitReport",
     "Prediction",
     "Predictor",
+    "Refinement",
     "Segmenter",
     "StepReport",
     "TrainConfig",

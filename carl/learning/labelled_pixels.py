@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from carl.errors import LabelError
 from carl.learning.discriminant_mixture import LabelledPixels
@@ -32,8 +34,8 @@ def sample_labelled_pixels(
     Raises:
         LabelError: a class has no labelled pixel where its cube has data.
     """
-    features, classes, blocks, weights = [], [], [], []
-    offset = 0
+    features, classes, blocks, strokes, weights = [], [], [], [], []
+    offset = n_strokes = 0
     for stack, label_map in zip(stacks, labels, strict=True):
         blocks_across = -(-stack.shape[1] // BLOCK)
         for index, value in enumerate(values):
@@ -41,6 +43,8 @@ def sample_labelled_pixels(
             if stack.valid is not None:
                 usable &= stack.valid
             rows, columns = np.nonzero(usable)
+            of_pixels = n_strokes + stroke_numbers(rows, columns)
+            n_strokes = int(of_pixels.max(initial=n_strokes - 1)) + 1
             numbers = (rows // BLOCK) * blocks_across + columns // BLOCK
             chosen = _thinned(numbers, np.random.default_rng(value))
             rows, columns, numbers = rows[chosen], columns[chosen], numbers[chosen]
@@ -48,6 +52,7 @@ def sample_labelled_pixels(
             features.append(stack.at(rows, columns))
             classes.append(np.full(len(rows), index))
             blocks.append(numbers + offset)
+            strokes.append(of_pixels[chosen])
             weights.append(1 / np.sqrt(counts[inverse]) if len(rows) else np.empty(0))
         offset += (-(-stack.shape[0] // BLOCK)) * blocks_across
     indices = np.concatenate(classes)
@@ -60,9 +65,41 @@ def sample_labelled_pixels(
     return LabelledPixels(
         np.concatenate(features).astype(np.float64),
         indices,
+        indices,
         np.concatenate(blocks),
+        np.concatenate(strokes),
         np.concatenate(weights),
     )
+
+
+def stroke_numbers(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Number the strokes, which are 8-connected pixels, from 0.
+
+    Only the labelled pixels are visited, a run at a time, as strokes cover little of a large cube.
+
+    Args:
+        rows: (n,) of the pixels, sorted by row and then by column.
+        columns: (n,).
+
+    Returns:
+        (n,) number of the stroke of each pixel.
+    """
+    width = int(columns.max(initial=0)) + 3  # one free column on both sides
+    pixels = rows * width + columns + 1
+    is_first = np.diff(pixels, prepend=-2) > 1
+    runs = np.cumsum(is_first) - 1
+    first, last = pixels[is_first], pixels[np.append(is_first[1:], True)[: len(pixels)]]
+    # Runs of the next row that begin before the end of a run and end after its beginning touch it.
+    start = np.searchsorted(last, first + width - 1, "left")
+    stop = np.searchsorted(first, last + width + 1, "right")
+    n_touching = np.maximum(stop - start, 0)
+    above = np.repeat(np.arange(len(first)), n_touching)
+    below = np.arange(len(above)) - np.repeat(
+        np.cumsum(n_touching) - n_touching - start, n_touching
+    )
+    touching = coo_array((np.ones(len(above), bool), (above, below)), (len(first), len(first)))
+    numbers: NDArray[np.intp] = connected_components(touching, directed=False)[1][runs]
+    return numbers
 
 
 def _thinned(numbers: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:

@@ -23,6 +23,7 @@ from carl.progress import Progress, no_progress, subprogress
 
 if TYPE_CHECKING:
     from carl.learning.cube_features import CubeFeatures
+    from carl.learning.segmenter import Refinement, Segmenter
 
 Output = Literal["label map", "image classes"]
 _LARGEST_VALUE = 65535
@@ -165,6 +166,20 @@ class BoundPredictor(ABC):
             Cancelled: by `progress`.
         """
 
+    @abstractmethod
+    def prepare_refinement(self, progress: Progress = no_progress) -> Refinement:
+        """Prepare to refine the model by strokes on this cube, as often as needed.
+
+        Predicts the map of the cube, and computes features where they are not there.
+        `Refinement.fit` then takes a fraction of a second for each change of the strokes.
+
+        Args:
+            progress: called often; cancels by raising.
+
+        Raises:
+            CubeError, OutputError, Cancelled: as `Predictor.bind`.
+        """
+
 
 class Predictor(ABC):
     """A model that segments cubes, or classifies them as a whole.
@@ -187,7 +202,12 @@ class Predictor(ABC):
         <Prediction: 48 × 48 pixels; class 1 50.0%, class 2 50.0%>
     """
 
-    classes: tuple[LabelClass, ...]
+    if TYPE_CHECKING:  # read-only, which a subclass may give as a field or as a property
+
+        @property
+        @abstractmethod
+        def classes(self) -> tuple[LabelClass, ...]:
+            """The K classes."""
 
     @property
     def output(self) -> Output:
@@ -244,6 +264,40 @@ class Predictor(ABC):
         """
         bound = self.bind(cube, progress=subprogress(progress, 0.0, 0.7))
         return predict_all(bound, subprogress(progress, 0.7, 1.0))
+
+    def refine(
+        self,
+        cube: AnyCube,
+        labels: NDArray[np.integer],
+        *,
+        classes: Sequence[LabelClass] = (),
+        progress: Progress = no_progress,
+    ) -> Segmenter:
+        """Return a new segmenter: this model, corrected by strokes on a cube of any camera.
+
+        The model itself stays as it is. A segmenter is fitted again to the pixels that it was
+        fitted to, which are part of its file, to confident labels of its own map of this cube, and
+        to the strokes. For a model without such pixels, which are trained heads and segmenters of
+        files of earlier versions, the confident labels stand for them; classes that a head predicts
+        nowhere on this cube are then unknown to the result.
+
+        To refine a model by strokes that are drawn one by one, call `BoundPredictor.
+        prepare_refinement` once and `Refinement.fit` for every stroke.
+
+        Args:
+            cube: of any camera, or the features of a cube where they are known.
+            labels: (H, W) integers, 0 = unlabelled, with the numbers of the model's classes; other
+                numbers add classes. One class is enough.
+            classes: names and colours; the model's are used where none are given.
+            progress: called often; cancels by raising.
+
+        Raises:
+            LabelError: labels do not fit the cube, or nothing is labelled.
+            ModelError, WavelengthError, CubeError, OutputError, Cancelled: as `bind`.
+        """
+        bound = self.bind(cube, precompute=True, progress=subprogress(progress, 0.0, 0.7))
+        refinement = bound.prepare_refinement(subprogress(progress, 0.7, 0.95))
+        return refinement.fit(labels, classes=classes, progress=subprogress(progress, 0.95, 1.0))
 
     def classify(self, cube: SpectralCube, *, progress: Progress = no_progress) -> dict[str, float]:
         """Return the probability of each class for the cube as a whole, by name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,14 @@ from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
 from carl.inference.options import ComputeOptions, Precision, Speed
 from carl.io import LabelClass, default_classes
+from carl.learning.corrections import (
+    KnownPixels,
+    PredictedMap,
+    join_pixels,
+    mean_pixels,
+    predict_map,
+    stroke_pixels,
+)
 from carl.learning.cube_features import (
     MAX_BYTES,
     CubeFeatures,
@@ -24,7 +32,13 @@ from carl.learning.cube_features import (
     compute_joint_features,
     features_in_space,
 )
-from carl.learning.discriminant_mixture import DiscriminantMixture, fit_mixture
+from carl.learning.discriminant_mixture import (
+    DiscriminantMixture,
+    LabelledPixels,
+    class_scores,
+    fit_mixture,
+    refit_mixture,
+)
 from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
 from carl.learning.features import Region
 from carl.learning.labelled_pixels import sample_labelled_pixels
@@ -65,6 +79,14 @@ _MIXTURE_KEYS = {
     "weights": "shares",
 }
 """Names in the file of the arrays of a `DiscriminantMixture`."""
+_LATER_MIXTURE_KEYS = {"mode_classes": "mode_classes", "accuracies": "accuracies"}
+"""Of those that files of earlier versions lack."""
+_DESCRIPTION = "few-stroke segmenter"
+_REFINED = "few-stroke segmenter, refined"
+_REFINED_WITHOUT_PIXELS = (
+    "few-stroke segmenter, refined; the file holds no training pixels, so that confident labels of "
+    "its own map stand for them"
+)
 
 
 @dataclass(frozen=True)
@@ -72,21 +94,67 @@ class FitReport:
     """Result of fitting a segmenter.
 
     Attributes:
-        held_out_accuracy: accuracy on held-out blocks of labels, averaged over classes; NaN where
-            no class has two blocks.
+        held_out_accuracy: accuracy on held-out strokes, averaged over the judged classes; NaN where
+            there are none.
+        judged_classes: names of the classes with strokes that can be held out; a class of one
+            stroke is not judged.
+        other_classes: names of the other classes.
         network_weight: total weight of the components that use the network's features.
         component_weights: weight of each component of the mixture, by name.
 
     Examples:
         >>> from carl import FitReport
-        >>> report = FitReport(0.95, 0.25, {"texture 20 px": 0.75, "CARL": 0.25})
+        >>> weights = {"texture 20 px": 0.75, "CARL": 0.25}
+        >>> report = FitReport(0.95, ("lumen",), ("stroma",), 0.25, weights)
         >>> max(report.component_weights, key=report.component_weights.get)
         'texture 20 px'
+        >>> report.accuracy_text
+        '95 % right on held-out strokes of lumen'
     """
 
     held_out_accuracy: float
+    judged_classes: tuple[str, ...]
+    other_classes: tuple[str, ...]
     network_weight: float
     component_weights: dict[str, float]
+
+    @property
+    def accuracy_text(self) -> str:
+        """The accuracy and the classes it is of, or why there is none."""
+        if not self.judged_classes:
+            return "one stroke each: cannot be judged yet"
+        text = f"{100 * self.held_out_accuracy:.0f} % right on held-out strokes"
+        return f"{text} of {', '.join(self.judged_classes)}" if self.other_classes else text
+
+
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """Network, its options and the classes of a segmenter."""
+
+    model: CARL | None
+    options: ComputeOptions
+    classes: tuple[LabelClass, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted(_Settings):
+    """Result of a fit. One object replaces it, so that no thread meets parts of two fits.
+
+    Attributes:
+        space: that the features are computed in.
+        mixture: classifies them.
+        components: names of the components of the mixture.
+        pixels: that the mixture was fitted to; None for files of earlier versions.
+        features: of the cubes that were fitted to.
+        description: the kind of model.
+    """
+
+    space: FeatureSpace
+    mixture: DiscriminantMixture
+    components: tuple[str, ...]
+    pixels: LabelledPixels | None
+    features: tuple[CubeFeatures, ...] = ()
+    description: str = _DESCRIPTION
 
 
 class Segmenter(Predictor):
@@ -98,10 +166,8 @@ class Segmenter(Predictor):
         precision: of the network, as in `carl.embed`.
         speed: of the network, as in `carl.embed`.
 
-    Attributes:
-        model: as given, or the network of the features that were fitted to.
-        options: of the network's computation.
-        training_features: features of the cubes that were fitted to, for further use.
+    A fit replaces all results of the one before at once, so that other threads may predict
+    meanwhile.
 
     Examples:
         >>> import numpy as np
@@ -124,25 +190,43 @@ class Segmenter(Predictor):
         precision: Precision = "auto",
         speed: Speed = "exact",
     ) -> None:
-        self.model = model
-        self.classes = tuple(classes)
-        self.options = ComputeOptions(precision=precision, speed=speed)
-        self.training_features: tuple[CubeFeatures, ...] = ()
-        self._space: FeatureSpace | None = None
-        self._mixture: DiscriminantMixture | None = None
-        self._names: tuple[str, ...] = ()
+        options = ComputeOptions(precision=precision, speed=speed)
+        self._state = _Settings(model, options, tuple(classes))
 
     def __repr__(self) -> str:
-        network = "no network" if self.model is None else self.model.name
-        if self._mixture is None:
+        state = self._state
+        network = "no network" if state.model is None else state.model.name
+        if not isinstance(state, _Fitted):
             return f"<Segmenter: {network}, not fitted>"
-        names = ", ".join(each.name for each in self.classes)
+        names = ", ".join(each.name for each in state.classes)
         return f"<Segmenter: {network}, fitted to {names}>"
+
+    @property
+    def model(self) -> CARL | None:
+        """The network as given, or that of the features that were fitted to."""
+        return self._state.model
+
+    @property
+    def options(self) -> ComputeOptions:
+        """Options of the network's computation."""
+        return self._state.options
+
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The classes as given, or those that were fitted."""
+        return self._state.classes
+
+    @property
+    def training_features(self) -> tuple[CubeFeatures, ...]:
+        """Features of the cubes that were fitted to, for further use."""
+        state = self._state
+        return state.features if isinstance(state, _Fitted) else ()
 
     @property
     def description(self) -> str:
         """The kind of model, in a few words."""
-        return "few-stroke segmenter"
+        state = self._state
+        return state.description if isinstance(state, _Fitted) else _DESCRIPTION
 
     @property
     def uses_network(self) -> bool:
@@ -183,21 +267,25 @@ class Segmenter(Predictor):
         values = sorted({int(v) for each in label_maps for v in np.unique(each)} - {0})
         if len(values) < 2:
             raise LabelError("At least two classes are needed: label a few pixels of each.")
-        features = known
+        before, features = self._state, known
         if len(known) < len(given):
             features = compute_joint_features(
-                plain, self.model, self.options, progress=subprogress(progress, 0.0, 0.95)
+                plain, before.model, before.options, progress=subprogress(progress, 0.0, 0.95)
             )
         pixels = sample_labelled_pixels([each.stack for each in features], label_maps, values)
         progress(0.95, "Fitting the segmenter")
         first = features[0]
-        trained = first.model is not None and first.model.trained
-        names, masks, prior = mixture_components(first.stack.columns(), trained)
-        self._mixture = fit_mixture(pixels, masks, prior)
-        self._space, self._names = first.space, names
-        self.model, self.options = first.model, first.options
-        self.training_features = tuple(features)
-        self.classes = _named(values, self.classes)
+        names, mixture = _fit_components(first, pixels)
+        self._state = _Fitted(
+            first.model,
+            first.options,
+            _named(values, before.classes),
+            first.space,
+            mixture,
+            names,
+            pixels,
+            tuple(features),
+        )
         progress(1.0, "Segmenter fitted")
         return self
 
@@ -220,9 +308,9 @@ class Segmenter(Predictor):
             WavelengthError: wavelengths are missing, or do not cover those of the training.
             CubeError, OutputError, Cancelled: as `carl.compute_features`.
         """
-        space, _ = self._fitted()
+        fitted = self._fitted()
         return features_in_space(
-            cube, space, self.model, self.options, max_bytes=max_bytes, progress=progress
+            cube, fitted.space, fitted.model, fitted.options, max_bytes=max_bytes, progress=progress
         )
 
     def bind(
@@ -233,62 +321,90 @@ class Segmenter(Predictor):
         Features that are given or were fitted to are used as they are. Otherwise they are computed
         window by window, unless `precompute` is set.
         """
-        space, mixture = self._fitted()
+        fitted = self._fitted()
         features: CubeFeatures | StreamedFeatures
-        held = self._held(cube)
+        held = _held(cube, fitted)
         if held is not None:
             features = held
         elif isinstance(cube, CubeFeatures):
-            same = cube.model is not None and cube.model is self.model
-            embedding = cube.embedding if same and cube.options == self.options else None
+            same = cube.model is not None and cube.model is fitted.model
+            embedding = cube.embedding if same and cube.options == fitted.options else None
             features = features_in_space(
-                cube.cube, space, self.model, self.options, embedding=embedding, progress=progress
+                cube.cube,
+                fitted.space,
+                fitted.model,
+                fitted.options,
+                embedding=embedding,
+                progress=progress,
             )
         elif precompute:
-            features = self.compute_features(cube, progress=progress)
+            features = features_in_space(
+                cube, fitted.space, fitted.model, fitted.options, progress=progress
+            )
         else:
-            features = StreamedFeatures(cube, space, self.model, self.options, progress=progress)
-        return BoundSegmenter(mixture, self.classes, features)
+            features = StreamedFeatures(
+                cube, fitted.space, fitted.model, fitted.options, progress=progress
+            )
+        plain = cube.cube if isinstance(cube, CubeFeatures) else cube
+        return BoundSegmenter(fitted, plain, features)
 
     @property
     def report(self) -> FitReport:
-        """Accuracy on held-out labels, and the weight of every component.
+        """Accuracy on held-out strokes, and the weight of every component.
 
         Raises:
             ModelError: not fitted yet.
         """
-        _, mixture = self._fitted()
-        weights = dict(zip(self._names, mixture.weights.tolist(), strict=True))
+        fitted = self._fitted()
+        mixture = fitted.mixture
+        weights = dict(zip(fitted.components, mixture.weights.tolist(), strict=True))
         network = sum(weight for name, weight in weights.items() if "CARL" in name)
-        return FitReport(mixture.accuracy, network, weights)
+        is_judged = ~np.isnan(mixture.accuracies)
+        judged, others = (
+            tuple(each.name for each, chosen in zip(fitted.classes, which, strict=True) if chosen)
+            for which in (is_judged, ~is_judged)
+        )
+        return FitReport(mixture.accuracy, judged, others, network, weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything needed to predict into one file: safetensors with a JSON header.
+        """Write everything needed to predict and to refine: safetensors with a JSON header.
 
-        The weights of the network are included unless they are installed under its name.
+        The weights of the network are included unless they are installed under its name. The
+        features of the pixels that were fitted to are included: at most 2000 pixels for each class
+        of a cube, 4 bytes for each of the 40 to 136 features of a pixel. Strokes of a hundred
+        pixels in each of four classes add about 0.2 MB.
 
         Raises:
             ModelError: not fitted yet.
             OutputError: the file cannot be written.
         """
-        space, mixture = self._fitted()
-        arrays = {f"space.{name}": values for name, values in space.to_arrays().items()}
-        arrays |= {f"head.{key}": getattr(mixture, name) for name, key in _MIXTURE_KEYS.items()}
+        fitted = self._fitted()
+        model, mixture = fitted.model, fitted.mixture
+        arrays = {f"space.{name}": values for name, values in fitted.space.to_arrays().items()}
+        keys = _MIXTURE_KEYS | _LATER_MIXTURE_KEYS
+        arrays |= {f"head.{key}": getattr(mixture, name) for name, key in keys.items()}
+        if fitted.pixels is not None:
+            pixels = {
+                each.name: getattr(fitted.pixels, each.name) for each in fields(LabelledPixels)
+            }
+            pixels["features"] = pixels["features"].astype(np.float32)  # as they were computed
+            arrays |= {f"pixels.{name}": values for name, values in pixels.items()}
         tensors = {name: torch.from_numpy(np.array(each)) for name, each in arrays.items()}
         header: dict[str, Any] = {
             "version": _VERSION,
-            "classes": classes_to_json(self.classes),
-            "experts": self._names,
+            "classes": classes_to_json(fitted.classes),
+            "experts": fitted.components,
             "accuracy": None if np.isnan(mixture.accuracy) else mixture.accuracy,
-            "precision": self.options.precision,
-            "speed": self.options.speed,
+            "precision": fitted.options.precision,
+            "speed": fitted.options.speed,
+            "description": fitted.description,
             "model": None,
         }
-        if self.model is not None:
-            metadata, fingerprint = model_metadata(self.model), self.model.fingerprint
+        if model is not None:
+            metadata, fingerprint = model_metadata(model), model.fingerprint
             header["model"] = {"facts": metadata, "fingerprint": fingerprint}
-            if not _is_installed(self.model):
-                weights = self.model.state_dict()
+            if not _is_installed(model):
+                weights = model.state_dict()
                 tensors |= {f"model.{name}": tensor for name, tensor in weights.items()}
         write_tensors(path, _HEADER, header, tensors)
 
@@ -303,64 +419,186 @@ class Segmenter(Predictor):
         with unreadable_as("a saved segmenter", path):
             header, tensors = read_tensors(path, _HEADER, _VERSION)
             weights = _under("model.", tensors)
-            segmenter = cls(
-                _load_network(header["model"], weights, path, device),
-                classes=classes_from_json(header["classes"]),
-                precision=header["precision"],
-                speed=header["speed"],
-            )
-            segmenter._names = tuple(str(name) for name in header["experts"])
+            model = _load_network(header["model"], weights, path, device)
             arrays = {name: each.numpy() for name, each in _under("space.", tensors).items()}
-            segmenter._space = FeatureSpace.from_arrays(arrays)
-            model = segmenter.model
-            segmenter._space.check_network(None if model is None else model.embed_dim)
-            accuracy = header["accuracy"]
-            segmenter._mixture = DiscriminantMixture(
-                **{name: tensors[f"head.{key}"].numpy() for name, key in _MIXTURE_KEYS.items()},
-                accuracy=float("nan") if accuracy is None else float(accuracy),
+            space = FeatureSpace.from_arrays(arrays)
+            space.check_network(None if model is None else model.embed_dim)
+            classes = classes_from_json(header["classes"])
+            mixture = _mixture_from(tensors, header["accuracy"], len(classes))
+            fitted = _Fitted(
+                model,
+                ComputeOptions(precision=header["precision"], speed=header["speed"]),
+                classes,
+                space,
+                mixture,
+                tuple(str(name) for name in header["experts"]),
+                _pixels_from(_under("pixels.", tensors), mixture),
+                description=str(header.get("description", _DESCRIPTION)),
             )
-            segmenter._mixture.check()
-        sizes = len(segmenter.classes), segmenter._space.width
-        n_components = len(segmenter._mixture.weights)
-        if segmenter._mixture.means.shape != sizes or len(segmenter._names) != n_components:
+        sizes = len(mixture.accuracies), mixture.means.shape[1], len(mixture.weights)
+        if sizes != (len(classes), space.width, len(fitted.components)):
             raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
+        segmenter = cls()
+        segmenter._state = fitted
         return segmenter
 
-    def _held(self, cube: AnyCube) -> CubeFeatures | None:
-        """Return the features of a cube in this space, if they are known."""
-        if isinstance(cube, CubeFeatures):
-            return cube if cube.space is self._space else None
-        return next((each for each in self.training_features if each.cube is cube), None)
-
-    def _fitted(self) -> tuple[FeatureSpace, DiscriminantMixture]:
-        if self._space is None or self._mixture is None:
+    def _fitted(self) -> _Fitted:
+        state = self._state
+        if not isinstance(state, _Fitted):
             raise ModelError("The segmenter is not fitted: fit it to labelled pixels first.")
-        return self._space, self._mixture
+        return state
 
 
 class BoundSegmenter(BoundPredictor):
     """A fitted segmenter and the features of a cube, held or computed window by window."""
 
     def __init__(
-        self,
-        mixture: DiscriminantMixture,
-        classes: tuple[LabelClass, ...],
-        features: CubeFeatures | StreamedFeatures,
+        self, fitted: _Fitted, cube: SpectralCube, features: CubeFeatures | StreamedFeatures
     ) -> None:
-        self._mixture = mixture
-        self.classes = classes
+        self._fitted = fitted
+        self._cube = cube
         self._features = features
         self._discriminant: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.classes = fitted.classes
         self.windows = features.windows
         self.is_precomputed = isinstance(features, CubeFeatures)
 
     def predict_window(self, region: Region, progress: Progress = no_progress) -> Prediction:
         """Predict the pixels of a window; see `BoundPredictor.predict_window`."""
+        mixture = self._fitted.mixture
         stack, inside = self._features.window(region, progress)
         if self._discriminant is None:  # the error variance is the same in all windows
-            self._discriminant = self._mixture.discriminant(stack.error_variance)
+            self._discriminant = mixture.discriminant(stack.error_variance)
         valid = None if stack.valid is None else stack.valid[inside]
-        return Prediction(stack.scores(*self._discriminant, inside), self.classes, valid)
+        scores = class_scores(stack.scores(*self._discriminant, inside), mixture.mode_classes)
+        return Prediction(scores, self.classes, valid)
+
+    def prepare_refinement(self, progress: Progress = no_progress) -> Refinement:
+        """Prepare to refine the model on this cube; see `BoundPredictor.prepare_refinement`."""
+        fitted, features = self._fitted, self._features
+        if not isinstance(features, CubeFeatures):
+            features = features_in_space(
+                self._cube,
+                fitted.space,
+                fitted.model,
+                fitted.options,
+                progress=subprogress(progress, 0.0, 0.8),
+            )
+        bound = BoundSegmenter(fitted, self._cube, features)
+        own_map = predict_map(bound, features.stack, subprogress(progress, 0.8, 1.0))
+        mixture, values = fitted.mixture, tuple(each.value for each in fitted.classes)
+        if fitted.pixels is None:
+            known, description = mean_pixels(mixture.means, values), _REFINED_WITHOUT_PIXELS
+        else:
+            known, description = KnownPixels(fitted.pixels, values), _REFINED
+        return Refinement(
+            features, fitted.classes, known, own_map, mixture, fitted.components, description
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Refinement:
+    """A loaded model and a cube, ready to be fitted again together with strokes that correct it.
+
+    Make it by `BoundPredictor.prepare_refinement`, once for a model and a cube. Every `fit` starts
+    from the loaded model, so that a stroke that is removed leaves no trace.
+
+    Attributes:
+        features: of the cube, in the space that the refined segmenter uses.
+        classes: of the model.
+        known: pixels the model was fitted to.
+        own_map: the map the model predicts.
+        mixture: that the strokes are added to.
+        components: names of its components.
+        description: of the refined segmenter.
+
+    Examples:
+        >>> import numpy as np
+        >>> from carl import Segmenter, SpectralCube
+        >>> truth = np.repeat([[1, 2]], 24, axis=1).repeat(48, axis=0)
+        >>> spectra = np.array([[0.2, 0.8, 0.3], [0.9, 0.4, 0.7], [0.5, 0.1, 0.1]])
+        >>> noise = np.random.default_rng(0).normal(0, 0.02, (48, 48, 3))
+        >>> nm = [450, 550, 650]
+        >>> segmenter = Segmenter().fit(SpectralCube(spectra[truth - 1] + noise, nm), truth)
+        >>> truth[:16, :20] = 3
+        >>> refinement = segmenter.bind(
+        ...     SpectralCube(spectra[truth - 1] + noise, nm), precompute=True
+        ... ).prepare_refinement()
+        >>> strokes = np.zeros_like(truth)
+        >>> strokes[5, 2:16] = 3
+        >>> refined = refinement.fit(strokes)
+        >>> [each.name for each in refined.classes]
+        ['class 1', 'class 2', 'class 3']
+    """
+
+    features: CubeFeatures
+    classes: tuple[LabelClass, ...]
+    known: KnownPixels
+    own_map: PredictedMap
+    mixture: DiscriminantMixture
+    components: tuple[str, ...]
+    description: str
+
+    def fit(
+        self,
+        labels: NDArray[np.integer],
+        *,
+        classes: Sequence[LabelClass] = (),
+        progress: Progress = no_progress,
+    ) -> Segmenter:
+        """Return a segmenter fitted to what the model knows and to strokes on the cube.
+
+        Args:
+            labels: (H, W) integers, 0 = unlabelled, with the numbers of the model's classes; other
+                numbers add classes. One class is enough.
+            classes: names and colours; the model's are used where none are given.
+            progress: called often; cancels by raising.
+
+        Raises:
+            LabelError: labels do not fit the cube, or nothing is labelled.
+            Cancelled: by `progress`.
+        """
+        progress(0.0, "Refining the model")
+        (strokes,) = check_labels([self.features.cube], labels)
+        if not strokes.any():
+            raise LabelError("Nothing is labelled: draw a stroke where the map is wrong.")
+        joined = join_pixels(
+            [
+                self.known,
+                self.own_map.uncontradicted(strokes),
+                stroke_pixels(self.features.stack, strokes),
+            ]
+        )
+        named = {each.value: each for each in (*self.classes, *classes)}
+        refined = Segmenter()
+        refined._state = _Fitted(
+            self.features.model,
+            self.features.options,
+            _named(joined.values, tuple(named.values())),
+            self.features.space,
+            refit_mixture(self.mixture, joined.pixels),
+            self.components,
+            joined.pixels,
+            (self.features,),
+            self.description,
+        )
+        progress(1.0, "Model refined")
+        return refined
+
+
+def refinement_of_map(
+    features: CubeFeatures, classes: Sequence[LabelClass], own_map: PredictedMap, description: str
+) -> Refinement:
+    """Prepare to refine a model of which only its map of a cube is known.
+
+    A mixture is fitted to the confident labels. The mean of every class stays known where strokes
+    contradict all of its labels.
+    """
+    confident = own_map.confident
+    names, mixture = _fit_components(features, confident.pixels)
+    known = mean_pixels(mixture.means, confident.values)
+    description = f"{_REFINED} from confident labels of the map of a head ({description})"
+    return Refinement(features, tuple(classes), known, own_map, mixture, names, description)
 
 
 def check_labels(cubes: Sequence[SpectralCube], labels: Any) -> list[NDArray[np.integer]]:
@@ -428,6 +666,47 @@ def mixture_components(
         masks.append(mask_of(present))
         prior.append(network_prior * _NETWORK_ALONE)
     return tuple(names), np.array(masks), prior
+
+
+def _fit_components(
+    features: CubeFeatures, pixels: LabelledPixels
+) -> tuple[tuple[str, ...], DiscriminantMixture]:
+    """Fit a mixture to pixels, and return the names of its components and the mixture."""
+    trained = features.model is not None and features.model.trained
+    names, masks, prior = mixture_components(features.stack.columns(), trained)
+    return names, fit_mixture(pixels, masks, prior)
+
+
+def _held(cube: AnyCube, fitted: _Fitted) -> CubeFeatures | None:
+    """Return the features of a cube in the space of a fit, if they are known."""
+    if isinstance(cube, CubeFeatures):
+        return cube if cube.space is fitted.space else None
+    return next((each for each in fitted.features if each.cube is cube), None)
+
+
+def _mixture_from(
+    tensors: dict[str, Tensor], accuracy: float | None, n_classes: int
+) -> DiscriminantMixture:
+    """Return the mixture of a file; earlier versions wrote one accuracy and no modes."""
+    arrays = {name: tensors[f"head.{key}"].numpy() for name, key in _MIXTURE_KEYS.items()}
+    average = np.nan if accuracy is None else float(accuracy)
+    later = {"mode_classes": np.arange(n_classes), "accuracies": np.full(n_classes, average)}
+    for name, key in _LATER_MIXTURE_KEYS.items():
+        if f"head.{key}" in tensors:
+            later[name] = tensors[f"head.{key}"].numpy()
+    mixture = DiscriminantMixture(**arrays, **later)
+    mixture.check()
+    return mixture
+
+
+def _pixels_from(tensors: dict[str, Tensor], mixture: DiscriminantMixture) -> LabelledPixels | None:
+    """Return the training pixels of a file; None for one of an earlier version."""
+    if not tensors:
+        return None
+    arrays = {each.name: tensors[each.name].numpy() for each in fields(LabelledPixels)}
+    pixels = LabelledPixels(**arrays | {"features": arrays["features"].astype(np.float64)})
+    pixels.check(mixture)
+    return pixels
 
 
 def _load_network(

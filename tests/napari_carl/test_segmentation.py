@@ -76,7 +76,7 @@ def test_the_complete_label_map_is_that_of_the_segmenter(large):
     expected = Segmenter(None).fit(cube, strokes).predict(cube).labels
     np.testing.assert_array_equal(result.labels, expected)
     assert not result.is_preview
-    assert result.accuracy > 0.9
+    assert "right on held-out strokes" in result.accuracy
 
 
 def test_the_visible_part_comes_first_and_the_rest_stays_meanwhile(large):
@@ -175,7 +175,7 @@ def test_the_label_map_of_a_trained_head_starts_at_the_view(large, head):
     *_, last = results
     expected = TrainedHead.load(head, "cpu").predict(cube).labels
     np.testing.assert_array_equal(last.labels, expected)
-    assert (last.origin, last.accuracy) == ("linear, held-out mIoU 0.88", None)
+    assert (last.origin, last.accuracy) == ("linear, held-out mIoU 0.88", "")
     assert [each.value for each in last.predictor.classes] == [1, 2, 5]
 
 

@@ -157,7 +157,8 @@ def test_segmentation_with_the_approximate_embedding_is_repeated_with_the_exact_
         used.append(features.embedding.speed)
         fidelity = features.embedding.fidelity if used[-1] == "turbo" else None
         predictor = fakes.Predictor(model=features.model)
-        result = SegmentationResult(predictor, None, strokes, 0.9, 0.1, fidelity=fidelity)
+        accuracy = "90 % right on held-out strokes"
+        result = SegmentationResult(predictor, None, strokes, accuracy, 0.1, fidelity=fidelity)
         result.complete.set()
         yield result
 
@@ -174,7 +175,7 @@ def test_segmentation_with_the_approximate_embedding_is_repeated_with_the_exact_
     embedding.arrived(results[0])
     runner.go(JobKind.SEGMENTING)
     assert "fidelity 0.995" in step_state(session, Step.LEARN).line
-    assert "Accuracy on held-out strokes 90 %" in step_state(session, Step.LEARN).line
+    assert "90 % right on held-out strokes" in step_state(session, Step.LEARN).line
     embedding.arrived(results[1])
     runner.go(JobKind.SEGMENTING)
     assert "fidelity" not in step_state(session, Step.LEARN).line

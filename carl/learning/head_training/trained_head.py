@@ -23,7 +23,8 @@ from carl.inference import normalisation
 from carl.inference.tile_grid import Tile, TileLayout, overlapping_tiles
 from carl.inference.workers import Workers
 from carl.io import LabelClass
-from carl.learning.cube_features import CubeFeatures
+from carl.learning.corrections import predict_map
+from carl.learning.cube_features import CubeFeatures, compute_features
 from carl.learning.features import Region, grid_windows
 from carl.learning.predictor import (
     AnyCube,
@@ -34,7 +35,7 @@ from carl.learning.predictor import (
     classes_from_json,
     classes_to_json,
 )
-from carl.learning.segmenter import Segmenter
+from carl.learning.segmenter import Refinement, Segmenter, refinement_of_map
 from carl.model.checkpoint import (
     load_weights,
     model_from_metadata,
@@ -132,8 +133,7 @@ class TrainedHead(Predictor):
                 f"The model classifies whole images ({names}) and predicts no label maps: use it "
                 "with 'classify' or 'carl predict', or load a model for segmentation."
             )
-        plain = cube.cube if isinstance(cube, CubeFeatures) else cube
-        return BoundHead(self, plain, progress)
+        return BoundHead(self, cube, progress)
 
     def classify(self, cube: SpectralCube, *, progress: Progress = no_progress) -> dict[str, float]:
         """Return the probability of each class for the cube as a whole, by name.
@@ -261,8 +261,11 @@ class BoundHead(BoundPredictor):
 
     is_precomputed = False
 
-    def __init__(self, trained: TrainedHead, cube: SpectralCube, progress: Progress) -> None:
+    def __init__(self, trained: TrainedHead, given: AnyCube, progress: Progress) -> None:
+        cube = given.cube if isinstance(given, CubeFeatures) else given
         self.classes = trained.classes
+        self._trained = trained
+        self._given = given
         self._shape = cube.shape[:2]
         self._tiles = HeadTiles(trained, cube, progress)
         step = trained.size - trained.size // 4
@@ -289,6 +292,20 @@ class BoundHead(BoundPredictor):
         steps = slice(None, None, rows.step), slice(None, None, columns.step)
         scores = np.log(np.maximum(blended[steps], _LEAST_PROBABILITY))
         return Prediction(scores, self.classes, valid[steps])
+
+    def prepare_refinement(self, progress: Progress = no_progress) -> Refinement:
+        """Prepare to refine the model on this cube; see `BoundPredictor.prepare_refinement`.
+
+        Confident labels of the head's map stand for its training data. The features are those the
+        head was bound to, or those of the filter bank and of the head's network.
+        """
+        features = self._given
+        if isinstance(features, SpectralCube):
+            features = compute_features(
+                features, self._trained.head.carl, progress=subprogress(progress, 0.0, 0.5)
+            )
+        own_map = predict_map(self, features.stack, subprogress(progress, 0.5, 1.0))
+        return refinement_of_map(features, self.classes, own_map, self._trained.description)
 
     def _touching(
         self, rows: range, columns: range, progress: Progress

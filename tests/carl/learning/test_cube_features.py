@@ -55,9 +55,9 @@ def strokes(cube: SpectralCube) -> np.ndarray:
 
 def streamed(segmenter: Segmenter, cube: SpectralCube) -> BoundSegmenter:
     """Bind a segmenter as it binds cubes that do not fit in memory."""
-    space, mixture = segmenter._fitted()
-    features = StreamedFeatures(cube, space, segmenter.model, segmenter.options)
-    return BoundSegmenter(mixture, segmenter.classes, features)
+    fitted = segmenter._fitted()
+    features = StreamedFeatures(cube, fitted.space, fitted.model, fitted.options)
+    return BoundSegmenter(fitted, cube, features)
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
 
 from carl.errors import LabelError
 from carl.learning.features import FeatureMap, FeatureStack
-from carl.learning.labelled_pixels import BLOCK, sample_labelled_pixels
+from carl.learning.labelled_pixels import BLOCK, sample_labelled_pixels, stroke_numbers
 
 
 def stack(shape: tuple[int, int] = (64, 80), valid: np.ndarray | None = None) -> FeatureStack:
@@ -40,11 +43,31 @@ def test_equal_labels_give_equal_pixels():
     np.testing.assert_array_equal(one.features, other.features)
 
 
-def test_blocks_of_two_cubes_are_different():
+def test_blocks_and_strokes_of_two_cubes_are_different():
     labels = np.zeros((64, 80), np.uint8)
     labels[0, 0], labels[40, 40] = 1, 2
     pixels = sample_labelled_pixels([stack(), stack()], [labels, labels], [1, 2])
-    assert len(set(pixels.blocks)) == 4
+    assert len(set(pixels.blocks)) == len(set(pixels.strokes)) == 4
+
+
+def test_a_stroke_is_connected_labels_of_one_class():
+    labels = np.zeros((64, 80), np.uint8)
+    labels[3, 3:70], labels[4, 3:70] = 1, 2
+    labels[40, 3:6], labels[41, 6:9] = 1, 1  # touch at a corner
+    pixels = sample_labelled_pixels([stack()], [labels], [1, 2])
+    numbers = pixels.features[:, 0].astype(int)
+    of_row = {row: set(pixels.strokes[numbers // 80 == row]) for row in (3, 4, 40, 41)}
+    assert all(len(each) == 1 for each in of_row.values())
+    assert of_row[40] == of_row[41]
+    assert len(set(pixels.strokes)) == 3
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_strokes_are_the_connected_components(mask):
+    expected, n = ndimage.label(mask, np.ones((3, 3)))
+    rows, columns = np.nonzero(mask)
+    numbers = stroke_numbers(rows, columns)
+    assert len(set(zip(numbers, expected[mask], strict=True))) == n == len(set(numbers))
 
 
 def test_labels_without_data_are_left_out():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -133,6 +135,205 @@ def test_a_loaded_segmenter_predicts_the_same(tmp_path, with_model, tiny_model):
     assert loaded.report == segmenter.report
 
 
+def shifted_scene(seed: int = 3) -> tuple[SpectralCube, np.ndarray]:
+    """Return a scene of another camera whose third tissue is mistaken for the second."""
+    cube, truth = scene(seed, np.linspace(450, 700, 9))
+    data = np.asarray(cube.data).copy()
+    second = data[truth == 2].mean(axis=0)
+    third = data[truth == 3].mean(axis=0)
+    data[truth == 3] += 0.75 * (second - third)
+    return SpectralCube(data, wavelengths=cube.wavelengths, name="shifted"), truth
+
+
+def one_stroke(truth: np.ndarray, value: int, row: int = 20) -> np.ndarray:
+    """Return a stroke of 10 pixels of a class."""
+    labels = np.zeros_like(truth)
+    columns = np.flatnonzero(truth[row] == value)[3:13]
+    labels[row, columns] = value
+    return labels
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Segmenter:
+    cube, truth = scene()
+    Segmenter(None).fit(cube, strokes(truth)).save(tmp_path / "tissue.carl")
+    return Segmenter.load(tmp_path / "tissue.carl")
+
+
+def without_pixels(path: Path) -> Path:
+    """Rewrite a saved segmenter as earlier versions wrote it."""
+    later = ("pixels.", "head.mode_classes", "head.accuracies")
+    tensors = {n: t for n, t in load_file(path).items() if not n.startswith(later)}
+    with safetensors.safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    header = json.loads(metadata["carl_segmenter"])
+    del header["description"]
+    old = path.with_name("old.carl")
+    save_file(tensors, old, {"carl_segmenter": json.dumps(header)})
+    return old
+
+
+def test_one_stroke_of_one_class_corrects_a_loaded_segmenter(loaded):
+    cube, truth = shifted_scene()
+    before = loaded.predict(cube)
+    assert (before.labels == truth)[truth == 3].mean() < 0.5
+    correction = one_stroke(truth, 3)
+    refined = loaded.refine(cube, correction)
+    after = refined.predict(cube).labels
+    assert (after == 3)[correction > 0].all()
+    assert evaluate(after, truth).miou > 0.9
+    assert refined.classes == loaded.classes
+    assert refined.description == "few-stroke segmenter, refined"
+    np.testing.assert_array_equal(loaded.predict(cube).scores, before.scores)
+
+
+def test_a_correction_leaves_the_rest_of_the_map_as_it_was(loaded):
+    cube, truth = scene(4)
+    before = loaded.predict(cube).labels
+    wrong = np.zeros_like(truth)
+    wrong[40:44, 5:9] = 2  # in the middle of class 1, and like it
+    after = loaded.refine(cube, wrong).predict(cube).labels
+    assert (after == before)[:, 20:].mean() > 0.97
+
+
+def test_a_stroke_of_a_new_class_extends_a_loaded_segmenter(loaded):
+    cube, truth = scene(4)
+    data = np.asarray(cube.data).copy()
+    data[30:, :20] *= np.linspace(0.2, 0.9, NM.size)
+    truth[30:, :20] = 9
+    cube = SpectralCube(data, wavelengths=NM)
+    vessel = LabelClass(9, "vessel", (1, 2, 3))
+    refined = loaded.refine(cube, one_stroke(truth, 9, row=40), classes=[vessel])
+    assert refined.classes == (*loaded.classes, vessel)
+    assert evaluate(refined.predict(cube).labels, truth).miou > 0.9
+
+
+def test_refining_is_near_to_fitting_to_the_union_of_the_labels(loaded):
+    one, truth = scene()
+    other, other_truth = scene(8)
+    further = strokes(other_truth)
+    union = Segmenter(None).fit([one, other], [strokes(truth), further])
+    refined = loaded.refine(other, further)
+    third, _ = scene(9)
+    agreement = np.mean(refined.predict(third).labels == union.predict(third).labels)
+    assert agreement > 0.98
+
+
+def test_every_refinement_starts_from_the_loaded_segmenter(loaded):
+    cube, truth = shifted_scene()
+    bound = loaded.bind(cube, precompute=True)
+    refinement = bound.prepare_refinement()
+    first = refinement.fit(one_stroke(truth, 3)).predict(cube)
+    both = one_stroke(truth, 3) + one_stroke(truth, 1, row=30)
+    refinement.fit(both)
+    again = refinement.fit(one_stroke(truth, 3)).predict(cube)
+    np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_a_refined_segmenter_is_saved_and_refined_again(loaded, tmp_path):
+    cube, truth = shifted_scene()
+    refined = loaded.refine(cube, one_stroke(truth, 3))
+    refined.save(tmp_path / "refined.carl")
+    again = Segmenter.load(tmp_path / "refined.carl")
+    np.testing.assert_allclose(again.predict(cube).scores, refined.predict(cube).scores, atol=1e-4)
+    assert (again.description, again.report) == (refined.description, refined.report)
+    twice = again.refine(cube, one_stroke(truth, 1, row=30))
+    assert evaluate(twice.predict(cube).labels, truth).miou > 0.9
+
+
+def test_a_cube_too_large_to_hold_is_refined_as_well(loaded):
+    cube, truth = shifted_scene()
+    correction = one_stroke(truth, 3)
+    streamed = loaded.bind(cube).prepare_refinement().fit(correction)
+    held = loaded.refine(cube, correction)
+    np.testing.assert_allclose(streamed.predict(cube).scores, held.predict(cube).scores, atol=1e-4)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_refined(loaded, tmp_path):
+    old = Segmenter.load(without_pixels(tmp_path / "tissue.carl"))
+    cube, truth = shifted_scene()
+    np.testing.assert_array_equal(old.predict(cube).scores, loaded.predict(cube).scores)
+    assert old.description == "few-stroke segmenter"
+    assert old.report.held_out_accuracy == pytest.approx(loaded.report.held_out_accuracy)
+    correction = one_stroke(truth, 3)
+    refined = old.refine(cube, correction)
+    after = refined.predict(cube).labels
+    assert "holds no training pixels" in refined.description
+    assert (after == 3)[correction > 0].all()
+    assert evaluate(after, truth).miou > 0.9
+    absent, absent_truth = scene(5)
+    only_first = SpectralCube(np.asarray(absent.data)[:, :20].copy(), wavelengths=NM)
+    kept = old.refine(only_first, one_stroke(absent_truth[:, :20], 1))
+    assert kept.classes == old.classes  # also those that this cube does not show
+
+
+def test_strokes_that_are_no_correction_are_refused(loaded):
+    cube, truth = scene(4)
+    with pytest.raises(LabelError, match="Nothing is labelled"):
+        loaded.refine(cube, np.zeros_like(truth))
+    with pytest.raises(LabelError, match="48 × 60"):
+        loaded.refine(cube, np.ones((5, 5), int))
+
+
+def test_cancelling_a_refinement(loaded):
+    cube, truth = scene(4)
+
+    def stop(fraction: float, message: str) -> None:
+        if message == "Refining the model":
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        loaded.refine(cube, one_stroke(truth, 3), progress=stop)
+
+
+def test_the_training_pixels_in_the_file_are_few(tmp_path):
+    cube, truth = scene()
+    path = tmp_path / "dense.carl"
+    segmenter = Segmenter(None).fit(cube, truth)
+    segmenter.save(path)
+    pixels = load_file(path)["pixels.features"]
+    assert pixels.dtype == np.float32
+    assert len(pixels) <= 8 * 3 * 4  # 8 of each class in each of 4 blocks
+    assert path.stat().st_size < 100_000
+
+
+def test_the_accuracy_names_the_classes_that_strokes_can_judge():
+    cube, truth = scene()
+    single = sum(one_stroke(truth, value) for value in (1, 2, 3))
+    report = Segmenter(None).fit(cube, single).report
+    assert np.isnan(report.held_out_accuracy)
+    assert report.judged_classes == ()
+    assert report.accuracy_text == "one stroke each: cannot be judged yet"
+    report = Segmenter(None).fit(cube, single + one_stroke(truth, 2, row=40)).report
+    assert (report.judged_classes, report.other_classes) == (("class 2",), ("class 1", "class 3"))
+    assert report.accuracy_text.endswith("% right on held-out strokes of class 2")
+    report = Segmenter(None).fit(cube, strokes(truth)).report
+    assert report.accuracy_text == "100 % right on held-out strokes"
+
+
+def test_threads_predict_while_another_fits():
+    cube, truth = scene()
+    two = np.where(strokes(truth) == 3, 0, strokes(truth))
+    segmenter = Segmenter(None).fit(cube, two)
+    features = segmenter.training_features[0]
+    done, mixed = Event(), []
+
+    def predict() -> None:
+        while not done.is_set():
+            prediction = segmenter.predict(features)
+            if prediction.scores.shape[2] != len(prediction.classes):
+                mixed.append(prediction.scores.shape)
+
+    with ThreadPoolExecutor(3) as threads:
+        running = [threads.submit(predict) for _ in range(2)]
+        for number in range(30):
+            segmenter.fit(features, two if number % 2 else strokes(truth))
+        done.set()
+        for each in running:
+            each.result()
+    assert mixed == []
+
+
 def test_the_file_is_safetensors_with_a_json_header(tmp_path):
     cube, truth = scene()
     Segmenter(None).fit(cube, strokes(truth)).save(tmp_path / "tissue.carl")
@@ -188,6 +389,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("head.scatter", np.zeros_like),
         ("head.scatter", lambda values: values * np.nan),
         ("head.temperatures", lambda values: values[1:]),
+        ("head.mode_classes", lambda values: values[::-1]),
+        ("head.mode_classes", np.zeros_like),
+        ("head.accuracies", lambda values: values[1:]),
+        ("pixels.features", lambda values: values * np.nan),
+        ("pixels.features", lambda values: values[:, 1:]),
+        ("pixels.classes", lambda values: values[::-1]),
+        ("pixels.modes", lambda values: values + 1),
+        ("pixels.blocks", lambda values: values[1:]),
+        ("pixels.strokes", lambda values: values - 9),
+        ("pixels.strokes", lambda values: values.astype(np.float32)),
+        ("pixels.weights", lambda values: -values),
         ("head.seen", np.zeros_like),
         ("head.seen", lambda values: values.astype(np.float32)),
         ("space.bank.grid", lambda values: values[::-1]),

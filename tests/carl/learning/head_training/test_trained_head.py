@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, ModelError
 from carl.io import read_cube, read_labels
-from carl.learning import Segmenter
+from carl.learning import Segmenter, compute_features
 from carl.learning.head_training import TrainedHead, load_predictor, train, trained_head
 from carl.learning.head_training.trained_head import HeadTiles
 from carl.metrics import evaluate
@@ -75,6 +75,32 @@ def test_the_header_describes_the_head_without_local_paths(trained, folder, tmp_
     assert header["training"]["config"]["pairs"][0]["cube"] == "tissue.hdr"
     assert header["training"]["config"]["seed"] == 0
     assert str(folder) not in json.dumps(header)
+
+
+def test_a_stroke_corrects_a_head(trained, cube):
+    data = np.array(cube.data)
+    data[:40, :40] *= np.linspace(0.2, 0.9, 8)  # a vessel
+    cube = SpectralCube(data, wavelengths=cube.wavelengths)
+    before = trained.predict(cube)
+    correction = np.zeros(before.labels.shape, np.uint8)
+    correction[20, 10:30] = 9
+    refined = trained.refine(cube, correction)
+    after = refined.predict(cube).labels
+    assert (after == 9)[correction > 0].all()
+    assert (after == 9)[5:35, 5:35].mean() > 0.9
+    assert (after == before.labels)[45:].mean() > 0.8
+    assert [each.name for each in refined.classes] == ["lumen", "urothelium", "class 9"]
+    assert refined.description.endswith(f"of the map of a head ({trained.description})")
+    np.testing.assert_array_equal(trained.predict(cube).labels, before.labels)
+
+
+def test_the_refined_map_is_that_of_the_head_where_nothing_is_corrected(trained, cube):
+    before = trained.predict(cube).labels
+    agreeing = np.where(np.indices(before.shape)[0] == 7, before, 0)
+    features = compute_features(cube)
+    refined = trained.bind(features).prepare_refinement().fit(agreeing)
+    assert refined.training_features == (features,)
+    assert (refined.predict(cube).labels == before).mean() > 0.9
 
 
 def test_predictions_are_right_and_without_seams(trained, cube, folder: Path):
