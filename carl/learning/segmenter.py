@@ -371,8 +371,8 @@ class Segmenter(Predictor):
 
         The weights of the network are included unless they are installed under its name. The
         features of the pixels that were fitted to are included: at most 2000 pixels for each class
-        of a cube, 4 bytes for each of the 40 to 136 features of a pixel. Strokes of a hundred
-        pixels in each of four classes add about 0.2 MB.
+        of a cube, with at most 136 features of 4 bytes. Four classes of three strokes each add
+        about 50 kB.
 
         Raises:
             ModelError: not fitted yet.

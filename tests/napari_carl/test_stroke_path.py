@@ -67,6 +67,7 @@ HELPERS = {
     ("carl.learning.segmenter", "Segmenter.__init__"),
     ("carl.learning.segmenter", "Segmenter.bind"),  # features are given: nothing is computed
     ("carl.learning.segmenter", "Segmenter.report"),
+    ("carl.learning.segmenter", "FitReport.accuracy_text"),
     ("carl.learning.predictor", "Prediction.labels"),
     ("carl.progress", "subprogress"),
     ("carl.cube", "SpectralCube.read"),  # rows with strokes, for their spectra
