@@ -158,7 +158,7 @@ def session(runner: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> Session:
         progress(0.5, "Segmenting")
         labels = np.where(strokes, strokes, strokes.max())
         predictor = FakePredictor(classes, features.model)
-        result = SegmentationResult(predictor, FakeBound(features.cube), labels, 0.9)
+        result = SegmentationResult(predictor, FakeBound(features.cube), labels, "90 % right")
         result.complete.set()
         yield result
 
