@@ -197,16 +197,16 @@ def describe_network(session: Session) -> tuple[str, str]:
 
 
 def describe_export(exported: Exported) -> str:
-    """Describe how many cubes were exported and where their files are."""
+    """Describe how many cubes were exported and where; a list of failures follows, if any."""
     n_cubes, n_files = len(exported.cubes), len(exported.files)
     folder = exported.request.folder
     if exported.request.cubes is None:
         return f"Map of {exported.cubes[0]} saved to {folder}: {_counted(n_files, 'file')}."
     n_all = n_cubes + len(exported.failures)
-    of_all = f"{n_cubes} of {_counted(n_all, 'cube')}"
-    if not n_cubes:
-        return f"{of_all} exported."
-    return f"{of_all} exported to {folder}: {_counted(n_files, 'file')}."
+    text = f"{n_cubes} of {_counted(n_all, 'cube')} exported"
+    if n_cubes:
+        text += f" to {folder}: {_counted(n_files, 'file')}"
+    return f"{text}. Not exported:" if exported.failures else f"{text}."
 
 
 def describe_existing(existing: Sequence[Path]) -> str:

@@ -27,7 +27,7 @@ _POLL_INTERVAL = 0.002
 _MOVE_TOLERANCE = 0.51
 """Largest distance of the cursor from where the mouse was moved to, in pixels of the canvas: Qt
 reports whole pixels."""
-_MOVE_TIMEOUT = 120
+_MOVE_TIMEOUT = 600
 """Seconds until a move of the mouse that napari has not handled is an error."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
-WAIT_MS = 120_000
+WAIT_MS = 600_000
 """Longest wait for a condition: so long that it is reached only where something is broken, however
 busy the machine is."""
 

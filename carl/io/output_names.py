@@ -20,6 +20,8 @@ _HASH_DIGITS = 8
 """Hexadecimal digits that keep shortened names different."""
 _INVALID = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
 """Characters that are not allowed in file names on some system."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\.", re.IGNORECASE)
+"""Start of names that Windows reserves for devices: what follows the first dot does not matter."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _clash(one: Path | str, other: Path | str, name: str) -> OutputError:
 
 def _cleaned(name: str) -> str:
     """Replace what cannot be in a file name; "cube" if nothing is left."""
-    return _INVALID.sub("_", name).strip(" .") or "cube"
+    cleaned = _INVALID.sub("_", name).strip(" .") or "cube"
+    return f"_{cleaned}" if _RESERVED.match(cleaned) else cleaned
 
 
 def _n_bytes(name: str) -> int:

@@ -117,7 +117,7 @@ class ExportPanel(QWidget):
         lines = [describe_export(exported)]
         for name, error in exported.failures:
             reason = describe_error(error)
-            lines.append(reason if name in reason else f"{name}: {reason}")
+            lines.append(f"• {reason if name in reason else f'{name}: {reason}'}")
         self._message.show_message("\n".join(lines), "warning" if exported.failures else "muted")
         self._show_files(exported.files if exported.request.cubes is None else ())
         self._open.setVisible(bool(exported.files))

@@ -35,8 +35,6 @@ from napari_carl.panels.plots import SpectrumPlot
 from napari_carl.pictures import DisplayMode
 from napari_carl.steps import NetworkOption, Step
 
-LONG_MS = 120_000
-
 
 @pytest.fixture
 def session(dock, no_network):
@@ -68,7 +66,7 @@ def test_dock_replaces_the_coarse_picture_of_the_reader(viewer, session, small_c
     picture = viewer.layers["two tissues colour"]
     assert picture.data.shape == (24, 32, 3)
 
-    qtbot.waitUntil(lambda: picture.data.shape == (48, 64, 3), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: picture.data.shape == (48, 64, 3))
 
     np.testing.assert_allclose(
         picture.extent.world, viewer.layers["two tissues strokes"].extent.world
@@ -79,7 +77,6 @@ def test_strokes_layer_is_on_top_and_active(viewer, session, small_cube, qtbot, 
     show(small_cube[0])
     qtbot.waitUntil(
         lambda: viewer.layers.selection.active == viewer.layers["two tissues strokes"],
-        timeout=LONG_MS,
     )
 
     assert viewer.layers[-1].name == "two tissues strokes"
@@ -94,7 +91,7 @@ def test_steps_are_enabled_one_after_the_other(viewer, dock, session, small_cube
     show(small_cube[0])
     assert ready() == [Step.CUBE, Step.EXPLORE, Step.ANNOTATE, Step.LEARN]
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None)
     assert ready() == list(Step)
 
 
@@ -114,7 +111,7 @@ def test_canvas_text_describes_what_is_displayed(viewer, session, small_cube, qt
     assert text.text == "570 nm · band 5/8"
 
     session.show_bands(7, 4, 0)
-    qtbot.waitUntil(lambda: text.text == "660 nm / 570 nm / 450 nm", timeout=LONG_MS)
+    qtbot.waitUntil(lambda: text.text == "660 nm / 570 nm / 450 nm")
     colour.visible = False  # by user
     assert text.text == "570 nm · band 5/8"
 
@@ -128,7 +125,7 @@ def test_three_bands_are_displayed_in_the_layer_of_the_colour_picture(
     session.show_bands(7, 4, 0)
 
     colour = viewer.layers["two tissues colour"]
-    qtbot.waitUntil(lambda: colour.data is not before, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: colour.data is not before)
     assert len(viewer.layers) == 3
 
 
@@ -139,7 +136,7 @@ def test_spectrum_follows_the_cursor(viewer, session, user, small_cube, qtbot, s
     session.cursor_changed.connect(spectra.append)
 
     user.point_at(10, 40)
-    qtbot.waitUntil(lambda: bool(spectra), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(spectra))
 
     np.testing.assert_array_equal(spectra[-1], cube.spectrum(10, 40))
 
@@ -173,7 +170,7 @@ def test_wavelengths_are_set_from_each_source_of_the_form(dock, session, qtbot, 
         return dock.findChild(WavelengthForm)
 
     def apply(form):
-        qtbot.waitUntil(lambda: "3 bands" in form.message.text, timeout=LONG_MS)
+        qtbot.waitUntil(lambda: "3 bands" in form.message.text)
         robot.click(form, "Apply")
         return session.cube.wavelengths.tolist()
 
@@ -223,7 +220,7 @@ def test_bad_file_causes_one_notification(viewer, session, qtbot, tmp_path, monk
     bad.write_text("not an image")
 
     session.open_cube(bad)
-    qtbot.waitUntil(lambda: bool(shown), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(shown))
 
     assert len(shown) == 1
     assert "notes.tif" in shown[0]
@@ -239,7 +236,7 @@ def test_cube_opened_in_the_dock_has_the_same_layers_as_with_the_reader(
     session.open_cube(tmp_path / "two tissues.hdr")
     # The picture is added later than the bands, below the strokes.
     wanted = ["two tissues", "two tissues colour", "two tissues strokes"]
-    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == wanted, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == wanted)
 
     assert session.cube is not None
 
@@ -260,7 +257,7 @@ def test_two_cubes_keep_their_own_strokes(viewer, dock, session, small_cube, qtb
     second = SpectralCube(first.data, first.wavelengths, name="second")
     show(first)
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: len(session.counts) == 2, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: len(session.counts) == 2)
 
     show(second)
     assert session.counts == {}
@@ -311,7 +308,7 @@ def test_a_removed_strokes_layer_is_shown_again_with_its_strokes(
 def test_keys_choose_class_and_tool(viewer, session, user, small_cube, qtbot, show):
     show(small_cube[0])
     strokes = viewer.layers["two tissues strokes"]
-    qtbot.waitUntil(lambda: viewer.layers.selection.active == strokes, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: viewer.layers.selection.active == strokes)
 
     user.press(Qt.Key.Key_2)
     assert (session.classes.current, str(strokes.mode)) == (2, "paint")
@@ -331,7 +328,7 @@ def test_keys_choose_class_and_tool(viewer, session, user, small_cube, qtbot, sh
 def test_class_colours_apply_to_strokes_and_map(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None)
 
     session.classes.recolour(2, (255, 0, 0))
 
@@ -351,15 +348,15 @@ def test_undo_and_redo_by_the_keys_of_napari(viewer, session, user, small_cube, 
     show(small_cube[0])
     user.press(Qt.Key.Key_1)
     user.paint((10, 10), (10, 20))
-    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
 
     user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: session.counts == {}, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.counts == {})
 
     user.press(
         Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     )
-    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.counts.get(1, 0) > 0)
 
 
 def test_strokes_are_restored_until_they_are_discarded(
@@ -377,9 +374,9 @@ def test_strokes_are_restored_until_they_are_discarded(
     panel = dock.findChild(AnnotatePanel)
     discard = next(each for each in panel.findChildren(QPushButton) if each.text() == "Discard …")
     strokes = viewer.layers["two tissues strokes"]
-    qtbot.waitUntil(lambda: strokes.data.any(), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: strokes.data.any())
     np.testing.assert_array_equal(strokes.data, painted)
-    qtbot.waitUntil(lambda: discard.isVisibleTo(dock), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: discard.isVisibleTo(dock))
 
     for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
         assert strokes.data.any()
@@ -461,7 +458,7 @@ def test_viewport_follows_the_camera(viewer, dock, session, small_cube, qtbot, s
 def test_refined_map_is_written_into_the_same_layer(viewer, session, small_cube, qtbot, show):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: session.segmentation is not None, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: session.segmentation is not None)
     layer, data = viewer.layers["two tissues map"], viewer.layers["two tissues map"].data
 
     session.segmentation.labels[:] = 2
@@ -478,7 +475,7 @@ def test_closed_dock_is_garbage_collected_with_its_session(
     dock_widget, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: bool(carl_threads()), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(carl_threads()))
     gone = [weakref.ref(dock), weakref.ref(dock.session), weakref.ref(dock.session.jobs)]
 
     viewer.window.remove_dock_widget(dock_widget)
@@ -489,7 +486,7 @@ def test_closed_dock_is_garbage_collected_with_its_session(
         gc.collect()
         return [each() for each in gone] == [None, None, None]
 
-    qtbot.waitUntil(all_gone, timeout=LONG_MS)
+    qtbot.waitUntil(all_gone)
     assert not viewer.keymap
     assert viewer.mouse_move_callbacks == []
     assert not viewer.canvas.overlays.text.visible
@@ -505,10 +502,10 @@ def test_closing_the_viewer_ends_all_jobs(
 ):
     show(small_cube[0])
     paint_halves(viewer)
-    qtbot.waitUntil(lambda: bool(carl_threads()), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(carl_threads()))
 
     viewer.close()
-    qtbot.waitUntil(lambda: not carl_threads(), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: not carl_threads())
 
 
 def test_window_handles_events_while_the_cube_is_segmented(

@@ -120,8 +120,8 @@ def test_export_of_a_folder_reports_cubes_that_failed_in_a_line_that_stays(
     press(panel, "Export a folder …", session, qtbot)
 
     lines = message_of(panel).text.splitlines()
-    assert lines[0] == f"1 of 3 cubes exported to {tmp_path / 'out'}: 3 files."
-    assert [line.split()[0] for line in lines[1:]] == ["a.hdr", "c.hdr"]
+    assert lines[0] == f"1 of 3 cubes exported to {tmp_path / 'out'}: 3 files. Not exported:"
+    assert [line.split()[:2] for line in lines[1:]] == [["•", "a.hdr"], ["•", "c.hdr"]]
     assert message_of(panel).role == "warning"
     show(SpectralCube(small_cube[0].data, small_cube[0].wavelengths, name="other"))
     assert message_of(panel).isVisibleTo(panel)

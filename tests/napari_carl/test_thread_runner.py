@@ -17,7 +17,7 @@ from carl.errors import CubeError
 from napari_carl.jobs import JobKind
 from napari_carl.thread_runner import ThreadRunner, describe_error, notify
 
-LONG_S = 120
+LONG_S = 600
 
 
 @pytest.fixture

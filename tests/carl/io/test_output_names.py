@@ -42,6 +42,8 @@ def maps(stem: str) -> tuple[str, ...]:
         (["two tissues"], 1, ["two tissues"]),
         (['a/b\\c:d*e?f"g<h>i|j\n'], 1, ["a_b_c_d_e_f_g_h_i_j_"]),
         ([" .. "], 1, ["cube"]),
+        (["con.2"], 1, ["_con.2"]),
+        (["con"], 1, ["con"]),  # "con_labels.tif" is not reserved
         (["x\ud800"], 1, ["x_"]),
     ],
 )
