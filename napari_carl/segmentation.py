@@ -26,7 +26,7 @@ from napari_carl.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from carl.io import LabelClass
-    from carl.learning import BoundPredictor, CubeFeatures, Predictor
+    from carl.learning import BoundPredictor, CubeFeatures, Predictor, Refinement
     from carl.learning.features import Region
 
 LabelImage = NDArray[np.unsignedinteger[Any]]
@@ -81,7 +81,7 @@ class SegmentationResult:
         is_preview: whether only a reduced cube was segmented, so that the label map is coarse.
         origin: description of a loaded predictor; empty for one fitted to the strokes.
         fidelity: `Embedding.fidelity` of an approximate embedding; None for an exact one.
-        model_features: features of the cube as a loaded model needs them, for its next correction.
+        refinement: of a loaded model on the cube, for the next correction.
         complete: set when all labels are predicted.
     """
 
@@ -93,7 +93,7 @@ class SegmentationResult:
     is_preview: bool = False
     origin: str = ""
     fidelity: float | None = None
-    model_features: CubeFeatures | None = None
+    refinement: Refinement | None = None
     complete: Event = field(default_factory=Event)
 
 
@@ -198,7 +198,7 @@ def load_model(path: Path, device: str, progress: Progress) -> LoadedModel:
 def segment_with_model(
     cube: SpectralCube,
     state: AnnotationState,
-    features: CubeFeatures | None,
+    refinement: Refinement | None,
     before: LabelImage | None,
     viewport: ViewportGetter,
     progress: Progress,
@@ -208,7 +208,7 @@ def segment_with_model(
     Args:
         cube: the cube.
         state: its annotation, with a model.
-        features: of the cube, as the model needs them; None if they are not computed yet.
+        refinement: of the model on this cube; None if none was prepared yet.
         before: (H, W) label map displayed so far; it stays where nothing newer is predicted.
         viewport: called before every window, because the view may move.
         progress: called often; cancels by raising.
@@ -216,10 +216,17 @@ def segment_with_model(
     Yields:
         the same result repeatedly, with more of its labels predicted.
     """
-    assert state.model is not None
+    model = state.model
+    assert model is not None
     start = perf_counter()
-    predictor = state.model.predictor
-    bound = predictor.bind(cube, precompute=True, progress=subprogress(progress, 0.1, 0.6))
+    predictor, given = model.predictor, cube if refinement is None else refinement.features
+    if state.has_strokes:
+        if refinement is None:
+            bound = predictor.bind(cube, precompute=True, progress=subprogress(progress, 0.0, 0.4))
+            refinement = bound.prepare_refinement(subprogress(progress, 0.4, 0.6))
+        predictor = refinement.fit(state.strokes, classes=state.classes)
+        given = refinement.features
+    bound = predictor.bind(given, precompute=True, progress=subprogress(progress, 0.1, 0.6))
     windows = _predict_windows(
         bound, cube.shape[:2], before is None, viewport, subprogress(progress, 0.6, 1.0)
     )
@@ -231,6 +238,7 @@ def segment_with_model(
             labels,
             seconds=perf_counter() - start,
             origin=predictor.description,
+            refinement=refinement,
         )
 
     yield from _assemble(windows, cube.shape[:2], before, result)

@@ -34,7 +34,7 @@ from napari_carl.scheduling import FeatureLevel, SchedulingState, wanted_jobs
 from napari_carl.segmentation import SegmentationResult, Viewport
 
 if TYPE_CHECKING:
-    from carl.learning import CubeFeatures, FineTuneResult, Predictor, Tune
+    from carl.learning import CubeFeatures, FineTuneResult, Predictor, Refinement, Tune
 
 _INDEPENDENT_OF_CUBE = {JobKind.OPENING, JobKind.PRELOADING, JobKind.AUTOSAVING}
 """Jobs that continue when another cube is selected."""
@@ -128,7 +128,7 @@ class Session:
         self._segmentation_request = 0
         self._model_version = 0
         self._segmented: AnnotationState | None = None
-        self._model_features: CubeFeatures | None = None
+        self._refinement: Refinement | None = None
         self._filter_bank_features: CubeFeatures | None = None
         self._features_network = 0
         self.features: CubeFeatures | None = None
@@ -551,20 +551,20 @@ class Session:
 
     def _on_model(self) -> None:
         """Segment with another model, or without one; it was chosen, so always at once."""
-        self._model_features = None
+        self._refinement = None
         self._model_version = 0 if self.model is None else next(self._versions)
         self.model_changed.emit()
         self._update_segmentation(requested=self.automatic or self.model is not None)
 
     def _start_segmenting(self, cube: SpectralCube) -> None:
         features, level, state = self.features, self._feature_level, self.annotation.state
-        model_features, classes = self._model_features, state.classes
+        refinement, classes = self._refinement, state.classes
         before = None if self.segmentation is None else self.segmentation.labels
 
         def segment(progress: Progress) -> Iterator[SegmentationResult]:
             if state.model is not None:
                 return segmentation.segment_with_model(
-                    cube, state, model_features, before, self._get_viewport, progress
+                    cube, state, refinement, before, self._get_viewport, progress
                 )
             assert features is not None  # the scheduled state has them
             if level is FeatureLevel.PREVIEW:
@@ -585,7 +585,7 @@ class Session:
             self.segmentation_refined.emit()
             return
         self.segmentation, self._segmented = result, state
-        self._model_features = result.model_features
+        self._refinement = result.refinement
         self.segmentation_changed.emit()
 
     # ---- files

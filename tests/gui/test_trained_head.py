@@ -9,8 +9,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
+from carl.cube import SpectralCube
 from carl.io import LabelClass, read_labels, write_cube, write_labels
-from carl.learning import head_training
+from carl.learning import Segmenter, head_training
 from carl.learning.head_training import trained_head
 from carl.model import build_model, save_model
 from napari_carl.jobs import JobKind
@@ -71,6 +72,11 @@ def buttons(dock, text):
     return [each for each in found if each.text() == text and each.isVisibleTo(panel)]
 
 
+def click(dock, qtbot, text):
+    (found,) = buttons(dock, text)
+    qtbot.mouseClick(found, Qt.MouseButton.LeftButton)
+
+
 def is_drawn(session):
     return session.segmentation is not None and session.jobs.state(JobKind.SEGMENTING) is None
 
@@ -96,6 +102,64 @@ def test_trained_head_segments_the_cube_and_brings_its_classes(
     exported = read_labels(tmp_path / "out" / "two tissues_labels.tif")
     np.testing.assert_array_equal(exported.labels, expected)
     assert exported.classes == CLASSES
+
+
+@pytest.mark.parametrize("kind", ["trained head", "segmenter"])
+def test_strokes_correct_a_loaded_model_and_undo_brings_its_map_back(
+    viewer, dock, session, user, load, train_head, small_cube, qtbot, show, tmp_path, kind
+):
+    cube, truth = small_cube
+    path = train_head("linear") if kind == "trained head" else tmp_path / "strokes.carl"
+    if kind == "segmenter":
+        Segmenter(None, classes=CLASSES).fit(cube, truth).save(path)
+    # A patch of a tissue that the model was not trained on.
+    pixels = cube.data.copy()
+    pixels[4:17, :31] = 0.5 * pixels[4:17, :31, ::-1]
+    show(SpectralCube(pixels, cube.wavelengths, name=cube.name))
+    load(path)
+    qtbot.waitUntil(lambda: is_drawn(session))
+    before = viewer.layers["two tissues map"].data.copy()
+
+    assert session.classes.current == 1
+    session.classes.add()
+    user.press(Qt.Key.Key_3)
+    user.paint((10, 5), (10, 25))
+    qtbot.waitUntil(lambda: session.segmentation_is_current and is_drawn(session))
+    corrected = viewer.layers["two tissues map"].data.copy()
+    assert (corrected[5:16, :30] == 3).mean() > 0.9
+    assert (corrected[20:] == before[20:]).mean() > 0.95
+    assert "refined" in session.segmentation.origin
+    assert session.model.path == path
+
+    user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.segmentation_is_current and is_drawn(session))
+    np.testing.assert_array_equal(viewer.layers["two tissues map"].data, before)
+
+    click(dock, qtbot, "Unload")
+    assert session.model is None
+    assert not viewer.layers["two tissues map"].data.any()
+    user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.segmentation_is_current and is_drawn(session))
+    np.testing.assert_array_equal(viewer.layers["two tissues map"].data, before)
+
+
+def test_the_user_decides_how_the_classes_of_a_model_join_those_of_the_strokes(
+    viewer, dock, session, user, load, train_head, small_cube, qtbot, show
+):
+    show(small_cube[0])
+    session.classes.rename(1, "nerve")
+    user.press(Qt.Key.Key_1)
+    user.paint((10, 5), (10, 25))
+    painted = session.strokes == 1
+
+    load(train_head("linear"))
+    qtbot.waitUntil(lambda: session.pending_model is not None)
+    click(dock, qtbot, "Keep my classes")
+
+    assert session.model is not None
+    names = {known.name: known.value for known in session.classes}
+    assert names == {"fat": 1, "muscle": 2, "nerve": 3}
+    np.testing.assert_array_equal(session.strokes == names["nerve"], painted)
 
 
 def test_prediction_by_a_trained_head_can_be_cancelled(
