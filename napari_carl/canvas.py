@@ -148,8 +148,9 @@ class CursorSpectrum:
 class Framing:
     """Fits a cube into the canvas when it is opened, and whatever is visible on napari's Home.
 
-    Without it, Home fits all layers, including the hidden ones of other cubes. Cubes that were in
-    the viewer before the dock keep the view that the user has chosen.
+    Without it, Home fits all layers, including the hidden ones of other cubes. The canvas may get
+    its size later; the cube is fitted into it again until the user moves the camera. Cubes that
+    were in the viewer before the dock keep the view that the user has chosen.
     """
 
     def __init__(
@@ -162,7 +163,9 @@ class Framing:
         self._shape: tuple[int, ...] = ()  # of the cube framed last
         connections.connect(layers.cube_added, self._on_added)
         connections.connect(session.cube_changed, self._on_cube)
+        self._framed: tuple[Any, ...] = ()  # centre and zoom of the camera after framing
         connections.connect(viewer.events.reset_view, self._on_reset)
+        connections.connect(viewer.canvas.events.size, self._on_resize)
 
     def _on_added(self) -> None:
         layers = self._layers.current
@@ -176,7 +179,11 @@ class Framing:
         if layers is not None and before not in ((), self._shape):
             self._frame([layers.image])
 
-    def _on_reset(self, event: Any) -> None:
+    def _on_resize(self, event: Any) -> None:
+        if self._framed == self._view:
+            self._on_reset()
+
+    def _on_reset(self, event: Any = None) -> None:
         if self._layers.current is not None:
             visible = [layer for layer in self._viewer.layers if layer.visible]
             self._frame(visible or [self._layers.current.image])
@@ -187,6 +194,12 @@ class Framing:
         if present:
             with self._viewer.events.reset_view.blocker(self._on_reset):
                 self._viewer.fit_to_view(layers=present)
+            self._framed = self._view
+
+    @property
+    def _view(self) -> tuple[Any, ...]:
+        camera = self._viewer.scene.camera
+        return (*camera.center, camera.zoom)
 
 
 class ViewportTracker:

@@ -569,6 +569,23 @@ def test_cubes_of_any_size_are_framed_when_they_are_opened(viewer, session, qtbo
     assert_framed(viewer, shapes[1])
 
 
+def test_cube_stays_framed_in_a_resized_window_until_the_camera_is_moved(
+    viewer, session, qtbot, show
+):
+    def resize(width, height):
+        before = viewer.canvas.size
+        viewer.window.resize(width, height)
+        qtbot.waitUntil(lambda: viewer.canvas.size != before)
+
+    show(cube_of_shape(40, 90, "wide"))
+    resize(1000, 700)
+    assert_framed(viewer, (40, 90))
+
+    viewer.scene.camera.zoom = 40
+    resize(1200, 800)
+    assert viewer.scene.camera.zoom == 40
+
+
 def test_home_frames_the_current_cube(viewer, session, dock, show):
     show(cube_of_shape(200, 300, "large"))
     show(cube_of_shape(20, 30, "small"))
