@@ -43,6 +43,19 @@ class MemoryCache(Generic[K, V]):
         """Total size of the cached values, in the unit of `size_of`."""
         return int(self._values.currsize)
 
+    @property
+    def max_size(self) -> int:
+        """Largest total size of the cached values."""
+        return int(self._values.maxsize)
+
+    def grow(self, max_size: int) -> None:
+        """Raise the largest total size of the cached values, if it is smaller than `max_size`."""
+        with self._locked():
+            if max_size > self._values.maxsize:
+                values: LRUCache[K, Any] = LRUCache(max_size, self._values.getsizeof)
+                values.update(self._values)
+                self._values = values
+
     def get(self, key: K, compute: Callable[[], V], progress: Progress = no_progress) -> V:
         """Return the value of a key, computed unless it is cached.
 

@@ -111,3 +111,13 @@ def test_a_waiting_thread_can_be_cancelled_and_takes_over_from_one_that_fails() 
         with pytest.raises(ValueError, match="failed"):
             first.result(_TIMEOUT)
         assert second.result(_TIMEOUT) == "computed instead"
+
+
+def test_a_cache_that_grows_keeps_its_values() -> None:
+    cache: MemoryCache[str, int] = MemoryCache(1)
+    assert cache.get("a", lambda: 1) == 1
+    cache.grow(2)
+    cache.grow(1)
+    assert cache.max_size == 2
+    assert cache.get("b", lambda: 2) == 2
+    assert (cache.get("a", lambda: 0), cache.get("b", lambda: 0)) == (1, 2)

@@ -98,6 +98,25 @@ def test_a_chunk_larger_than_the_cache_is_not_cached(
     assert cache.total_size == 0
 
 
+@pytest.mark.parametrize("lengths", [(7, 11, 9), (7, 11, 1), (3, 4, 9)])
+def test_the_cache_grows_so_that_each_chunk_is_decoded_once(
+    monkeypatch: pytest.MonkeyPatch, lengths: tuple[int, ...]
+) -> None:
+    use_cache(monkeypatch, 100)
+    source = Source(lengths)
+    array = source.array()
+    assert np.array_equal(np.concatenate([array[row : row + 1] for row in range(7)]), ARRAY)
+    assert len(source.loaded) == len(set(source.loaded))
+
+
+def test_the_cache_grows_up_to_a_part_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "available_memory", lambda: 4000)
+    cache = use_cache(monkeypatch, 100)
+    array = Source(SHAPE).array()
+    assert np.array_equal(array[3], ARRAY[3])
+    assert (cache.max_size, cache.total_size) == (1000, 0)
+
+
 def test_threads_can_read_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     use_cache(monkeypatch, 2000)
     array = Source((2, 4, 3)).array()
