@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,10 +14,17 @@ import numpy as np
 from carl.errors import CubeError
 from carl.io.hdf5_pixels import read_pixels
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
+from carl.mapped_files import SharedFile
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
 """Positions of the signature: HDF5 may start after a user block; MATLAB's has 512 bytes."""
+_HEAP_SIGNATURE = b"GCOL\1\0\0\0"
+"""First bytes of a heap, with the version; its size follows."""
+_HEAP_OBJECT = struct.Struct("<H6xQ")
+"""Number and size of an object of a heap, in files that use 8 bytes for sizes, as nearly all do."""
+_SEARCHED_BYTES = 1 << 24
+"""Bytes at both ends of a file that are searched for damaged heaps."""
 _MAX_OBJECTS = 10_000
 """Groups and datasets that are searched for the cube, which takes about a second."""
 _MAX_DEPTH = 32
@@ -45,6 +53,8 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 
     with ExitStack() as on_failure:
         file = on_failure.enter_context(h5py.File(path, "r", locking=False))
+        if file.id.get_create_plist().get_sizes()[1] == _HEAP_OBJECT.size // 2:
+            _check_heaps(path)
         datasets = _datasets(file, path)
         variables = [
             Variable(name, dataset.shape[:: _direction(dataset, path)], dataset.dtype.kind)
@@ -73,6 +83,32 @@ def read(path: Path, variable: str | None = None) -> FileContents:
 def _direction(dataset: Any, path: Path) -> int:
     """Return -1 if MATLAB wrote the dataset, whose axes are then reversed, else 1."""
     return -1 if path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs else 1
+
+
+def _check_heaps(path: Path) -> None:
+    """Check the heaps of strings and of virtual datasets in the beginning and the end of a file.
+
+    The library (2.0) searches a heap with an empty gap in it for ever. A heap is a list of objects,
+    each with its number, which is 0 for gaps, and its size.
+
+    Raises:
+        CubeError: there is such a heap.
+    """
+    file = SharedFile(path)
+    for start in {0, max(0, file.size - _SEARCHED_BYTES)}:
+        content = file.read(start, min(_SEARCHED_BYTES, file.size - start))
+        at = content.find(_HEAP_SIGNATURE)
+        while at >= 0:
+            head = content[at : at + _HEAP_OBJECT.size]
+            stop = at + int.from_bytes(head[len(_HEAP_SIGNATURE) :], "little")
+            at += _HEAP_OBJECT.size
+            while at + _HEAP_OBJECT.size <= min(stop, len(content)):
+                number, size = _HEAP_OBJECT.unpack_from(content, at)
+                step = _HEAP_OBJECT.size + -(-size // 8) * 8 if number else size
+                if step == 0:
+                    raise CubeError(f"{path.name} is damaged: copy it again from its source.")
+                at += step
+            at = content.find(_HEAP_SIGNATURE, at)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def read_pixels(dataset: Any, path: Path, sources: Sequence[Any] = ()) -> LazyAr
         if part.id.get_storage_size() == 0:
             raise CubeError(f"{part.name} in {path.name} has no pixels: nothing was written to it.")
     layout = dataset.id.get_create_plist().get_layout()
-    is_plain = dataset.id.get_type().equal(h5py.h5t.py_create(dataset.dtype))
+    is_plain = dataset.dtype.kind in "iuf" and dataset.id.get_type().equal(
+        h5py.h5t.py_create(dataset.dtype)
+    )
     if is_plain and layout == h5py.h5d.CONTIGUOUS:
         return open_array(path, dataset.dtype, dataset.id.get_offset(), dataset.shape)
     if layout != h5py.h5d.CHUNKED or _chunk_bytes(dataset) < _LARGE_CHUNK_BYTES:

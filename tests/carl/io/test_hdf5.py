@@ -257,3 +257,20 @@ def test_filters_that_contradict_the_chunks_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(content.replace(stated, np.array([1 << 30], "<u4").tobytes()))
     with pytest.raises(CubeError, match="the size of its chunks is contradictory"):
         read_cube(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("n_before", [0, 1 << 25])
+def test_a_damaged_heap_is_refused(tmp_path: Path, n_before: int) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["before"] = np.zeros(n_before + 1, np.uint8)
+        file["cube"] = CUBE
+        file["cube"].attrs["wavelength"] = np.arange(400.0, 440)
+        file["cube"].attrs["wavelength_units"] = "nm"
+    assert read_cube(path).require_wavelengths()[0] == 400
+    content = bytearray(path.read_bytes())
+    size_of_first_object = content.index(b"GCOL") + 24
+    content[size_of_first_object] = 200  # the next one would begin within a gap
+    path.write_bytes(content)
+    with pytest.raises(CubeError, match=r"a\.h5 is damaged"):
+        read_cube(path)
