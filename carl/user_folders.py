@@ -78,8 +78,7 @@ class CacheFolder:
     """A folder of files by key, limited in size: the least recently used are removed.
 
     Several programs may share it without a lock. A file gets its name when it is complete and is
-    never changed; a file that another program removed is simply missing. What a killed program was
-    writing is removed when the next file is added.
+    never changed; a file that another program removed is simply missing.
 
     Args:
         path: the folder; created when the first file is added, readable by its owner only.
@@ -121,8 +120,9 @@ class CacheFolder:
     def load(self, key: str, read: Callable[[Path], T]) -> T | None:
         """Return what `read` makes of the file of a key; None if it is missing or damaged.
 
-        A damaged file is removed.
+        A damaged file is removed, and so is what killed programs were writing.
         """
+        remove_abandoned(self.path, STAGING_PREFIX)
         path = self.find(key)
         if path is None:
             return None

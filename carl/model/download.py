@@ -26,6 +26,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from filelock import FileLock, Timeout
 
 from carl.errors import ModelError, OutputError
+from carl.files import sync_file, sync_folder
 from carl.model.named_models import NAMED_MODELS, weights_path
 from carl.progress import Progress, no_progress
 
@@ -128,7 +129,9 @@ def download(remote: RemoteFile, target: Path, *, progress: Progress = no_progre
         _download_rest(remote, part, progress)
         _verify_checksum(remote, part)
         with _convert_write_errors(target):
+            sync_file(part)
             os.replace(part, target)
+            sync_folder(target.parent)
             for outdated in target.parent.glob(f"{target.name}.*.part"):
                 outdated.unlink()  # of a previous version on the server
 

@@ -119,6 +119,9 @@ def test_what_a_killed_program_was_writing_is_removed(tmp_path: Path) -> None:
     put(folder, "c")
     assert keys(folder) == {"c"}
     leave()
+    assert folder.load("c", Path.read_bytes) == bytes(100)
+    assert keys(folder) == {"c"}
+    leave()
     folder.clear()
     assert keys(folder) == set()
 
