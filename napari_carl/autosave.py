@@ -66,6 +66,8 @@ class Autosave:
     """
 
     changed = Signal()  # a version was restored, saved or discarded, or another cube is current
+    failed = Signal(object)  # CarlError: strokes were not saved, a version was not read or deleted
+    recovered = Signal()  # saving succeeds again
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -120,7 +122,7 @@ class Autosave:
         try:
             record.versions.discard()
         except CarlError as error:
-            self._session.failed.emit(error)
+            self.failed.emit(error)
         else:
             record.restored = None
             self._session.annotation.clear()
@@ -155,7 +157,7 @@ class Autosave:
         record.versions = versions
         annotation.is_restored = True
         for error in versions.unreadable:
-            self._session.failed.emit(error)
+            self.failed.emit(error)
         self.changed.emit()
         self._on_edit()
 
@@ -184,7 +186,9 @@ class Autosave:
             if record.unsaved is state:
                 record.unsaved = None
         if outcome.failures and not self._has_failed:  # reported once, not with every stroke
-            self._session.failed.emit(outcome.failures[0])
+            self.failed.emit(outcome.failures[0])
+        elif self._has_failed and not outcome.failures:
+            self.recovered.emit()
         self._has_failed = bool(outcome.failures)
         self.changed.emit()
         if not outcome.failures:

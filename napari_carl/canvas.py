@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class CanvasText:
 
     def close(self, *, canvas_exists: bool = True) -> None:
         """Disconnect from the slider and remove the text."""
-        self._timer.stop()
+        with suppress(RuntimeError):  # the application quits: Qt has deleted the timer
+            self._timer.stop()
         self._connections.close()
         if canvas_exists:
             self._overlay.visible = False

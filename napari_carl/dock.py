@@ -56,6 +56,7 @@ class Controller:
         ViewportTracker(viewer, self.session, self.layers, self.connections)
         self._is_closed = False
         self.connections.connect(self.session.failed, notify)
+        self.connections.connect(self.autosave.failed, notify)
         self.session.jobs.start(JobKind.PRELOADING, preload, lambda _: None)
 
     def close(self, *, canvas_exists: bool = True) -> None:

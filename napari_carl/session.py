@@ -660,11 +660,11 @@ class Session:
 
     def save_predictor(self, path: Path) -> None:
         """Save the predictor, including its network, for other cubes and for the command line."""
-        predictor = self.predictor
+        predictor, classes = self.predictor, tuple(self.classes)
         if predictor is not None:
             self.jobs.start(
                 JobKind.SAVING,
-                lambda _: predictor.save(path),
+                lambda _: predictor.with_class_names(classes).save(path),
                 lambda _: self.predictor_saved.emit(path),
             )
 

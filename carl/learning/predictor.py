@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -244,6 +244,10 @@ class Predictor(ABC):
         """
 
     @abstractmethod
+    def with_class_names(self, classes: Iterable[LabelClass]) -> Predictor:
+        """Return the same model with the names and colours of these classes, matched by value."""
+
+    @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file.
 
@@ -330,3 +334,11 @@ def predict_all(bound: BoundPredictor, progress: Progress = no_progress) -> Pred
             valid[region] = window.valid
     progress(1.0, "Segmentation complete")
     return Prediction(scores, bound.classes, None if valid.all() else valid)
+
+
+def renamed_classes(
+    classes: Iterable[LabelClass], names: Iterable[LabelClass]
+) -> tuple[LabelClass, ...]:
+    """Return classes with the names and colours that other classes of the same values have."""
+    known = {each.value: each for each in names}
+    return tuple(known.get(each.value, each) for each in classes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +49,7 @@ from carl.learning.predictor import (
     Predictor,
     classes_from_json,
     classes_to_json,
+    renamed_classes,
 )
 from carl.model import CARL, list_models, load_model
 from carl.model.checkpoint import (
@@ -215,6 +216,14 @@ class Segmenter(Predictor):
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes as given, or those that were fitted."""
         return self._state.classes
+
+    def with_class_names(self, classes: Iterable[LabelClass]) -> Segmenter:
+        """Return the same segmenter with other names and colours of its classes."""
+        renamed = Segmenter()
+        renamed._state = replace(
+            self._state, classes=renamed_classes(self._state.classes, classes)
+        )
+        return renamed
 
     @property
     def training_features(self) -> tuple[CubeFeatures, ...]:

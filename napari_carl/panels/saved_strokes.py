@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QMenu, QMessageBox, QWidget
 
 from napari_carl.autosave import Autosave
 from napari_carl.connections import Connections
-from napari_carl.panels.widgets import button, column, label, row
+from napari_carl.panels.widgets import MessageLine, button, column, label, row
 from napari_carl.session import Session
 from napari_carl.stroke_versions import SavedStrokes
 
@@ -34,7 +34,12 @@ class SavedStrokesRow(QWidget):
         layout = column(self, spacing=4)
         layout.addLayout(row(self._text, self._restore, self._discard, stretch=0))
         layout.addWidget(self._shared)
+        self._problem = MessageLine()
+        layout.addWidget(self._problem)
         connections.connect(autosave.changed, self._show)
+        connections.connect(autosave.failed, self._problem.show_error)
+        connections.connect(autosave.recovered, self._problem.clear)
+        connections.connect(session.cube_changed, self._problem.clear)
         self._show()
 
     def _show(self) -> None:
@@ -49,7 +54,8 @@ class SavedStrokesRow(QWidget):
         self._shared.setVisible(self._autosave.is_shared)
         for widget in (self._text, self._restore, self._discard):
             widget.setVisible(bool(versions))
-        self.setVisible(bool(versions) or self._autosave.is_shared)
+        is_needed = bool(versions) or self._autosave.is_shared or bool(self._problem.text)
+        self.setVisible(is_needed)
 
     def _fill_menu(self) -> None:
         self._menu.clear()

@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_reported_once(
 ):
     (carl_home / "strokes").write_text("a file in the place of the folder")
     reported = []
-    session.failed.connect(reported.append)
+    autosave.failed.connect(reported.append)
     session.add_cube(make_cube())
     runner.go_all()
     for value in (1, 2):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ from carl.learning.predictor import (
     Predictor,
     classes_from_json,
     classes_to_json,
+    renamed_classes,
 )
 from carl.learning.segmenter import Refinement, Segmenter, refinement_of_map
 from carl.model.checkpoint import (
@@ -122,6 +123,10 @@ class TrainedHead(Predictor):
     def uses_network(self) -> bool:
         """Whether a network's features take part: always."""
         return True
+
+    def with_class_names(self, classes: Iterable[LabelClass]) -> TrainedHead:
+        """Return the same head with other names and colours of its classes."""
+        return replace(self, classes=renamed_classes(self.classes, classes))
 
     def bind(
         self, cube: AnyCube, *, precompute: bool = False, progress: Progress = no_progress

@@ -527,3 +527,14 @@ def test_a_cube_with_one_pixel_is_refused() -> None:
     values[1, 2] = 0.5
     with pytest.raises(CubeError, match="dot has one pixel with data"):
         compute_features(SpectralCube(values, np.array([450.0, 550.0, 650.0]), name="dot"))
+
+
+def test_a_renamed_segmenter_predicts_the_same_labels():
+    cube, truth = scene()
+    segmenter = Segmenter().fit(cube, strokes(truth))
+
+    renamed = segmenter.with_class_names([LabelClass(2, "vessel", (9, 8, 7))])
+
+    assert [each.name for each in renamed.classes][:2] == ["class 1", "vessel"]
+    assert [each.name for each in segmenter.classes][:2] == ["class 1", "class 2"]
+    np.testing.assert_array_equal(renamed.predict(cube).labels, segmenter.predict(cube).labels)
