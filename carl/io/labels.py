@@ -21,7 +21,7 @@ from carl.errors import CubeError, LabelError
 from carl.files import atomic_write, read_json
 from carl.io import envi, numpy_files, tiff
 from carl.io.reader import decoding_errors
-from carl.io.size_limits import MAX_DEFLATE_RATIO, check_decoded_size
+from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size
 
 Colour = tuple[int, int, int]
 
@@ -36,8 +36,6 @@ _PALETTE: tuple[Colour, ...] = (
 
 _PNG_BYTES = {"P": 1, "L": 1, "1": 1, "I": 4, "I;16": 2}
 """Bytes of a decoded pixel by the modes of Pillow for one number per pixel."""
-_MAX_PNG_RATIO = 8 * MAX_DEFLATE_RATIO
-"""Largest ratio of decoded to stored bytes: up to eight pixels are stored in one byte."""
 
 _GOLDEN_RATIO = 0.618034
 """Step of the hue beyond the palette: multiples of it, modulo 1, stay far apart."""
@@ -303,7 +301,7 @@ def _read_png(path: Path) -> NDArray[Any]:
     with PngImageFile(path) as image:
         n_bytes = image.width * image.height * _PNG_BYTES.get(image.mode, 1)
         check_decoded_size(
-            path, n_bytes, path.stat().st_size, max_ratio=_MAX_PNG_RATIO, error_type=LabelError
+            path, n_bytes, path.stat().st_size, max_ratio=MAX_IMAGE_RATIO, error_type=LabelError
         )
         if image.mode not in _PNG_BYTES:
             raise LabelError(

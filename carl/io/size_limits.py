@@ -14,8 +14,9 @@ _COPIES = 2
 MAX_CUBE_RATIO = 250
 """Largest ratio of decoded to stored bytes of large arrays of pixels. The noise of a camera limits
 it to about 10, and cubes that are mostly empty to about 100."""
-MAX_DEFLATE_RATIO = 1032
-"""Largest ratio that the format "deflate" of zlib, PNG and zip files can reach."""
+MAX_IMAGE_RATIO = 8 * 1032
+"""Largest ratio of any image that is stored bit by bit with the format "deflate", which reaches
+1032, and decoded to bytes. Blank label maps come close to it."""
 
 
 def check_decoded_size(
@@ -38,19 +39,32 @@ def check_decoded_size(
     Raises:
         error_type: the array is larger than its stored bytes can hold, or than the free memory.
     """
-    if n_bytes <= _UNCHECKED_BYTES:
-        return
-    if n_bytes > max_ratio * n_stored:
+    check_ratio(path, n_bytes, n_stored, max_ratio, error_type)
+    free, needed = available_memory(), _COPIES * n_bytes
+    if n_bytes > _UNCHECKED_BYTES and free is not None and needed > free:
+        raise error_type(
+            f"{path.name} needs {needed / 1e9:.1f} GB of memory to be decoded and "
+            f"{free / 1e9:.1f} GB are free: close other programs, or save it without compression."
+        )
+
+
+def check_ratio(
+    path: Path,
+    n_bytes: int,
+    n_stored: int,
+    max_ratio: float,
+    error_type: type[CarlError] = CubeError,
+) -> None:
+    """Check that an array is not much larger than its stored bytes; arguments as above.
+
+    Raises:
+        error_type: it is.
+    """
+    if n_bytes > max(_UNCHECKED_BYTES, max_ratio * n_stored):
         raise error_type(
             f"{path.name} states {n_bytes / 1e9:.1f} GB of pixels and stores "
             f"{n_stored / 1e6:.1f} MB for them, too few to be a recording: it is damaged, or made "
             "to fill the memory."
-        )
-    free, needed = available_memory(), _COPIES * n_bytes
-    if free is not None and needed > free:
-        raise error_type(
-            f"{path.name} needs {needed / 1e9:.1f} GB of memory to be decoded and "
-            f"{free / 1e9:.1f} GB are free: close other programs, or save it without compression."
         )
 
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
+from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size
 from carl.io.tiff_pages import SIGNATURES, follow_pages
 from carl.io.tiff_pixels import read_pixels
 
@@ -91,6 +92,7 @@ def read_image(path: Path) -> NDArray[Any]:
     with _opened(path) as file:
         series = file.series[0]
         pixels = read_pixels(file, series, tuple(series.shape))
+        check_decoded_size(path, series.nbytes, path.stat().st_size, max_ratio=MAX_IMAGE_RATIO)
         return np.asarray(pixels[...])
 
 

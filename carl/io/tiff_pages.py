@@ -28,13 +28,15 @@ _MAX_TAGS = 4096
 _MAX_SHARED = 4
 """Most times that the bytes of a file may be covered by values of tags: shared values are legal,
 but thousands of pages that share a large one would take a time that grows with its square."""
+_MAX_DESCRIPTION = 16 << 20
+"""Largest size of a description, bytes: parsed JSON or XML takes about 30 times as much memory."""
 _SEARCH_BYTES = 1 << 22
 """Bytes that are searched at once."""
 _HEAD_BYTES = 40
 """Bytes that contain the first two tags of a page."""
 
 _WIDTH, _LENGTH, _STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES = 256, 257, 273, 279, 324, 325
-_SUB_PAGES = 330
+_SUB_PAGES, _DESCRIPTION = 330, 270
 _USED = frozenset({_WIDTH, _LENGTH, _STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES, _SUB_PAGES})
 """Codes of the tags that are used here."""
 _TYPE_BYTES = {
@@ -220,6 +222,8 @@ def _parse(file: IO[bytes], at: int, form: _Format, size: int) -> _Page | None:
         inline = n_bytes <= form.offset_bytes
         if not inline and where + n_bytes <= size:
             parts.append((where, where + n_bytes))
+        if code == _DESCRIPTION and n_bytes > _MAX_DESCRIPTION:
+            return None
         if code not in _USED:
             continue
         if kind not in _UNSIGNED or not count or (not inline and where + n_bytes > size):

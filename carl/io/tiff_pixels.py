@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from carl.errors import CubeError
 from carl.io.chunked import ChunkedArray, Position
 from carl.io.reader import decoding_errors
-from carl.io.size_limits import check_decoded_size
+from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size, check_ratio
 from carl.lazy_array import ArraySource
 from carl.mapped_files import SharedFile, open_array
 
@@ -72,17 +72,19 @@ def read_pixels(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) ->
     if series.dataoffset is not None:
         dtype = series.dtype.newbyteorder(file.byteorder)
         return open_array(Path(file.filehandle.path), dtype, series.dataoffset, shape)
+    path = Path(file.filehandle.path)
+    check_ratio(path, series.nbytes, path.stat().st_size, MAX_IMAGE_RATIO)
     pages, keyframe = list(series.pages), series.keyframe
     axes = _axes_of(shape, (len(pages), *keyframe.shaped))
     alike = all(page is not None and page.keyframe.hash == keyframe.hash for page in pages)
     try:
         if axes is None or not alike or series.is_multifile or series.transform is not None:
             stored = sum(sum(page.databytecounts) for page in pages if page is not None)
-            check_decoded_size(Path(file.filehandle.path), series.nbytes, stored)
+            check_decoded_size(path, series.nbytes, stored)
             loaded: NDArray[Any] = series.asarray()
             return loaded.reshape(shape)
         cut = _rows_of_plain if keyframe.is_final else _strips_of
-        strips = _StripReader(Path(file.filehandle.path), cut(file, pages, keyframe), axes)
+        strips = _StripReader(path, cut(file, pages, keyframe), axes)
         strips.check()
     except (ValueError, ImportError) as error:
         if isinstance(error, ValueError) and "imagecodecs" not in str(error):

@@ -157,7 +157,7 @@ def create_backbone(config: SpatialEncoderConfig, *, pretrained: bool = False) -
     except Exception as error:  # timm checks few of its options
         raise ModelError(
             f"timm cannot create '{config.model_name}' with the options "
-            f"{dict(config.model_kwargs)}: {error}"
+            f"{dict(config.model_kwargs)}: {' '.join(str(error).split())[:200]}"
         ) from error
     if not isinstance(backbone, (Eva, VisionTransformer)):
         raise ModelError(

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from carl.errors import CubeError, LabelError
+from carl.errors import CarlError, CubeError, LabelError
 from carl.io import read_cube, read_labels, size_limits
 
 resource = pytest.importorskip("resource", reason="needs the limits of processes of Unix")
@@ -184,3 +184,29 @@ def error_message(path: Path) -> str:
     except LabelError as error:
         return str(error)
     return ""
+
+
+def test_a_long_description_of_a_page_is_not_parsed(tmp_path: Path) -> None:
+    text = '{"shape": [2, 20, 30], "list": [' + "0," * (9 << 20) + "0]}"
+    pages = np.zeros((2, 20, 30), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pages, description=text, metadata=None)
+    with pytest.raises(CubeError, match=r"a\.tif is damaged: its page 1 cannot be read"):
+        read_cube(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_cube, read_labels])
+def test_an_image_of_omitted_tiles_alone_is_refused(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    side, n_tiles = 1 << 15, 1 << 12
+    tags = [
+        (256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1),
+        (277, 3, 1, 1), (322, 4, 1, 512), (323, 4, 1, 512), (324, 4, n_tiles, 200),
+        (325, 4, n_tiles, 200),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    page = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    head = b"II*\0" + struct.pack("<I", 8) + page
+    (tmp_path / "a.tif").write_bytes(head.ljust(200, b"\0") + bytes(4 * n_tiles))
+    with pytest.raises(CarlError, match=r"a\.tif states 1\.1 GB|two-dimensional image"):
+        read(tmp_path / "a.tif")
