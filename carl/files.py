@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, EISDIR, ENAMETOOLONG, ENOSYS, ENOTSUP
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from uuid import uuid4
 
@@ -39,6 +40,16 @@ def resource_path(*parts: str) -> Path:
     return (installed if installed.is_dir() else _PACKAGE.parent / "resources").joinpath(*parts)
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Check that a path is a regular file: opening a named pipe would wait for ever.
+
+    Raises:
+        OSError: it is something else, or does not exist.
+    """
+    if not S_ISREG(os.stat(path).st_mode):
+        raise OSError(EINVAL, "not a regular file")
+
+
 def read_text(path: str | os.PathLike[str], max_bytes: int = _MAX_TEXT_BYTES) -> str:
     """Read a small UTF-8 text file, with or without a byte-order mark.
 
@@ -46,6 +57,7 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = _MAX_TEXT_BYTES) ->
         OSError: the file cannot be read.
         ValueError: it is larger than `max_bytes`, or not text in UTF-8.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

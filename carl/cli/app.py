@@ -20,8 +20,7 @@ from carl.cli.files import interrupt
 from carl.cli.networks import download, import_, models, pretrain
 from carl.cli.process import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, handle_signals
 from carl.cli.segmentation import evaluate, fit, predict, train
-from carl.cli.terminal import printable
-from carl.errors import Cancelled, CarlError, CarlWarning, is_out_of_memory
+from carl.errors import Cancelled, CarlError, CarlWarning, is_out_of_memory, printable
 
 app = typer.Typer(
     name="carl",

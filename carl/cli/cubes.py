@@ -17,14 +17,8 @@ from carl.cli.options import (
     VariableOption,
     WavelengthsOption,
 )
-from carl.cli.terminal import (
-    print_json,
-    print_rows,
-    print_table,
-    printable,
-    progress_line,
-    resumable,
-)
+from carl.cli.terminal import print_json, print_rows, print_table, progress_line, resumable
+from carl.errors import printable
 
 CubeArgument = Annotated[Path, typer.Argument(metavar="CUBE", help="Cube in any readable format.")]
 
@@ -140,8 +134,7 @@ def embed(
             precision=precision,
             speed=speed,
             progress=progress,
-            # Apart from the result.
-            note=lambda sentence: typer.echo(printable(sentence), err=True),
+            note=lambda sentence: typer.echo(printable(sentence), err=True),  # not the result
         )
     if pca is not None:
         with atomic_write(pca) as temporary:

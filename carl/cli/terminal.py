@@ -15,28 +15,15 @@ from typing import Any
 import typer
 
 from carl.display import format_rows
+from carl.errors import printable
 from carl.progress import Progress, TimeLeft, no_progress
 
 _NUMBER_LISTS = re.compile(r"\[[-+.\deaflnrstu,\s]*\]")
 """Lists of numbers, true, false and null in indented JSON."""
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, changes of the direction of writing, and what is not
-Unicode."""
 _BAR_WIDTH = 24
 """Characters of the progress bar."""
 _REDRAW_SECONDS = 0.1
 """Time between two drawings of the progress bar."""
-
-
-def printable(text: str) -> str:
-    r"""Return text with an escape in place of each control character, on one line.
-
-    Names in files may contain codes that change the terminal or the order of what it shows.
-
-    >>> printable("vessel\x1b[2J")
-    'vessel\\x1b[2J'
-    """
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def print_json(value: Any) -> None:
@@ -44,7 +31,8 @@ def print_json(value: Any) -> None:
     text = json.dumps(_to_json(value), indent=2, ensure_ascii=False)
     text = _NUMBER_LISTS.sub(lambda found: " ".join(found[0].split()), text)
     # JSON has escapes for the ASCII control characters: line breaks are those of the layout.
-    typer.echo(_CONTROLS.sub(lambda found: _escaped(found[0]), text))
+    lines = (_escaped(line) for line in text.split("\n"))
+    typer.echo("\n".join(lines))
 
 
 def print_rows(rows: Mapping[str, object]) -> None:
@@ -117,8 +105,9 @@ def progress_line() -> Iterator[Progress]:
         sys.stderr.flush()
 
 
-def _escaped(character: str) -> str:
-    return character if character == "\n" else f"\\u{ord(character):04x}"
+def _escaped(text: str) -> str:
+    """Return JSON text with the escapes of JSON in place of control characters."""
+    return "".join(each if printable(each) == each else f"\\u{ord(each):04x}" for each in text)
 
 
 def _is_terminal() -> bool:

@@ -21,7 +21,7 @@ from carl.errors import CubeError, LabelError
 from carl.files import atomic_write, read_json
 from carl.io import envi, numpy_files, tiff
 from carl.io.reader import decoding_errors
-from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size
+from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size, check_pixels
 
 Colour = tuple[int, int, int]
 
@@ -299,7 +299,9 @@ def _read_png(path: Path) -> NDArray[Any]:
 
     # Not by Image.open, which refuses any picture of more than 179 million pixels.
     with PngImageFile(path) as image:
-        n_bytes = image.width * image.height * _PNG_BYTES.get(image.mode, 1)
+        n_pixels = image.width * image.height
+        check_pixels(path, n_pixels, LabelError)
+        n_bytes = n_pixels * _PNG_BYTES.get(image.mode, 1)
         check_decoded_size(
             path, n_bytes, path.stat().st_size, max_ratio=MAX_IMAGE_RATIO, error_type=LabelError
         )

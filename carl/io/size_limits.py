@@ -11,9 +11,11 @@ _UNCHECKED_BYTES = 128 << 20
 """Arrays up to this size are decoded whatever their ratio: a blank image compresses well."""
 _COPIES = 2
 """Arrays that decoding holds at the same time: that of the decoder and the result."""
-MAX_CUBE_RATIO = 250
+MAX_CUBE_RATIO = 100
 """Largest ratio of decoded to stored bytes of large arrays of pixels. The noise of a camera limits
-it to about 10, and cubes that are mostly empty to about 100."""
+it to about 10, or to 100 where 98 % of the pixels are empty."""
+MAX_IMAGE_PIXELS = 1 << 30
+"""Most pixels of an image that is decoded whole."""
 MAX_IMAGE_RATIO = 8 * 1032
 """Largest ratio of any image that is stored bit by bit with the format "deflate", which reaches
 1032, and decoded to bytes. Blank label maps come close to it."""
@@ -65,6 +67,20 @@ def check_ratio(
             f"{path.name} states {n_bytes / 1e9:.1f} GB of pixels and stores "
             f"{n_stored / 1e6:.1f} MB for them, too few to be a recording: it is damaged, or made "
             "to fill the memory."
+        )
+
+
+def check_pixels(path: Path, n_pixels: int, error_type: type[CarlError] = CubeError) -> None:
+    """Check the number of pixels of an image that is decoded whole.
+
+    Raises:
+        error_type: it has too many.
+    """
+    if n_pixels > MAX_IMAGE_PIXELS:
+        raise error_type(
+            f"{path.name} states {n_pixels / 1e6:.0f} million pixels, more than the "
+            f"{MAX_IMAGE_PIXELS / 1e6:.0f} million that a label map may have: it is damaged, or "
+            "made to fill the memory."
         )
 
 

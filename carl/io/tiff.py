@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from carl.errors import CubeError
 from carl.io.reader import FileContents, Reader, starts_with
-from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size
-from carl.io.tiff_pages import SIGNATURES, follow_pages
+from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size, check_pixels
+from carl.io.tiff_pages import MAX_PAGES, SIGNATURES, follow_pages
 from carl.io.tiff_pixels import read_pixels
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def read_image(path: Path) -> NDArray[Any]:
     follow_pages(path)
     with _opened(path) as file:
         series = file.series[0]
-        pixels = read_pixels(file, series, tuple(series.shape))
+        check_pixels(path, series.size)
         check_decoded_size(path, series.nbytes, path.stat().st_size, max_ratio=MAX_IMAGE_RATIO)
-        return np.asarray(pixels[...])
+        return np.asarray(read_pixels(file, series, tuple(series.shape))[...])
 
 
 def _largest(series: Sequence[Any]) -> Any:
@@ -111,12 +111,25 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     import tifffile
 
     with _logged_errors() as errors, tifffile.TiffFile(path) as file:
+        if file.is_ome and file.ome_metadata:
+            _check_ome(file.ome_metadata, path)
         yield file
     if errors:
         # As "<TiffTag.fromfile> raised TiffFileError('<tifffile.TiffTag 305 @154> invalid …')".
         inner = re.sub(r"^<\S+> raised \w+\('(.*)'\)$", r"\1", " ".join(errors[0].split()))
         reason = re.sub(r"tifffile\.|[<>]| ?@\d+", "", inner)[:200]
         raise CubeError(f"{path.name} is damaged ({reason}): copy it again from its source.")
+
+
+def _check_ome(xml: str, path: Path) -> None:
+    """Check the number of pages that an OME description states: tifffile lists all of them."""
+    try:
+        images = _named(ElementTree.fromstring(xml), "Pixels")
+    except ElementTree.ParseError:  # tifffile logs it
+        return
+    for pixels in images:
+        if math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT") > MAX_PAGES:
+            raise CubeError(f"{path.name} states more than {MAX_PAGES} pages: it is damaged.")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from carl.errors import CubeError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of little-endian and big-endian TIFF, and of BigTIFF."""
-_MAX_PAGES = 1 << 16
+MAX_PAGES = 1 << 16
 """Most pages of a file: tifffile needs about 1 kB of memory for each."""
 _MAX_TAGS = 4096
 """Most tags of a page, as in tifffile."""
@@ -183,9 +183,9 @@ def _follow(file: IO[bytes], first: int, form: _Format, size: int, path: Path) -
                 "from its source."
             )
         seen.add(at)
-        if len(pages) == _MAX_PAGES:
+        if len(pages) == MAX_PAGES:
             raise CubeError(
-                f"{path.name} has more than {_MAX_PAGES} pages: save the cube with one page per "
+                f"{path.name} has more than {MAX_PAGES} pages: save the cube with one page per "
                 "band."
             )
         page = _parse(file, at, form, size)

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from carl.errors import ModelError, is_out_of_memory
-from carl.files import atomic_write
+from carl.files import atomic_write, check_regular
 from carl.model.carl import CARL
 from carl.model.config import CARLConfig
 
@@ -211,6 +211,7 @@ def read_tensors(
         KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError: the file is missing,
             damaged or of another kind; `unreadable_as` converts these errors.
     """
+    check_regular(path)
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -284,6 +285,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             tensors.
     """
     try:
+        check_regular(path)
         # Zip files are memory-mapped, so that optimiser states are never read.
         content = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -328,6 +330,7 @@ def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
             was made by a newer version of the program.
     """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums, but compares none
             damaged = archive.testzip()
         if damaged is not None:

@@ -74,6 +74,7 @@ class SpectralEncoderConfig:
         _require_positive(self, "embed_dim", "n_queries", "depth", "num_heads", "mlp_ratio")
         _require_heads(self.embed_dim, self.num_heads, "embed_dim")
         _require_even(self.embed_dim, "embed_dim")
+        _require_rates(self, "drop_path_rate", "proj_drop", "drop", "attn_drop")
         if self.pos_enc_sigma < 0:
             raise ModelError(f"pos_enc_sigma is {self.pos_enc_sigma}: it must be 0 or more.")
         if self.readout not in READOUTS:
@@ -118,6 +119,7 @@ class SpectralPredictorConfig:
         _require_positive(self, "predictor_embed_dim", "depth", "num_heads", "mlp_ratio")
         _require_heads(self.predictor_embed_dim, self.num_heads, "predictor_embed_dim")
         _require_even(self.predictor_embed_dim, "predictor_embed_dim")
+        _require_rates(self, "drop_rate", "attn_drop_rate", "drop_path_rate")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class SpatialPredictorConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "predictor_embed_dim", "depth", "num_heads", "mlp_ratio")
         _require_heads(self.predictor_embed_dim, self.num_heads, "predictor_embed_dim")
+        _require_rates(self, "drop_path_rate")
         if self.predictor_embed_dim % 4:
             raise ModelError(
                 f"predictor_embed_dim is {self.predictor_embed_dim}: it must be a multiple of 4 "
@@ -213,6 +216,12 @@ def _require_positive(config: object, *names: str) -> None:
         if value <= 0:
             raise ModelError(f"{name} is {value}: it must be positive.")
         _require_at_most(value, name)
+
+
+def _require_rates(config: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ModelError(f"{name} is {getattr(config, name)}: it must be at least 0, below 1.")
 
 
 def _require_at_most(value: float, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carl.errors import is_out_of_memory
+from carl.errors import CubeError, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_out_of_memory_errors_are_recognised(error: Exception) -> None:
 
 def test_other_errors_are_not_out_of_memory_errors() -> None:
     assert not is_out_of_memory(ValueError("a row is missing"))
+
+
+def test_messages_are_one_line_without_control_characters() -> None:
+    error = CubeError("two\nlines of \x1b[2Ja\u202e.tif\udcff are damaged.")
+    assert str(error) == r"two\nlines of \x1b[2Ja\u202e.tif\udcff are damaged."

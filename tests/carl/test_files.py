@@ -14,6 +14,7 @@ from carl.files import (
     atomic_folder,
     atomic_write,
     claim_folder,
+    read_json,
     release_folder,
     resource_path,
 )
@@ -222,3 +223,11 @@ def test_a_failed_sync_is_an_output_error(tmp_path, monkeypatch) -> None:
 
 def test_resource_path_finds_shipped_files():
     assert resource_path("cameras", "tivita.csv").is_file()
+
+
+def test_a_named_pipe_is_refused_without_waiting(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_json(tmp_path / "a.json")

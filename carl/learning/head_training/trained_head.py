@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.errors import ModelError
+from carl.files import check_regular
 from carl.inference import normalisation
 from carl.inference.tile_grid import Tile, TileLayout, overlapping_tiles
 from carl.inference.workers import Workers
@@ -352,6 +353,7 @@ def load_predictor(path: str | os.PathLike[str], device: str = "auto") -> Predic
         ModelError: the file cannot be read, or needs a network or library that is not installed.
     """
     try:
+        check_regular(path)
         with safetensors.safe_open(path, framework="np") as file:
             is_head = _HEADER in (file.metadata() or {})
     except (OSError, safetensors.SafetensorError):

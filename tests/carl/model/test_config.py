@@ -62,6 +62,7 @@ def test_network_is_read_from_a_complete_training_configuration(tmp_path: Path) 
         ({"spec_encoder_kwargs": {"depth": 10**6}}, "depth is 1000000: it must be at most 256"),
         ({"spec_encoder_kwargs": {"n_queries": 10**6}}, "n_queries is 1000000: it must be at most"),
         ({"spec_encoder_kwargs": {"mlp_ratio": 1e9}}, "mlp_ratio is 1000000000"),
+        ({"spec_encoder_kwargs": {"proj_drop": 255}}, "proj_drop is 255.0: it must be at least 0"),
         ({"spat_encoder_kwargs": {"depth": 10**6}}, "depth is 1000000"),
         ({"spat_encoder_kwargs": {"model_kwargs": {"depth": 10**6}}}, "depth is 1000000"),
         ({"spat_encoder_kwargs": {"model_kwargs": {"img_size": [10**6, 8]}}}, "img_size"),
