@@ -6,29 +6,28 @@ A `CarlError` is shown to the user as it is; any other exception is a bug.
 
 from __future__ import annotations
 
-import re
-
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, changes of the direction of writing, and what is not
-Unicode."""
+_LONGEST_MESSAGE = 1500
+"""Characters of a message: names and values in damaged files may be as long as the files."""
 
 
 def printable(text: str) -> str:
-    r"""Return text with an escape in place of each control character, on one line.
+    r"""Return text with an escape in place of each character that is not printable, on one line.
 
     Names in files may contain codes that change the terminal or the order of what it shows.
 
     >>> printable("vessel\x1b[2J")
     'vessel\\x1b[2J'
     """
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 class CarlError(Exception):
     """Base class of all errors that a user can cause or fix."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        text = printable(message)
+        is_long = len(text) > _LONGEST_MESSAGE
+        super().__init__(f"{text[:_LONGEST_MESSAGE]}…" if is_long else text)
 
 
 class CubeError(CarlError):

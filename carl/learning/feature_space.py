@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.arrays import Float32Array, check_arrays
+from carl.errors import ModelError
 from carl.inference import Embedding
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
@@ -67,6 +68,8 @@ class FeatureSpace:
             samples = [_maps(each)[i].reshape(-1, each.spatial.shape[2]) for each in embeddings]
             pooled = samples[0] if len(samples) == 1 else np.concatenate(samples)
             sample = np.asarray(pooled[:: max(1, len(pooled) // _SAMPLE)])
+            if not np.isfinite(sample).all():
+                raise ModelError("The network computes features that are not finite: use another.")
             projections[name] = PrincipalComponents.fit(sample, _N_COMPONENTS)
         return replace(self, projections=projections)
 

@@ -220,9 +220,7 @@ class Segmenter(Predictor):
     def with_class_names(self, classes: Iterable[LabelClass]) -> Segmenter:
         """Return the same segmenter with other names and colours of its classes."""
         renamed = Segmenter()
-        renamed._state = replace(
-            self._state, classes=renamed_classes(self._state.classes, classes)
-        )
+        renamed._state = replace(self._state, classes=renamed_classes(self._state.classes, classes))
         return renamed
 
     @property

@@ -31,3 +31,4 @@ def test_other_errors_are_not_out_of_memory_errors() -> None:
 def test_messages_are_one_line_without_control_characters() -> None:
     error = CubeError("two\nlines of \x1b[2Ja\u202e.tif\udcff are damaged.")
     assert str(error) == r"two\nlines of \x1b[2Ja\u202e.tif\udcff are damaged."
+    assert len(str(CubeError("x" * 100_000))) < 2000

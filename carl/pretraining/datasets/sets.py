@@ -92,8 +92,8 @@ class SetConfig:
         Raises:
             CarlError: the kind or a key is unknown, or a value does not fit.
         """
-        if not isinstance(values, Mapping) or values.get("kind") not in KINDS:
-            kind = values.get("kind") if isinstance(values, Mapping) else values
+        kind = values.get("kind") if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping) or not isinstance(kind, str) or kind not in KINDS:
             raise CarlError(f"{where}.kind is {kind!r}: choose one of {', '.join(KINDS)}.")
         common = {each.name for each in fields(cls)} - {"options"}
         own = {key: value for key, value in values.items() if key not in common}
