@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -407,6 +408,19 @@ def test_double_click_on_the_spectrum_toggles_a_bad_band(dock, session, small_cu
 
     double_click(655)
     assert session.cube.good_bands.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_choosing_the_network_again_drops_its_fine_tuning(dock, session, small_cube, show):
+    show(small_cube[0])
+    session.network = replace(session.network, is_tuned=True)
+    choice = dock.findChild(NetworkChoice).findChild(QComboBox)
+    choice.showPopup()
+    choice.hidePopup()
+    index = choice.findData(session.network.name)
+
+    choice.activated.emit(index)
+
+    assert not session.network.is_tuned
 
 
 def test_networks_are_listed_when_the_menu_opens(dock, session, small_cube, show, monkeypatch):

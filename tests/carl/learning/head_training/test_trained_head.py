@@ -159,6 +159,7 @@ def test_memory_does_not_grow_with_the_cube(trained, cube, monkeypatch):
         tracemalloc.stop()
         return at_most
 
+    peak(120)  # the first prediction also imports modules
     assert peak(240) < 1.2 * peak(120)
 
 
