@@ -26,6 +26,9 @@ _MAX_EDITS = 200
 """Number of edits that can be undone."""
 _MAX_HISTORY_BYTES = 1 << 28
 """Memory of the pixels in the history; the oldest edits are dropped first."""
+_BLOCK_ROWS = 64
+"""Rows that are compared at once: they fit into the cache of a core, so that nothing is written to
+memory where nothing was changed."""
 _HIGHEST_VALUE = 255
 """Highest value of a class in strokes of one byte per pixel."""
 
@@ -355,15 +358,19 @@ def _checked(strokes: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _changed_box(before: StrokeImage, after: StrokeImage) -> tuple[slice, slice] | None:
     """Return the smallest box around the pixels that differ, or None if none does."""
-    differs = before != after
-    rows = np.flatnonzero(differs.any(axis=1))
-    if not rows.size:
+    blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(after), _BLOCK_ROWS)]
+    changed = [block for block in blocks if not np.array_equal(before[block], after[block])]
+    if not changed:
         return None
-    rows_box = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = np.flatnonzero(differs[rows_box].any(axis=0))
-    return rows_box, slice(int(columns[0]), int(columns[-1]) + 1)
+    first, last = changed[0].start, changed[-1].stop
+    differs = before[first:last] != after[first:last]
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(first + int(rows[0]), first + int(rows[-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+    )
 
 
 def _values(pixels: StrokeImage) -> list[int]:
     """Return the values of the labelled pixels."""
-    return [int(value) for value in np.flatnonzero(np.bincount(pixels.ravel())) if value]
+    return [int(value) for value in np.flatnonzero(np.bincount(pixels[pixels > 0]))]

@@ -414,8 +414,7 @@ class Session:
         self.annotation.set_strokes(labels)
 
     def _on_strokes(self) -> None:
-        n_pixels = np.bincount(self.strokes.ravel(), minlength=1)
-        n_pixels[0] = 0
+        n_pixels = np.bincount(self.strokes[self.strokes > 0])
         self.counts = {int(value): int(n_pixels[value]) for value in np.flatnonzero(n_pixels)}
         self._strokes_version = next(self._versions) if self.counts else 0
         self.strokes_changed.emit()
