@@ -154,6 +154,8 @@ def create_backbone(config: SpatialEncoderConfig, *, pretrained: bool = False) -
         raise ModelError("patch_drop_rate must be 0: every patch of the map is needed.")
     try:
         backbone = timm.create_model(name, pretrained=pretrained, **options)
+    except OSError:  # the weights cannot be downloaded
+        raise
     except Exception as error:  # timm checks few of its options
         raise ModelError(
             f"timm cannot create '{config.model_name}' with the options "
