@@ -444,7 +444,7 @@ def npz_of_one_place_many_times(folder: Path) -> Callable[[], object]:
 @attack
 def npy_of_pickles(folder: Path) -> Callable[[], object]:
     """An array of objects, which run code when they are loaded."""
-    np.save(folder / "cube.npy", np.array([[[_Trap(folder)]]], object), allow_pickle=True)
+    np.save(folder / "cube.npy", np.array([[[_Trap(folder)]]], object))
     return untouched(folder, cube(folder / "cube.npy"))
 
 

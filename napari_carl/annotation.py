@@ -121,6 +121,12 @@ class Annotation:
         """Whether there is an edit to redo."""
         return bool(self._redo)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there are no strokes and no class was given a name."""
+        names = [(each.name, default_name(each.value)) for each in self.classes]
+        return not self.state.has_strokes and all(name == default for name, default in names)
+
     # ---- recording
 
     def commit(self) -> None:

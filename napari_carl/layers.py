@@ -161,7 +161,9 @@ class ViewerLayers:
                 self._session.set_picture(Picture(layer.name, pixels))
         elif "classes" in entry and not any(layer in known.present() for known in self._known):
             layer.colormap = class_colormap(entry["classes"])
-            if not self._session.counts:
+            cube = self._session.cube
+            fits = cube is not None and finest(layer.data).shape == cube.shape[:2]
+            if fits and self._session.annotation.is_blank:
                 self._session.classes.replace(entry["classes"])
 
     def _take_over(self, layers: CubeLayers) -> None:
