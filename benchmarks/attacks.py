@@ -70,20 +70,29 @@ def zeros(n_bytes: int = _BOMB_BYTES, before: bytes = b"") -> bytes:
     return start + part * n_parts + end + last_block + struct.pack(">I", checksum)
 
 
+def _zip(path: Path, name: str, start: bytes) -> None:
+    """Write a zip file of one entry, some bytes and then 3 GB of zeros; its checksum is wrong."""
+    packed = zeros(before=start)[2:-4]  # without the header and the checksum of zlib
+    sizes = struct.pack("<III", 0, len(packed), len(start) + _BOMB_BYTES)
+    name_bytes = name.encode()
+    common = struct.pack("<HHHHH", 20, 0, 8, 0, 0) + sizes + struct.pack("<HH", len(name_bytes), 0)
+    local = b"PK\3\4" + common + name_bytes + packed
+    central = b"PK\1\2\24\0" + common + bytes(14) + name_bytes
+    end = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local), 0)
+    path.write_bytes(local + central + end)
+
+
+def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
 @attack
 def npz_bomb(folder: Path) -> Callable[[], object]:
     """3 GB of zeros in an .npz of 3 MB."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<u2", "fortran_order": False, "shape": (1 << 11, 1 << 16, 12)}
-    )
-    with (
-        zipfile.ZipFile(folder / "cube.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("cube.npy", "w", force_zip64=True) as entry,
-    ):
-        entry.write(header.getvalue())
-        for _ in range(_BOMB_BYTES >> 24):
-            entry.write(bytes(1 << 24))
+    _zip(folder / "cube.npz", "cube.npy", _npy_header("<u2", (1 << 11, 1 << 16, 12)))
     return cube(folder / "cube.npz")
 
 
@@ -213,10 +222,10 @@ def labels_in_a_cycle(folder: Path) -> Callable[[], object]:
 def tiff_of_a_million_tags(folder: Path) -> Callable[[], object]:
     """A directory of 65 535 tags, in a chain of 30 of them."""
     content = bytearray(b"II*\0" + struct.pack("<I", 8))
+    tags = np.zeros(65535, "<u2,<u2,<u4,<u4")
+    tags["f0"], tags["f1"], tags["f2"] = np.arange(65535), 1, 1
     for number in range(30):
-        content += struct.pack("<H", 65535)
-        for tag in range(65535):
-            content += struct.pack("<HHII", tag, 1, 1, 0)
+        content += struct.pack("<H", 65535) + tags.tobytes()
         following = 0 if number == 29 else len(content) + 4
         content += struct.pack("<I", following)
     (folder / "cube.tif").write_bytes(content)
@@ -490,9 +499,7 @@ def refusing(read: Callable[[], object], failure: str) -> Callable[[], object]:
 @attack
 def npy_of_a_huge_shape(folder: Path) -> Callable[[], object]:
     """A header of 10¹² numbers in a file of 100 bytes."""
-    with (folder / "cube.npy").open("wb") as file:
-        shape = {"descr": "<u2", "fortran_order": False, "shape": (10**6, 10**3, 10**3)}
-        np.lib.format.write_array_header_1_0(file, shape)
+    (folder / "cube.npy").write_bytes(_npy_header("<u2", (10**6, 10**3, 10**3)))
     return cube(folder / "cube.npy")
 
 
@@ -690,15 +697,15 @@ def png_of_a_huge_size(folder: Path) -> Callable[[], object]:
 
 
 @attack
-def png_bomb(folder: Path) -> Callable[[], object]:
-    """60 000 × 60 000 pixels of zeros in a PNG of 4 MB."""
-    head = struct.pack(">II5B", 60_000, 60_000, 8, 0, 0, 0, 0)
-    return lambda: read_labels(_png(folder, head, zeros(60_000 * 60_001)))
+def png_of_a_text_bomb(folder: Path) -> Callable[[], object]:
+    """A PNG of one pixel with a comment of 3 GB."""
+    head = struct.pack(">II5B", 1, 1, 8, 0, 0, 0, 0)
+    return lambda: read_labels(_png(folder, head, zlib.compress(b"\0\1"), b"a\0\0" + zeros()))
 
 
-def _png(folder: Path, head: bytes, pixels: bytes) -> Path:
-    """Write a PNG of a header and compressed pixels."""
-    chunks = (b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")
+def _png(folder: Path, head: bytes, pixels: bytes, comment: bytes = b"a\0\0") -> Path:
+    """Write a PNG of a header, a compressed comment and compressed pixels."""
+    chunks = (b"IHDR", head), (b"zTXt", comment), (b"IDAT", pixels), (b"IEND", b"")
     (folder / "map.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
@@ -857,19 +864,6 @@ def segmenter_of_a_huge_colour(folder: Path) -> Callable[[], object]:
 
 @attack
 def features_bomb(folder: Path) -> Callable[[], object]:
-    """Saved features whose metadata holds 3 GB."""
-    features = np.zeros((4, 6, 8), np.float32)
-    path = folder / "cube.npz"
-    Embedding(features, features, (16, 24), 4, "a", "0", "float32", "exact").save(path)
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in entries.items():
-            if name != "metadata.npy":
-                archive.writestr(name, content)
-        with archive.open("metadata.npy", "w", force_zip64=True) as entry:
-            header = {"descr": "<U800000000", "fortran_order": False, "shape": ()}
-            np.lib.format.write_array_header_1_0(entry, header)
-            for _ in range(_BOMB_BYTES >> 24):
-                entry.write(bytes(1 << 24))
-    return lambda: Embedding.load(path)
+    """Saved features whose metadata is a text of 3 GB."""
+    _zip(folder / "cube.npz", "metadata.npy", _npy_header("<U800000000", ()))
+    return lambda: Embedding.load(folder / "cube.npz")

@@ -4,7 +4,7 @@ Each mutant is an intact file with one or two changes (`mutations.py`), or an at
 It is read in a process with limits. A proper outcome is that it is read, or refused by one
 `CarlError` of one printable line. All others are failures:
 
-    foreign   any other exception, or a message that cannot be printed as one line
+    foreign   any other exception, or a message that names no file or is no printable line
     slow      more than 5 s of processor time
     memory    more than 2 GB of memory, or an attempt to allocate it
     hang      no end and no work for 20 s, as when a pipe is opened
@@ -101,14 +101,16 @@ def run(
         names: of the mutants.
         seed: of the mutations.
         workers: number of processes.
-        seconds: wall-clock time after which no further mutant is started.
+        seconds: wall-clock time after which no further mutant is started, once all is ready.
         hang_seconds: wall-clock time that one mutant may wait without work.
     """
     context = _start_forkserver()
-    end = monotonic() + seconds
     with TemporaryDirectory(prefix="mutants-") as folder:
         pool = [_Worker(context, hang_seconds, seed, Path(folder)) for _ in range(workers)]
         try:
+            for each in pool:
+                each.start()
+            end = monotonic() + seconds
             busy = [each for each in pool if each.start_next(names, end)]
             while busy:
                 for each in _ready(busy):
@@ -120,16 +122,19 @@ def run(
 
 
 def mutant_names(n: int | None = None, formats: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the attacks, then mutants of all formats in turns.
+    """Yield attacks, then mutants of formats in turns.
 
     Args:
         n: number of mutants, without the attacks; endless if None.
-        formats: names of formats; all if empty.
+        formats: names of formats, or "attack"; all formats and the attacks if empty.
     """
     from attacks import ATTACKS
     from specimens import all_specimens
 
-    chosen = [each.name for each in all_specimens() if not formats or each.name in formats]
+    specimens = [each.name for each in all_specimens()]
+    if unknown := {*formats} - {"attack", *specimens}:
+        raise ValueError(f"{unknown} is no format: choose from attack, {', '.join(specimens)}")
+    chosen = [name for name in specimens if not formats or name in formats]
     if not formats or "attack" in formats:
         yield from (f"attack:{name}" for name in ATTACKS)
     numbers = count() if n is None else range(n)
@@ -183,17 +188,21 @@ class _Worker:
         self.deadline = 0.0
         self._worked = 0.0
 
+    def start(self) -> None:
+        """Start a process, and wait until it is ready."""
+        self.connection, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(theirs, *self._arguments))
+        self._process.start()
+        theirs.close()
+        self.connection.recv()
+
     def start_next(self, names: Iterator[str], end: float) -> bool:
         """Start the next mutant; False if there is none or the time is over."""
         self.name = next(names, "") if monotonic() < end else ""
         if not self.name:
             return False
         if self._process is None:
-            self.connection, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs, *self._arguments))
-            self._process.start()
-            theirs.close()
-            self.connection.recv()  # when it is ready
+            self.start()
         self.connection.send(self.name)
         self._extend()
         return True
@@ -284,21 +293,21 @@ def _serve(connection: Connection, seed: int, folder: Path) -> None:
                 try:
                     read = write_mutant(name, seed, place)
                 except Exception as error:
-                    result = Result(name, "crash", f"it cannot be written: {_described(error)}")
+                    result = Result(name, "crash", f"not written: {_described(error)}")
                 else:
-                    result = _measured(name, read)
+                    result = _measured(name, place, read)
             connection.send(result)
 
 
-def _measured(name: str, read: Callable[[], object]) -> Result:
-    """Read a mutant under limits."""
+def _measured(name: str, folder: Path, read: Callable[[], object]) -> Result:
+    """Read the files in a folder under limits."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     bytes_before, began = _peak_bytes(), process_time()
     no_limit = resource.RLIM_INFINITY
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MOST_BYTES, no_limit))
     resource.setrlimit(resource.RLIMIT_CPU, (int(began + MOST_SECONDS) + 2, no_limit))
     try:
-        result = _outcome(name, read)
+        result = _outcome(name, folder, read)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (no_limit, no_limit))
         resource.setrlimit(resource.RLIMIT_CPU, (no_limit, no_limit))
@@ -309,18 +318,20 @@ def _measured(name: str, read: Callable[[], object]) -> Result:
     return result
 
 
-def _outcome(name: str, read: Callable[[], object]) -> Result:
-    """Read, and judge the exception if there is one."""
-    from carl.errors import CarlError, is_out_of_memory
+def _outcome(name: str, folder: Path, read: Callable[[], object]) -> Result:
+    """Read the files in a folder, and judge the exception if there is one."""
+    from carl.errors import CarlError, is_out_of_memory, printable
 
     try:
         read()
     except CarlError as error:
         message = str(error)
+        stems = ["cube", *(path.stem for path in folder.iterdir())]  # that of a model is in memory
         causes = _chain(error)
         if any(is_out_of_memory(each) for each in causes if not isinstance(each, CarlError)):
             return Result(name, "memory", f"attempted to allocate too much: {message}")
-        if not message.isprintable() or len(message) > _LONGEST_MESSAGE:
+        is_named = any(stem in message for stem in stems)
+        if not is_named or message != printable(message) or len(message) > _LONGEST_MESSAGE:
             return Result(name, "foreign", f"message {ascii(message)[:_LONGEST_MESSAGE]}")
         return Result(name, "refused", message)
     except MemoryError as error:
@@ -383,7 +394,8 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             place = options.keep or Path(folder)
             place.mkdir(parents=True, exist_ok=True)
-            result = _outcome(options.rerun, write_mutant(options.rerun, options.seed, place))
+            read = write_mutant(options.rerun, options.seed, place)
+            result = _outcome(options.rerun, place, read)
         print(f"{result.name}  {result.outcome}  {result.detail}")
         sys.exit(result.outcome in FAILURES)
     from machine import machine_line

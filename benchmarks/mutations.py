@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
@@ -518,7 +519,9 @@ def hdf5_rebuilt(content: bytes, rng: Random) -> bytes:
         names = ["cube", "wavelengths", "a/b", "\x1b[31m", "nm", "é" * 200]
         for name in rng.sample(names, rng.randint(1, 3)):
             dataset(file, name)
-            item = file.get(name) if rng.random() < 0.5 else None
+            item = None
+            with suppress(RuntimeError):  # a link to itself
+                item = file.get(name)
             if isinstance(item, h5py.Dataset):
                 for key in ("scale_factor", "_FillValue", "wavelengths", "units", "MATLAB_class"):
                     value = rng.choice((np.nan, "x", b"\xff", [], [1.5, 2], 0, h5py.Empty("f4")))

@@ -56,7 +56,7 @@ from carl.io import (
 from carl.io.geobench import GeoBenchSplit
 from carl.learning import Segmenter, TrainConfig, load_predictor
 from carl.learning.head_training.trained_head import TrainedHead
-from carl.model import CARL, CARLConfig, build_model, read_model, save_model
+from carl.model import CARL, CARLConfig, read_model, save_model
 from carl.model.checkpoint import (
     original_name,
     read_checkpoint,
@@ -264,6 +264,7 @@ def recipes() -> list[Specimen]:
         "optimiser": {"learning_rate": 1e-4},
     }
     network = CONFIG.to_dict()
+    checkpoint = original_checkpoint()
 
     mutate = by_chance(yaml_mutated, yaml_mutated, yaml_mutated, text_mutated, rearranged)
     tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
@@ -272,10 +273,10 @@ def recipes() -> list[Specimen]:
                 lambda path: TrainConfig.from_file(path).resume_settings(), mutate),
         _simple("recipe of pre-training", {"pretrain.yaml": _yaml(pretrain)},
                 lambda path: PretrainConfig.from_file(path).network, mutate),
-        _simple("network, YAML", {"network.yaml": _yaml(network)},
-                lambda path: build_model(CARLConfig.from_file(path)), mutate),
-        _simple("network, JSON", {"network.json": json.dumps(network).encode()},
-                lambda path: build_model(CARLConfig.from_file(path)), tree),
+        _simple("network, YAML", {"network.yaml": _yaml(network), **checkpoint},
+                lambda path: read_checkpoint(path.with_name("original.ckpt"), path), mutate),
+        _simple("network, JSON", {"network.json": json.dumps(network).encode(), **checkpoint},
+                lambda path: read_checkpoint(path.with_name("original.ckpt"), path), tree),
     ]  # fmt: skip
 
 
@@ -290,8 +291,6 @@ def models() -> list[Specimen]:
     head = build_head("linear", network, 2)
     trained = TrainedHead(head, HeadConfig(), CLASSES, 16, {"scores": {"miou": 0.9}})
     head_file = _model(trained.save, "head.carl")
-    state = {f"model.{original_name(key)}": each for key, each in network.state_dict().items()}
-    checkpoint = {"original.ckpt": _saved(lambda file: torch.save({"state_dict": state}, file))}
     training = {"step": 3, "settings": {"steps": "3"}, "weights": network.state_dict()}
     resumed = _model(lambda path: write_training_state(path, training), "state.ckpt")
     packed = by_chance(safetensors_mutated, safetensors_mutated, rearranged, flipped)
@@ -313,9 +312,11 @@ def models() -> list[Specimen]:
         _simple("segmenter", bank, predict_cube, packed),
         _simple("segmenter, network", segmenter, predict_cube, packed),
         _simple("trained head", head_file, predict_cube, packed),
-        _simple("checkpoint", checkpoint, lambda path: read_checkpoint(path, CONFIG), pickled),
+        _simple(
+            "checkpoint", original_checkpoint(), lambda path: read_checkpoint(path, CONFIG), pickled
+        ),
         _simple("training state", resumed, read_training_state, pickled),
-    ]
+    ]  # fmt: skip
 
 
 def features() -> list[Specimen]:
@@ -345,6 +346,14 @@ def tiny_network() -> CARL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return CARL(CONFIG, name="tiny", trained=True).eval()
+
+
+@cache
+def original_checkpoint() -> Mapping[str, bytes]:
+    """Return the network as a checkpoint of the original implementation."""
+    own = tiny_network().state_dict()
+    state = {f"model.{original_name(name)}": tensor for name, tensor in own.items()}
+    return {"original.ckpt": _saved(lambda file: torch.save({"state_dict": state}, file))}
 
 
 @cache
@@ -400,7 +409,7 @@ def _labels(name: str, files: Mapping[str, bytes], mutated: str, mutate: Mutatio
 def _simple(
     name: str, files: Mapping[str, bytes], read: Callable[[Path], object], mutate: Mutation
 ) -> Specimen:
-    """Return the specimen of a format of one file."""
+    """Return the specimen of a format whose first file is read and mutated."""
     first = next(iter(files))
     return Specimen(name, files, first, lambda folder, opened: read(folder / first), mutate)
 

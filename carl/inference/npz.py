@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from io import BytesIO
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from zlib import crc32
@@ -26,7 +27,7 @@ from carl.arrays import Float32Array
 
 READ_ERRORS = (
     OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, struct.error,
-    BadZipFile, ZlibError,
+    BadZipFile, ZlibError, TokenError,
 )  # fmt: skip
 """Errors that reading a missing or damaged file raises."""
 _CRC_BYTES = 4

@@ -131,14 +131,17 @@ def _sample_paths(folder: Path, split: str) -> Sequence[Path]:
     if not folder.is_dir():
         raise CarlError(f"The folder {folder} of GeoBench does not exist: correct its path.")
     listed = folder / "default_partition.json"
-    files = []
+    files: list[Path] = []
+    is_there = False
     if listed.is_file():
         with decoding_errors(listed, "a list of samples"):
             splits = {str(name): list(samples) for name, samples in read_json(listed).items()}
         if split not in splits:
             raise CarlError(f"{listed} has no split '{split}': choose one of {', '.join(splits)}.")
         files = [folder / f"{name}.hdf5" for name in splits[split]]
-    if not files or not files[0].is_file():
+        with decoding_errors(listed, "a list of samples"):  # a name may be too long for the system
+            is_there = bool(files) and files[0].is_file()
+    if not is_there:
         raise CubeError(
             f"{folder} holds no images laid out as GeoBench, default_partition.json and "
             "<sample>.hdf5: correct its path."

@@ -80,8 +80,12 @@ def read_checkpoint(
             or does not match the configuration.
     """
     path = Path(path)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay the same
-        model = CARL(_to_config(config), name=path.stem, trained=True)
+    settings = _to_config(config)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay the same
+            model = CARL(settings, name=path.stem, trained=True)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     weights = select_weights(part, read_state_dict(path), path)
     weights = {name: tensor for name, tensor in weights.items() if not _IGNORED_WEIGHTS.match(name)}
     load_weights(model, weights, path, {name: original_name(name) for name in model.state_dict()})
@@ -384,9 +388,16 @@ def load_weights(
     `names_in_file` maps names in the module to names in the file; they are identical by default.
 
     Raises:
-        ModelError: weights are missing, unexpected or of another shape; the message lists them.
+        ModelError: weights are missing, unexpected or of another shape, or hold values that are
+            not finite; the message lists them.
     """
     names = _check_weights(module, weights, path, names_in_file)
+    wrong = [theirs for theirs in names.values() if not weights[theirs].isfinite().all()]
+    if wrong:
+        raise ModelError(
+            f"{path} is damaged, as {len(wrong)} of its weights hold values that are not finite: "
+            f"{_abbreviate(wrong)}. Copy it again from its source."
+        )
     module.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
 
 

@@ -51,6 +51,17 @@ def test_errors_name_files_of_unknown_kind(tmp_path: Path) -> None:
         read_cube(tmp_path / "gone.mat")
 
 
+@pytest.mark.parametrize("suffix", [".hdr", ".dat", ".tif", ".npy", ".npz", ".mat", ".h5"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, I am a letter", b"\x89PNG\r\n\x1a\n" + b"\0" * 99]
+)
+def test_files_of_other_kinds_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"letter{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CubeError, match=r"letter\..*\.$"):
+        check_pixels(read_cube(path))
+
+
 def test_upper_case_suffixes_are_readable(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((8, 8, 3)))
     (tmp_path / "a.npy").rename(tmp_path / "A.NPY")

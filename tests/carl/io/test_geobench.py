@@ -77,6 +77,14 @@ def test_multilabel_classification(tmp_path: Path) -> None:
         first_label(GeoBenchSplit(trapped, "train"))
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "\ud800"])
+def test_names_of_samples_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    folder = write_geobench(tmp_path / "m-bigearthnet", SENTINEL_2, 0)
+    (folder / "default_partition.json").write_text(json.dumps({"train": [name]}))
+    with pytest.raises(CubeError, match=r"default_partition\.json"):
+        GeoBenchSplit(folder, "train")
+
+
 def test_segmentation_with_several_dates_uses_the_first(tmp_path: Path) -> None:
     names = [f"{name}_2019-0{month}-05" for month in (2, 1) for name in SENTINEL_2[1:4]]
     mask = np.arange(16 * 24).reshape(16, 24, 1) % 3

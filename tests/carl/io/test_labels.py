@@ -135,33 +135,6 @@ def test_axes_of_length_one_are_dropped(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "a.tif").labels.dtype == np.uint8
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_a_damaged_file_is_read_or_raises_one_clear_error(
-    tmp_path: Path, suffix: str, data: st.DataObject
-) -> None:
-    path = write_labels(tmp_path / f"map{suffix}", np.arange(60).reshape(6, 10) % 5)
-    content = bytearray(path.read_bytes())
-    content = content[: data.draw(st.integers(0, len(content)))]
-    for _ in range(data.draw(st.integers(0, 3)) if content else 0):
-        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(content)
-    message = error_message(path)
-    assert message == "" or (message.startswith("map") and "\n" not in message)
-
-
-def error_message(path: Path) -> str:
-    """Return the error message of a file; other exceptions are raised."""
-    try:
-        read_labels(path)
-    except LabelError as error:
-        return str(error)
-    return ""
-
-
 def test_missing_files_and_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="does not exist"):
         read_labels(tmp_path / "a.png")

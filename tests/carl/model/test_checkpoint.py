@@ -407,3 +407,28 @@ def test_invalid_values_of_a_header_raise_one_clear_error(tmp_path: Path, text: 
     with pytest.raises(ModelError, match=r"m\.safetensors") as caught:
         read_model(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    small_model: Make, tmp_path: Path, value: float
+) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.connector.bias[0] = value
+    save_model(model, tmp_path / "damaged.safetensors")
+    with pytest.raises(ModelError, match=r"damaged\.safetensors is damaged, as 1 of .*connector"):
+        read_model(tmp_path / "damaged.safetensors")
+
+
+def test_errors_of_a_configuration_name_the_file(
+    lightning: Callable[..., Path], small_model: Make, tmp_path: Path
+) -> None:
+    config = small_model().config.to_dict()
+    config["spat_encoder_kwargs"]["model_name"] = "vit_of_no_size"
+    with pytest.raises(ModelError, match=r"run\.ckpt: timm has no model 'vit_of_no_size'"):
+        read_checkpoint(lightning(), config)
+    metadata = {"config": {"depth": 1}, "wavelength_range_um": None, "normalisation": None}
+    write_tensors(tmp_path / "a.safetensors", "carl", metadata, {})
+    with pytest.raises(ModelError, match=r"a\.safetensors .* There is no key 'depth'"):
+        read_model(tmp_path / "a.safetensors")
