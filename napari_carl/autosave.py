@@ -10,12 +10,13 @@ from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError
+from carl.io import LabelMap
 from carl.progress import Progress
 from napari_carl.annotation import Annotation, AnnotationState
 from napari_carl.classes import default_name
 from napari_carl.jobs import JobKind
 from napari_carl.session import Session
-from napari_carl.stroke_versions import SavedStrokes, StrokeVersions
+from napari_carl.stroke_versions import LatestStrokes, SavedStrokes, StrokeVersions
 from napari_carl.torch_loading import load_torch
 
 
@@ -28,14 +29,14 @@ class _Record:
         versions: the saved versions; None until they are read.
         saved: the newest state that is saved or needs no saving.
         unsaved: a state to save, or None.
-        restored: the version that was restored, or None.
+        restored: the strokes that were restored, or None.
     """
 
     cube: SpectralCube
     versions: StrokeVersions | None = None
     saved: AnnotationState | None = None
     unsaved: AnnotationState | None = None
-    restored: SavedStrokes | None = None
+    restored: LatestStrokes | None = None
 
     def save(self, state: AnnotationState) -> None:
         """Save a state; called from a job, or when no job runs any more.
@@ -93,8 +94,8 @@ class Autosave:
         return self._records.get(self._session.annotation)
 
     @property
-    def restored(self) -> SavedStrokes | None:
-        """The version that was restored for the current cube, or None."""
+    def restored(self) -> LatestStrokes | None:
+        """The strokes that were restored for the current cube, or None."""
         return None if self._record is None else self._record.restored
 
     @property
@@ -112,7 +113,12 @@ class Autosave:
 
     def restore(self, version: SavedStrokes) -> None:
         """Replace the strokes and classes of the current cube by a saved version; can be undone."""
-        self._session.annotation.replace(version.strokes.labels, version.strokes.classes)
+        annotation = self._session.annotation
+
+        def replace(strokes: LabelMap) -> None:
+            annotation.replace(strokes.labels, strokes.classes)
+
+        self._session.jobs.start(JobKind.RESTORING, lambda _: version.read(), replace)
 
     def discard(self) -> None:
         """Erase the strokes on the current cube and delete all saved versions of them."""

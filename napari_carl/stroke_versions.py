@@ -38,19 +38,48 @@ _VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class SavedStrokes:
-    """A saved version of the strokes on a cube.
+    """A saved version of the strokes on a cube; its pixels are read when they are needed.
 
     Attributes:
-        paths: its file, or those of the versions it was merged from.
+        path: its file.
         time: when it was saved.
-        strokes: (H, W) strokes and their classes.
+        n_pixels: number of labelled pixels.
+        classes: names and colours.
         continued: names of the versions it continues.
+        is_single: whether it is the only file of a cube, a label map, as written by version 0.1.
     """
 
-    paths: tuple[Path, ...]
+    path: Path
     time: datetime
-    strokes: LabelMap
+    n_pixels: int
+    classes: tuple[LabelClass, ...]
     continued: tuple[str, ...] = ()
+    is_single: bool = False
+
+    def read(self) -> LabelMap:
+        """Read the strokes.
+
+        Raises:
+            LabelError: the file is damaged or gone.
+        """
+        if not self.path.is_file():
+            raise LabelError(f"{self.path} is gone: choose another version of the strokes.")
+        return read_labels(self.path) if self.is_single else _read_version(self.path)[1]
+
+
+@dataclass(frozen=True, eq=False)
+class LatestStrokes:
+    """The newest strokes on a cube, merged if windows that were open at once saved several.
+
+    Attributes:
+        strokes: (H, W) strokes and their classes.
+        time: when the last of them was saved.
+        n_windows: number of versions they were merged from.
+    """
+
+    strokes: LabelMap
+    time: datetime
+    n_windows: int = 1
 
     @property
     def n_pixels(self) -> int:
@@ -69,6 +98,7 @@ class StrokeVersions:
         is_shared: whether another window has the cube open.
         saved: the versions saved earlier, the oldest first.
         unreadable: errors of the files that cannot be read; these files stay.
+        latest: the newest strokes saved earlier, or None.
     """
 
     def __init__(self, cube: SpectralCube) -> None:
@@ -84,6 +114,7 @@ class StrokeVersions:
         self.is_shared = not self._try_lock()
         self.saved: tuple[SavedStrokes, ...] = ()
         self.unreadable: tuple[CarlError, ...] = ()
+        self.latest: LatestStrokes | None = None
         self._read()
 
     def _try_lock(self) -> bool:
@@ -111,61 +142,45 @@ class StrokeVersions:
         return single + [path for path in self._folder.glob("*.tif") if path.name[0] != "."]
 
     def _read(self) -> None:
-        saved, unreadable = [], []
+        saved = []
         self._known = set(self._files())
         for path in self._known:
             try:
-                is_single = path == self._single_file
-                saved.append(self._read_single(path) if is_single else self._read_version(path))
+                saved.append(
+                    self._read_single() if path == self._single_file else _read_header(path)
+                )
             except CarlError as error:
-                unreadable.append(error)
-        self.saved = tuple(sorted(saved, key=lambda each: (each.time, each.paths)))
-        self.unreadable = tuple(unreadable)
+                self.unreadable = (*self.unreadable, error)
+        self.saved = tuple(sorted(saved, key=lambda each: (each.time, each.path)))
+        self.latest = self._merge()
 
-    def _read_single(self, path: Path) -> SavedStrokes:
-        strokes = read_labels(path, self._shape)
-        return SavedStrokes((path,), datetime.fromtimestamp(path.stat().st_mtime), strokes)
+    def _read_single(self) -> SavedStrokes:
+        strokes = read_labels(self._single_file, self._shape)
+        time = datetime.fromtimestamp(self._single_file.stat().st_mtime)
+        n_pixels = int(np.count_nonzero(strokes.labels))
+        return SavedStrokes(self._single_file, time, n_pixels, strokes.classes, is_single=True)
 
-    def _read_version(self, path: Path) -> SavedStrokes:
-        import tifffile
+    def _merge(self) -> LatestStrokes | None:
+        """Merge the versions that no other one continues; damaged ones are left out."""
+        while self.saved:
+            continued = {name for each in self.saved for name in each.continued}
+            newest = [each for each in self.saved if each.path.name not in continued]
+            intact = []
+            for version in newest:
+                try:
+                    intact.append((version, self._read_strokes(version)))
+                except CarlError as error:
+                    self.unreadable = (*self.unreadable, error)
+                    self.saved = tuple(each for each in self.saved if each is not version)
+            if len(intact) == len(newest):
+                return _merged(intact)
+        return None
 
-        with decoding_errors(path, "a file of saved strokes", LabelError):
-            with tifffile.TiffFile(path) as file:
-                page = file.pages.first
-                header = json.loads(page.description)
-                if header["format"] != _FORMAT:
-                    raise ValueError("it has another format")
-                if header["version"] > _VERSION:
-                    raise LabelError(f"{path} was saved by a newer version of CARL: update CARL.")
-                if tuple(page.shape) != tuple(self._shape[:2]) or page.dtype != np.uint8:
-                    raise ValueError("the size is another one")
-                strokes = page.asarray()
-            if header.pop("sha256") != _checksum(strokes, header):
-                raise ValueError("the checksum is another one")
-            classes = tuple(map(class_from_json, header["classes"]))
-            time = datetime.fromisoformat(header["time"])
-            return SavedStrokes(
-                (path,), time, LabelMap(strokes, classes), tuple(header["continued"])
-            )
-
-    @property
-    def latest(self) -> SavedStrokes | None:
-        """The newest version; several that were saved by windows open at once are merged.
-
-        The latest of them decides where they differ.
-        """
-        continued = {name for each in self.saved for name in each.continued}
-        newest = [each for each in self.saved if each.paths[0].name not in continued]
-        if not newest:
-            return None
-        labels = newest[-1].strokes.labels
-        classes = {each.value: each for each in newest[-1].strokes.classes}
-        for other in reversed(newest[:-1]):
-            labels = np.where(labels == 0, other.strokes.labels, labels)
-            classes = {each.value: each for each in other.strokes.classes} | classes
-        table = tuple(classes[value] for value in sorted(classes))
-        paths = tuple(each.paths[0] for each in newest)
-        return SavedStrokes(paths, newest[-1].time, LabelMap(labels, table))
+    def _read_strokes(self, version: SavedStrokes) -> LabelMap:
+        strokes = version.read()
+        if strokes.labels.shape != tuple(self._shape[:2]):
+            raise LabelError(f"{version.path} holds strokes of another size: they stay there.")
+        return strokes
 
     def save(self, strokes: NDArray[np.uint8], classes: Sequence[LabelClass]) -> None:
         """Save the strokes and classes as the version of this window.
@@ -180,6 +195,7 @@ class StrokeVersions:
             "version": _VERSION,
             "time": datetime.now().isoformat(),
             "continued": sorted(path.name for path in self._known),
+            "pixels": int(np.count_nonzero(strokes)),
             "classes": [class_to_json(each) for each in classes],
         }
         header["sha256"] = _checksum(strokes, header)
@@ -210,6 +226,50 @@ class StrokeVersions:
                 f"{error.filename} cannot be deleted ({error.strerror}): delete it by hand."
             ) from error
         self._read()
+
+
+def _merged(versions: Sequence[tuple[SavedStrokes, LabelMap]]) -> LatestStrokes:
+    """Merge versions, sorted by time: where they differ, the last one decides."""
+    labels = versions[-1][1].labels
+    classes: dict[int, LabelClass] = {}
+    for _, strokes in versions:
+        classes |= {each.value: each for each in strokes.classes}
+    for _, strokes in reversed(versions[:-1]):
+        labels = np.where(labels == 0, strokes.labels, labels)
+    table = tuple(classes[value] for value in sorted(classes))
+    return LatestStrokes(LabelMap(labels, table), versions[-1][0].time, len(versions))
+
+
+def _read_header(path: Path) -> SavedStrokes:
+    return _read_version(path, with_strokes=False)[0]
+
+
+def _read_version(path: Path, *, with_strokes: bool = True) -> tuple[SavedStrokes, LabelMap]:
+    """Read a version, and compare its checksum if its strokes are wanted.
+
+    Raises:
+        LabelError: the file is damaged, of another kind, or of a newer version of CARL.
+    """
+    import tifffile
+
+    with decoding_errors(path, "a file of saved strokes", LabelError):
+        strokes = np.zeros((0, 0), np.uint8)
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            header = json.loads(page.description)
+            if header["format"] != _FORMAT or page.dtype != np.uint8 or len(page.shape) != 2:
+                raise ValueError("it has another format")
+            if header["version"] > _VERSION:
+                raise LabelError(f"{path} was saved by a newer version of CARL: update CARL.")
+            if with_strokes:
+                strokes = page.asarray()
+        if with_strokes and header.pop("sha256") != _checksum(strokes, header):
+            raise ValueError("the checksum is another one")
+        classes = tuple(map(class_from_json, header["classes"]))
+        time = datetime.fromisoformat(header["time"])
+        continued = tuple(map(str, header["continued"]))
+        version = SavedStrokes(path, time, int(header["pixels"]), classes, continued)
+        return version, LabelMap(strokes, classes)
 
 
 def _checksum(strokes: NDArray[np.uint8], header: dict[str, Any]) -> str:

@@ -44,8 +44,8 @@ class SavedStrokesRow(QWidget):
 
     def _show(self) -> None:
         restored, versions = self._autosave.restored, self._autosave.versions
-        if restored is not None and len(restored.paths) > 1:
-            merged = f"Merged the strokes of {len(restored.paths)} windows"
+        if restored is not None and restored.n_windows > 1:
+            merged = f"Merged the strokes of {restored.n_windows} windows"
             self._text.setText(f"{merged}, {restored.time:%d %b, %H:%M}.")
         elif restored is not None:
             self._text.setText(f"Restored the strokes of {restored.time:%d %b, %H:%M}.")
@@ -77,5 +77,5 @@ class SavedStrokesRow(QWidget):
 
 def describe_version(version: SavedStrokes) -> str:
     """Describe a saved version by its time, its labelled pixels and its classes."""
-    names = ", ".join(each.name for each in version.strokes.classes)
+    names = ", ".join(each.name for each in version.classes)
     return f"{version.time:%d %b %Y, %H:%M:%S} · {version.n_pixels:,} px · {names}"

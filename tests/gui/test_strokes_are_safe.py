@@ -304,4 +304,4 @@ def test_two_windows_on_one_cube_are_reported_and_merged(
     show(SpectralCube(cube.data, cube.wavelengths, name="again"))
     qtbot.waitUntil(lambda: is_restored(session))
     np.testing.assert_array_equal(session.strokes, expected)
-    assert len(dock._controller.autosave.restored.paths) == 2
+    assert dock._controller.autosave.restored.n_windows == 2

@@ -145,6 +145,7 @@ def test_erased_strokes_stay_in_an_earlier_version(
 
     assert saved_strokes(make_cube()).n_pixels == 0
     autosave.restore(autosave.versions[0])
+    other.jobs._runner.go_all()
     np.testing.assert_array_equal(other.strokes, strokes)
 
 
@@ -172,7 +173,7 @@ def test_strokes_of_two_windows_on_one_cube_are_merged(
 
     np.testing.assert_array_equal(third.strokes, strokes)
     assert third.classes[1].name == "lumen"
-    assert len(autosave.restored.paths) == 2
+    assert autosave.restored.n_windows == 2
     assert not autosave.is_shared
 
 

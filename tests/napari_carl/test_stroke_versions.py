@@ -76,7 +76,9 @@ def test_strokes_saved_by_version_0_1_are_read(make_cube, strokes, carl_home):
     versions.save(2 * strokes, CLASSES)
     versions.close()
 
-    np.testing.assert_array_equal(StrokeVersions(cube).latest.strokes.labels, 2 * strokes)
+    versions = StrokeVersions(cube)
+    np.testing.assert_array_equal(versions.latest.strokes.labels, 2 * strokes)
+    np.testing.assert_array_equal(versions.saved[0].read().labels, strokes)
     assert read_labels(carl_home / "strokes" / f"{key}.tif").labels.max() == 2
 
 
@@ -85,3 +87,20 @@ def test_a_folder_without_versions_is_removed(make_cube, carl_home):
     versions.close()
 
     assert not any((carl_home / "strokes").iterdir())
+
+
+def test_an_earlier_version_takes_the_place_of_a_damaged_one(saved, strokes):
+    cube, path = saved
+    second = StrokeVersions(cube)
+    second.save(2 * strokes, CLASSES)
+    second.close()
+    (newer,) = set(path.parent.glob("*.tif")) - {path}
+    content = bytearray(newer.read_bytes())
+    content[-20] ^= 0xFF
+    newer.write_bytes(content)
+
+    versions = StrokeVersions(cube)
+
+    np.testing.assert_array_equal(versions.latest.strokes.labels, strokes)
+    assert [newer.name in str(error) for error in versions.unreadable] == [True]
+    assert newer.exists()
