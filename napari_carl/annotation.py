@@ -88,6 +88,7 @@ class Annotation:
         pixels: (H, W) strokes, which may be ahead of `state` while a stroke is drawn.
         classes: the table of classes.
         state: the annotation after the newest edit.
+        initial_classes: the classes before any edit.
         is_restored: whether the strokes saved earlier have been filled in.
     """
 
@@ -104,6 +105,7 @@ class Annotation:
             self.classes.replace(classes)
         self.pixels: StrokeImage = np.zeros(shape, np.uint8)
         self.state = AnnotationState(self.pixels.copy(), tuple(self.classes))
+        self.initial_classes = self.state.classes
         self.is_restored = False
         self._published = self.state
         self._undo: list[_Edit] = []

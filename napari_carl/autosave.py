@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from psygnal import Signal
 
 from carl.cube import SpectralCube
@@ -13,7 +14,6 @@ from carl.errors import CarlError
 from carl.io import LabelMap
 from carl.progress import Progress
 from napari_carl.annotation import Annotation, AnnotationState
-from napari_carl.classes import default_name
 from napari_carl.jobs import JobKind
 from napari_carl.session import Session
 from napari_carl.stroke_versions import LatestStrokes, SavedStrokes, StrokeVersions
@@ -26,6 +26,7 @@ class _Record:
 
     Attributes:
         cube: the annotated cube.
+        annotation: its strokes and classes.
         versions: the saved versions; None until they are read.
         saved: the newest state that is saved or needs no saving.
         unsaved: a state to save, or None.
@@ -33,6 +34,7 @@ class _Record:
     """
 
     cube: SpectralCube
+    annotation: Annotation
     versions: StrokeVersions | None = None
     saved: AnnotationState | None = None
     unsaved: AnnotationState | None = None
@@ -44,11 +46,14 @@ class _Record:
         Raises:
             OutputError: the folder cannot be written.
         """
-        if self.versions is None:
-            self.versions = StrokeVersions(self.cube)
-        is_named = any(each.name != default_name(each.value) for each in state.classes)
-        if state.has_strokes or is_named or self.versions.saved:
-            self.versions.save(state.strokes, state.classes)
+        versions = self.versions or StrokeVersions(self.cube)
+        if self.versions is None and not self.annotation.is_restored:
+            state = _with_saved(state, versions.latest)
+        self.versions = versions
+        is_edited = state.has_strokes or state.classes != self.annotation.initial_classes
+        # What was erased is saved too: otherwise the version before would be restored.
+        if is_edited or not versions.is_empty:
+            versions.save(state.strokes, state.classes)
 
 
 @dataclass
@@ -142,37 +147,51 @@ class Autosave:
         if cube is None:
             return
         # An annotation from an earlier dock may have been edited since that was closed.
-        saved = None if annotation.is_restored else annotation.state
-        record = self._records.setdefault(annotation, _Record(cube, saved=saved))
+        is_new = not (annotation.is_restored or annotation.can_undo)
+        saved = annotation.state if is_new else None
+        record = self._records.setdefault(annotation, _Record(cube, annotation, saved=saved))
         record.cube = cube
-        if record.versions is None:
-            self._session.jobs.start(
-                JobKind.RESTORING,
-                lambda progress: _find_versions(cube, progress),
-                lambda versions: self._set_found(annotation, record, versions),
-            )
+        self._on_edit()
+        self._restore_next()
 
-    def _set_found(self, annotation: Annotation, record: _Record, versions: StrokeVersions) -> None:
-        latest = versions.latest
-        if latest is not None and not annotation.is_restored:
-            is_unedited = annotation.state is record.saved
-            annotation.restore(latest.strokes.labels, latest.strokes.classes)
-            if is_unedited:
-                record.saved, record.unsaved = annotation.state, None
-            record.restored = latest if latest.n_pixels else None
+    def _restore_next(self) -> None:
+        """Search the versions of one cube after the other, those of the current one first."""
+        waiting = [record for record in self._records.values() if record.versions is None]
+        if not waiting or self._session.jobs.state(JobKind.RESTORING) is not None:
+            return
+        record = next((each for each in waiting if each is self._record), waiting[0])
+        cube = record.cube
+        self._session.jobs.start(
+            JobKind.RESTORING,
+            lambda progress: _find_versions(cube, progress),
+            lambda versions: self._set_found(record, versions),
+        )
+
+    def _set_found(self, record: _Record, versions: StrokeVersions) -> None:
+        annotation, latest = record.annotation, versions.latest
         record.versions = versions
+        if latest is not None and not annotation.is_restored:
+            annotation.restore(latest.strokes.labels, latest.strokes.classes)
+            record.restored = latest if latest.n_pixels else None
+        if latest is not None and _is_saved(annotation.state, latest):
+            record.saved, record.unsaved = annotation.state, None
         annotation.is_restored = True
         for error in versions.unreadable:
             self.failed.emit(error)
         self.changed.emit()
-        self._on_edit()
+        self._note_edit(record)
+        self._on_cubes()  # the cube may have been removed meanwhile
+        self._restore_next()
 
     # ---- saving
 
     def _on_edit(self) -> None:
-        annotation, record = self._session.annotation, self._record
-        if record is not None and annotation.state is not record.saved:
-            record.unsaved = annotation.state
+        if self._record is not None:
+            self._note_edit(self._record)
+
+    def _note_edit(self, record: _Record) -> None:
+        if record.annotation.state is not record.saved:
+            record.unsaved = record.annotation.state
             self._save()
 
     def _save(self) -> None:
@@ -205,10 +224,25 @@ class Autosave:
         """Release the records of cubes that were removed, once their strokes are saved."""
         present = {id(self._session.annotation_of(cube)) for cube in self._session.cubes}
         for annotation, record in tuple(self._records.items()):
-            if id(annotation) not in present and record.unsaved is None:
+            if record.versions is None or record.unsaved is not None:
+                continue
+            if id(annotation) not in present:
                 del self._records[annotation]
-                if record.versions is not None:
-                    record.versions.close()
+                record.versions.close()
+
+
+def _is_saved(state: AnnotationState, version: SavedStrokes) -> bool:
+    saved = version.strokes
+    return state.classes == saved.classes and np.array_equal(state.strokes, saved.labels)
+
+
+def _with_saved(state: AnnotationState, version: SavedStrokes | None) -> AnnotationState:
+    """Fill in strokes and classes saved earlier, as `Annotation.restore` does."""
+    if version is None:
+        return state
+    strokes = np.where(state.strokes == 0, version.strokes.labels, state.strokes)
+    table = {each.value: each for each in (*state.classes, *version.strokes.classes)}
+    return replace(state, strokes=strokes, classes=tuple(table[value] for value in sorted(table)))
 
 
 def _find_versions(cube: SpectralCube, progress: Progress) -> StrokeVersions:

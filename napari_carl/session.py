@@ -36,7 +36,12 @@ from napari_carl.segmentation import SegmentationResult, Viewport
 if TYPE_CHECKING:
     from carl.learning import CubeFeatures, FineTuneResult, Predictor, Refinement, Tune
 
-_INDEPENDENT_OF_CUBE = {JobKind.OPENING, JobKind.PRELOADING, JobKind.AUTOSAVING}
+_INDEPENDENT_OF_CUBE = {
+    JobKind.OPENING,
+    JobKind.PRELOADING,
+    JobKind.RESTORING,
+    JobKind.AUTOSAVING,
+}
 """Jobs that continue when another cube is selected."""
 
 

@@ -133,9 +133,14 @@ class StrokeVersions:
         if self._lock.is_locked:
             self._lock.release()
             with suppress(OSError):
-                if not self._files():
+                if self.is_empty:
                     (self._folder / ".lock").unlink(missing_ok=True)
                     self._folder.rmdir()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no version is on disk."""
+        return not self._files()
 
     def _files(self) -> list[Path]:
         single = [self._single_file] if self._single_file.is_file() else []

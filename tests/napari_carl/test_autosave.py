@@ -239,3 +239,90 @@ def test_opening_a_cube_changes_no_classes_of_another_one(
     assert other.classes[1].name == "leaf"
     assert saved_strokes(second).strokes.classes[0].name == "leaf"
     assert saved_strokes(make_cube()).strokes.classes[0].name == "lumen"
+
+
+def reopened(make_cube, next_window):
+    """Return the session of another window with the same cube."""
+    other, _ = next_window()
+    other.add_cube(make_cube())
+    other.jobs._runner.go_all()
+    return other
+
+
+def test_strokes_that_were_erased_do_not_come_back(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.set_strokes(strokes)
+    runner.go_all()
+    session.annotation.undo()
+    runner.go_all()
+    autosave.close()
+
+    assert not reopened(make_cube, next_window).counts
+
+
+def test_a_colour_and_a_class_without_strokes_are_restored(
+    session, runner, autosave, make_cube, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.classes.recolour(1, (1, 2, 3))
+    session.classes.add()
+    runner.go_all()
+    autosave.close()
+
+    assert tuple(reopened(make_cube, next_window).classes) == tuple(session.classes)
+
+
+def test_strokes_are_restored_and_saved_for_cubes_that_are_not_current(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    first, second = make_cube(), make_cube(bands=5)
+    session.add_cube(first)
+    session.set_strokes(strokes)
+    session.add_cube(second)  # before the search for saved strokes has ended
+    runner.go_all()
+
+    np.testing.assert_array_equal(saved_strokes(first).strokes.labels, strokes)
+
+
+def test_closing_before_restoring_has_ended_keeps_the_saved_strokes(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.set_strokes(strokes)
+    session.classes.rename(1, "lumen")
+    runner.go_all()
+    autosave.close()
+    other, autosave = next_window()
+    other.add_cube(make_cube())
+    early = np.zeros_like(strokes)
+    early[11] = 2
+    other.set_strokes(early)
+
+    autosave.close()  # nothing was restored yet
+
+    saved = saved_strokes(make_cube()).strokes
+    np.testing.assert_array_equal(saved.labels, np.where(early, early, strokes))
+    assert saved.classes[0].name == "lumen"
+
+
+def test_a_dock_that_is_opened_again_saves_no_version_of_what_is_saved(
+    session, runner, autosave, make_cube, strokes, next_window
+):
+    cube = make_cube()
+    session.add_cube(cube)
+    runner.go_all()
+    session.set_strokes(strokes)
+    runner.go_all()
+    autosave.close()
+    before = saved_strokes(cube).paths
+
+    other, _ = next_window()
+    other.add_cube(cube, session.annotation)
+    other.jobs._runner.go_all()
+
+    assert saved_strokes(cube).paths == before
