@@ -31,6 +31,15 @@ class OutputNames:
     Attributes:
         stem: their common start.
         names: all of them.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from carl.io.output_names import plan_outputs
+        >>> paths = [Path("x.tif"), Path("x.hdr")]
+        >>> for planned in plan_outputs(paths, lambda stem: [f"{stem}_labels.png"]):
+        ...     print(planned.stem, planned.names)
+        x_tif ('x_tif_labels.png',)
+        x_hdr ('x_hdr_labels.png',)
     """
 
     stem: str
