@@ -229,19 +229,20 @@ class Annotation:
         """
         self._edit(strokes)
 
-    def add_strokes(self, strokes: NDArray[Any], classes: Iterable[LabelClass] = ()) -> None:
-        """Add strokes where nothing is labelled, and classes whose values are not in the table.
+    def add_strokes(
+        self, strokes: NDArray[Any], classes: Iterable[LabelClass] | None = None
+    ) -> None:
+        """Add strokes where nothing is labelled.
 
         Args:
-            strokes: (H, W) values 0..255, 0 = unlabelled.
-            classes: names and colours.
+            strokes: (H, W) values 0..255, 0 = unlabelled. A value without a class gets one.
+            classes: names and colours that replace those of the table; None to keep these.
 
         Raises:
             LabelError: as `set_strokes`.
         """
-        table = {each.value: each for each in (*classes, *self.classes)}
         added = np.where(self.pixels == 0, _checked(strokes, self.pixels.shape), self.pixels)
-        self._edit(added, table.values())
+        self._edit(added, classes)
 
     def replace(self, strokes: NDArray[Any], classes: Iterable[LabelClass]) -> None:
         """Replace the strokes and the classes.

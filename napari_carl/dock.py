@@ -13,6 +13,8 @@ from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.keys import StrokeKeys, pass_to_canvas
 from napari_carl.layers import ViewerLayers
+from napari_carl.offered_layers import OfferedLayers
+from napari_carl.offers import Offers
 from napari_carl.painting import Painting
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel
@@ -46,6 +48,7 @@ class Controller:
         self.layers = ViewerLayers(viewer, self.session)
         self.tools = StrokeTools(self.layers, self.session)
         self.autosave = Autosave(self.session)
+        self.offers = Offers(self.session)
         self.connections = Connections()
         self.painting = Painting(viewer, self.layers, self.tools, self.connections)
         self._text = CanvasText(viewer, self.session, self.layers)
@@ -54,6 +57,7 @@ class Controller:
         Framing(viewer, self.session, self.layers, self.connections)
         CursorSpectrum(viewer, self.session, self.layers, self.connections)
         ViewportTracker(viewer, self.session, self.layers, self.connections)
+        OfferedLayers(viewer, self.session, self.layers, self.offers, self.connections)
         self._is_closed = False
         self.connections.connect(self.session.failed, notify)
         self.connections.connect(self.autosave.failed, notify)
@@ -89,16 +93,18 @@ class CarlDock(QWidget):
         self._was_docked = False
         session = self.session = controller.session
         connections = controller.connections
+        self.offers = controller.offers
         self._explore = ExplorePanel(session, connections)
-        self._learn = LearnPanel(session, connections)
+        self._learn = LearnPanel(session, controller.offers, connections)
         panels = {
-            Step.CUBE: CubePanel(session, connections),
+            Step.CUBE: CubePanel(session, controller.offers, connections),
             Step.EXPLORE: self._explore,
             Step.ANNOTATE: AnnotatePanel(
                 session,
                 controller.tools,
                 controller.painting,
                 controller.autosave,
+                controller.offers,
                 connections,
             ),
             Step.LEARN: self._learn,

@@ -34,6 +34,8 @@ class JobKind(StrEnum):
     LOADING = "loading"
     SAVING = "saving"
     EXPORTING = "exporting"
+    READING_LABELS = "reading labels"
+    SCORING = "scoring"
     RESTORING = "restoring"
     AUTOSAVING = "autosaving"
 

@@ -118,6 +118,10 @@ class ViewerLayers:
         """The layer with the strokes on the current cube."""
         return None if self.current is None else self.current.strokes
 
+    def shows_cube(self, layer: Layer) -> bool:
+        """Return whether a layer is one of those of a cube."""
+        return any(layer in layers.present() for layers in self._known)
+
     @property
     def shown(self) -> DisplayMode:
         """What is visible of the current cube; the user may hide layers of the chosen mode."""
@@ -159,7 +163,7 @@ class ViewerLayers:
             )
             if is_wanted:
                 self._session.set_picture(Picture(layer.name, pixels))
-        elif "classes" in entry and not any(layer in known.present() for known in self._known):
+        elif "classes" in entry and not self.shows_cube(layer):
             layer.colormap = class_colormap(entry["classes"])
             cube = self._session.cube
             fits = cube is not None and finest(layer.data).shape == cube.shape[:2]
@@ -359,6 +363,13 @@ class ViewerLayers:
         for below, above in pairwise(layers.present()):
             if all_layers.index(above) < all_layers.index(below):
                 all_layers.move(all_layers.index(above), all_layers.index(below) + 1)
+
+
+def layer_kind(layer: Layer) -> str:
+    """Return "image" or "labels"; empty for layers of other types."""
+    if isinstance(layer, Labels):
+        return "labels"
+    return "image" if isinstance(layer, Image) else ""
 
 
 def class_colormap(classes: Iterable[LabelClass]) -> DirectLabelColormap:

@@ -12,10 +12,14 @@ from carl.cube import SpectralCube
 from carl.model import ModelInfo, list_models
 from carl.spectra.colour import covers_visible
 from napari_carl.exports import Exported
+from napari_carl.foreign_labels import MapScore
+from napari_carl.image_stacks import ImageStack
 from napari_carl.jobs import JobKind
+from napari_carl.offers import PendingStrokes
 from napari_carl.pictures import DisplayMode
 from napari_carl.segmentation import SegmentationResult
 from napari_carl.session import Session
+from napari_carl.truth import Truth
 
 _MAX_LISTED = 3
 """Number of existing files that are named."""
@@ -243,3 +247,42 @@ def describe_model(session: Session) -> str:
         names = ", ".join(f"{each.value} {each.name}" for each in pending.predictor.classes)
         return f"The classes of {pending.path.name} ({names}) are not those of your strokes."
     return "" if model is None else f"Loaded {model.path.name}; strokes correct it."
+
+
+def describe_image(image: ImageStack) -> str:
+    """Describe an image that may be a cube: its size and which axis is that of the bands."""
+    height, width, n_bands = image.shape
+    which = "first" if image.band_axis == 0 else "last"
+    return f"{width} × {height} px · {n_bands} bands along the {which} axis"
+
+
+def describe_pending_strokes(pending: PendingStrokes) -> str:
+    """Describe labels whose classes differ from those of the cube."""
+    names = ", ".join(f"{each.value} {each.name}" for each in pending.classes)
+    return f"The classes of '{pending.labels.name}' ({names}) are not those of this cube."
+
+
+def describe_truth(truth: Truth) -> str:
+    """Describe the score against the true labels; empty if the map is compared with none."""
+    if truth.labels is None:
+        return ""
+    against = f"Against '{truth.labels.name}'"
+    if truth.score is None:
+        return f"{against}: waiting for a complete map."
+    if not isinstance(truth.score, MapScore):
+        return f"Against the truth: {truth.score}"
+    scores = truth.score.scores
+    how = "by name" if truth.score.is_by_name else "by number"
+    return (
+        f"{against}: accuracy {100 * scores.accuracy:.0f} %, mIoU {scores.miou:.2f} "
+        f"(pixels without strokes; classes matched {how})"
+    )
+
+
+def describe_scores(truth: Truth) -> str:
+    """Return the score of each class, one per line; empty if there is none."""
+    if truth.labels is None or not isinstance(truth.score, MapScore):
+        return ""
+    scores, names = truth.score.scores, truth.score.names
+    classes = (f"IoU of {names.get(value, value)}: {iou:.2f}" for value, iou in scores.iou.items())
+    return "\n".join([f"{scores.n_pixels:,} pixels", *classes])

@@ -14,6 +14,8 @@ from carl.wavelengths import BandTable, example_text, unusual_wavelengths
 from napari_carl import bands
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
+from napari_carl.offers import Offers
+from napari_carl.panels.offers import CubeOffer
 from napari_carl.panels.widgets import (
     JobMessage,
     MessageLine,
@@ -32,7 +34,7 @@ from napari_carl.steps import describe_range, describe_size
 class CubePanel(QWidget):
     """Chooses a cube, shows its properties, and asks for wavelengths if they are unknown."""
 
-    def __init__(self, session: Session, connections: Connections) -> None:
+    def __init__(self, session: Session, offers: Offers, connections: Connections) -> None:
         super().__init__()
         self._session = session
         self._choice = QComboBox()
@@ -51,6 +53,7 @@ class CubePanel(QWidget):
         )
         self._properties.add_button("Wavelengths", self._change)
         layout = column(self, spacing=8)
+        layout.addWidget(CubeOffer(offers, connections))
         layout.addLayout(row(self._choice, open_, stretch=0))
         layout.addWidget(JobMessage(session.jobs, connections, JobKind.OPENING))
         layout.addWidget(self._wavelengths)

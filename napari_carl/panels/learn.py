@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QSizePolicy, QWidget
 from napari_carl.connections import Connections
 from napari_carl.feature_jobs import N_TUNING_STEPS
 from napari_carl.jobs import JobKind
+from napari_carl.offers import Offers
+from napari_carl.panels.offers import TruthOffer
 from napari_carl.panels.plots import CurvePlot
 from napari_carl.panels.theme import Colours
 from napari_carl.panels.widgets import (
@@ -41,7 +43,7 @@ _FILTER = "CARL models (*.carl)"
 class LearnPanel(QWidget):
     """Computes the map, fine-tunes the network, saves and loads models."""
 
-    def __init__(self, session: Session, connections: Connections) -> None:
+    def __init__(self, session: Session, offers: Offers, connections: Connections) -> None:
         super().__init__()
         self._session = session
         self._segment = button(
@@ -80,6 +82,7 @@ class LearnPanel(QWidget):
         self._load = button("Load …", tip="Segment this cube with a saved model or a trained head")
         self._load.clicked.connect(self._on_load)
         layout = column(self, spacing=8)
+        layout.addWidget(TruthOffer(offers, connections))
         layout.addWidget(NetworkChoice(session, connections))
         layout.addLayout(row(self._segment, self._automatic, QWidget(), self._device, stretch=2))
         layout.addWidget(JobBar(session.jobs, JobKind.SEGMENTING, connections))

@@ -154,11 +154,12 @@ def test_added_strokes_change_no_labelled_pixel(annotation):
     paint(annotation, 0, 1)
     added = np.full((6, 8), 3)
 
-    annotation.add_strokes(
-        added, [LabelClass(1, "other", (0, 0, 0)), LabelClass(3, "new", (1,) * 3)]
-    )
-
+    annotation.add_strokes(added)
     assert annotation.pixels[:2, 0].tolist() == [1, 3]
+    assert names(annotation) == {1: "Class 1", 2: "Class 2", 3: "Class 3"}
+
+    annotation.undo()
+    annotation.add_strokes(added, [*annotation.classes, LabelClass(3, "new", (1,) * 3)])
     assert names(annotation) == {1: "Class 1", 2: "Class 2", 3: "new"}
 
 
