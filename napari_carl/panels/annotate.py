@@ -12,6 +12,7 @@ from carl.errors import CarlError
 from carl.io import LabelClass
 from napari_carl.autosave import Autosave
 from napari_carl.connections import Connections
+from napari_carl.jobs import JobKind
 from napari_carl.keys import N_CLASS_KEYS, TOOL_KEYS, focus_canvas
 from napari_carl.offers import Offers
 from napari_carl.painting import Painting
@@ -19,6 +20,7 @@ from napari_carl.panels.offers import StrokesOffer
 from napari_carl.panels.saved_strokes import SavedStrokesRow
 from napari_carl.panels.widgets import (
     ColourButton,
+    JobMessage,
     Segments,
     button,
     column,
@@ -77,7 +79,8 @@ class AnnotatePanel(QWidget):
         self._paint = button("Paint", "quiet", "Make the chosen tool paint again")
         self._paint.clicked.connect(lambda: self._use(tools.tool))
         layout = column(self, spacing=8)
-        layout.addWidget(StrokesOffer(session, offers, connections))
+        layout.addWidget(StrokesOffer(offers, connections))
+        layout.addWidget(JobMessage(session.jobs, connections, JobKind.READING_LABELS))
         layout.addWidget(SavedStrokesRow(session, autosave, connections))
         layout.addWidget(self._table)
         layout.addLayout(row(add, QWidget(), self._undo, self._redo, stretch=1))

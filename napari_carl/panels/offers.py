@@ -7,10 +7,8 @@ from collections.abc import Collection
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_carl.connections import Connections
-from napari_carl.jobs import JobKind
 from napari_carl.offers import Offers
-from napari_carl.panels.widgets import JobMessage, button, column, label, row
-from napari_carl.session import Session
+from napari_carl.panels.widgets import button, column, label, row
 from napari_carl.steps import (
     describe_image,
     describe_pending_strokes,
@@ -18,7 +16,7 @@ from napari_carl.steps import (
     describe_truth,
 )
 
-_MAX_NAME = 24
+_MAX_NAME = 16
 """Most characters of a layer's name on a button."""
 
 
@@ -63,11 +61,10 @@ class CubeOffer(OfferRow):
             self.show_offer(describe_image(image), [self._use])
 
 
-class StrokesOffer(QWidget):
+class StrokesOffer(OfferRow):
     """Offers to add the selected labels to the strokes, and asks which classes to use."""
 
-    def __init__(self, session: Session, offers: Offers, connections: Connections) -> None:
-        super().__init__()
+    def __init__(self, offers: Offers, connections: Connections) -> None:
         self._offers = offers
         self._use = button("", tip="Add these labels to the strokes where nothing is labelled")
         self._use.clicked.connect(offers.use_as_strokes)
@@ -81,10 +78,7 @@ class StrokesOffer(QWidget):
         self._by_value.clicked.connect(lambda: offers.add_pending(by_name=False))
         self._cancel = button("Cancel", "quiet", "Do not use the labels")
         self._cancel.clicked.connect(offers.drop_pending)
-        self._row = OfferRow(self._use, self._by_name, self._by_value, self._cancel)
-        layout = column(self, spacing=4)
-        layout.addWidget(self._row)
-        layout.addWidget(JobMessage(session.jobs, connections, JobKind.READING_LABELS))
+        super().__init__(self._use, self._by_name, self._by_value, self._cancel)
         connections.connect(offers.changed, self._show)
         self._show()
 
@@ -92,12 +86,12 @@ class StrokesOffer(QWidget):
         offers, labels = self._offers, self._offers.fitting_labels
         if offers.pending is not None:
             choice = (self._by_name, self._by_value, self._cancel)
-            self._row.show_offer(describe_pending_strokes(offers.pending), choice)
+            self.show_offer(describe_pending_strokes(offers.pending), choice)
         elif labels is not None:
             self._use.setText(f"Use {_quoted(labels.name)} as strokes")
-            self._row.show_offer("", [self._use])
+            self.show_offer("", [self._use])
         else:
-            self._row.show_offer(offers.problem)
+            self.show_offer(offers.problem)
 
 
 class TruthOffer(OfferRow):

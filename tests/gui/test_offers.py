@@ -12,7 +12,8 @@ from tifffile import imwrite
 from carl.io import LabelClass
 from napari_carl import menus
 from napari_carl.jobs import JobKind
-from napari_carl.panels.cube import WavelengthForm
+from napari_carl.panels.annotate import AnnotatePanel
+from napari_carl.panels.cube import CubePanel, WavelengthForm
 from napari_carl.panels.offers import CubeOffer, StrokesOffer, TruthOffer
 
 LONG_MS = 600_000
@@ -126,7 +127,7 @@ def test_labels_that_do_not_fit_are_refused_in_one_sentence(
     viewer.add_labels(300 * halves, name="many")
     click(qtbot, dock, StrokesOffer, "Use 'many' as strokes")
     line = "'many' has labels from 0 to 600: strokes have values from 0 to 255."
-    qtbot.waitUntil(lambda: line in sentences(dock, StrokesOffer), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: line in sentences(dock, AnnotatePanel), timeout=LONG_MS)
     assert not session.strokes.any()
 
 
@@ -209,9 +210,7 @@ def test_a_file_that_is_gone_is_reported_beside_the_offer(viewer, dock, session,
     qtbot.waitUntil(
         lambda: (
             session.jobs.state(JobKind.OPENING) is None
-            and any(
-                "cannot be read" in text for text in sentences(dock, type(dock.sections[1].body))
-            )
+            and any("cannot be read" in text for text in sentences(dock, CubePanel))
         ),
         timeout=LONG_MS,
     )
