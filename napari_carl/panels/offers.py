@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from qtpy.QtWidgets import QPushButton, QWidget
 
@@ -21,16 +21,16 @@ _MAX_NAME = 16
 
 
 class OfferRow(QWidget):
-    """A line of text and buttons; hidden if there is nothing to show."""
+    """A line of text and lines of buttons; hidden if there is nothing to show."""
 
-    def __init__(self, *buttons: QPushButton) -> None:
+    def __init__(self, *lines: Sequence[QPushButton]) -> None:
         super().__init__()
-        self._buttons = buttons
+        self._buttons = [each for line in lines for each in line]
         self._text = label("", "muted", wrap=True)
         layout = column(self, spacing=4)
         layout.addWidget(self._text)
-        for each in buttons:
-            layout.addLayout(row(each, QWidget(), stretch=1))
+        for line in lines:
+            layout.addLayout(row(*line, QWidget(), stretch=len(line)))
 
     def show_offer(self, text: str, buttons: Collection[QPushButton] = ()) -> None:
         """Show a text, which may be empty, and some of the buttons."""
@@ -48,7 +48,7 @@ class CubeOffer(OfferRow):
         self._offers = offers
         self._use = button("", tip="Open this image as a cube; its layer stays, but is hidden")
         self._use.clicked.connect(offers.use_as_cube)
-        super().__init__(self._use)
+        super().__init__([self._use])
         connections.connect(offers.changed, self._show)
         self._show()
 
@@ -78,7 +78,7 @@ class StrokesOffer(OfferRow):
         self._by_value.clicked.connect(lambda: offers.add_pending(by_name=False))
         self._cancel = button("Cancel", "quiet", "Do not use the labels")
         self._cancel.clicked.connect(offers.drop_pending)
-        super().__init__(self._use, self._by_name, self._by_value, self._cancel)
+        super().__init__([self._use], [self._by_name, self._by_value, self._cancel])
         connections.connect(offers.changed, self._show)
         self._show()
 
@@ -103,7 +103,7 @@ class TruthOffer(OfferRow):
         self._use.clicked.connect(offers.use_as_truth)
         self._remove = button("Stop comparing", "quiet", "Compare the map with nothing")
         self._remove.clicked.connect(offers.truth.remove)
-        super().__init__(self._use, self._remove)
+        super().__init__([self._use], [self._remove])
         connections.connect(offers.changed, self._show)
         self._show()
 

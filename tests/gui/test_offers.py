@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton
 from tifffile import imwrite
 
 from carl.io import LabelClass
-from napari_carl import menus
 from napari_carl.jobs import JobKind
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel, WavelengthForm
@@ -217,14 +217,35 @@ def test_a_file_that_is_gone_is_reported_beside_the_offer(viewer, dock, session,
     assert session.cube is None
 
 
+def choose(viewer, title):
+    """Choose an entry of a submenu of napari's menu Layers."""
+    submenus = [each.menu() for each in viewer.window.layers_menu.actions() if each.menu()]
+    (action,) = (
+        each for menu in submenus for each in menu.actions() if each.text() == f"{title} (CARL)"
+    )
+    action.trigger()
+
+
 def test_the_menu_does_the_same(viewer, dock, session, tissue, halves, qtbot):
     viewer.add_labels(halves, name="mine")
-    menus.use_as_truth(viewer)
+    choose(viewer, "Compare the map with labels")
     assert dock.offers.truth.labels.name == "mine"
-    menus.use_as_strokes(viewer)
+    choose(viewer, "Use labels as strokes")
     qtbot.waitUntil(lambda: session.strokes.any(), timeout=LONG_MS)
 
     viewer.add_image(np.random.default_rng(0).random((4, 30, 40)), name="stack")
-    menus.use_as_cube(viewer)
+    choose(viewer, "Use image as spectral cube")
     qtbot.waitUntil(lambda: len(session.cubes) == 2, timeout=LONG_MS)
     assert session.cube.shape == (30, 40, 4)
+
+
+def test_the_menu_opens_the_dock_and_explains_what_to_select(viewer, small_cube, show, no_network):
+    show(small_cube[0])
+    viewer.add_labels(np.ones((40, 60), int), name="cells")
+    with notification_manager:
+        n_before = len(notification_manager.records)
+        choose(viewer, "Use labels as strokes")
+        (shown_now,) = notification_manager.records[n_before:]
+    assert shown_now.message == "'cells' is 40 × 60 pixels but the cube is 48 × 64."
+    _, dock = viewer.window.add_plugin_dock_widget("napari-carl", "CARL")
+    assert dock.offers.problem == shown_now.message
