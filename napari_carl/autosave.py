@@ -231,12 +231,12 @@ class Autosave:
                 record.versions.close()
 
 
-def _is_saved(state: AnnotationState, version: SavedStrokes) -> bool:
+def _is_saved(state: AnnotationState, version: LatestStrokes) -> bool:
     saved = version.strokes
     return state.classes == saved.classes and np.array_equal(state.strokes, saved.labels)
 
 
-def _with_saved(state: AnnotationState, version: SavedStrokes | None) -> AnnotationState:
+def _with_saved(state: AnnotationState, version: LatestStrokes | None) -> AnnotationState:
     """Fill in strokes and classes saved earlier, as `Annotation.restore` does."""
     if version is None:
         return state
