@@ -68,6 +68,7 @@ from carl.model.heads import HeadConfig, build_head
 from carl.pretraining.pretrain_config import PretrainConfig
 from carl.spectra.normalise import check_pixels
 from carl.wavelengths import read_wavelength_table
+from napari_carl.stroke_versions import read_version, write_version
 
 PIXELS = np.arange(6 * 7 * 12, dtype=np.uint16).reshape(6, 7, 12)
 BANDS_FIRST = np.moveaxis(PIXELS, -1, 0)
@@ -213,6 +214,11 @@ def label_maps() -> list[Specimen]:
     tif, classes = _written(lambda path: write_labels(path / "map.tif", LABELS, CLASSES), "map.tif")
     (png,) = _written(lambda path: write_labels(path / "map.png", LABELS))
     (npy,) = _written(lambda path: write_labels(path / "map.npy", LABELS))
+    (strokes,) = _written(
+        lambda path: write_version(
+            path / "strokes.tif", LABELS.astype(np.uint8), CLASSES, ["a.tif"]
+        )
+    )
     tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
     images = by_chance(png_mutated, png_mutated, rearranged, flipped)
     geobench = _geobench()
@@ -222,6 +228,7 @@ def label_maps() -> list[Specimen]:
         _labels("labels, PNG", {"map.png": png}, "", images),
         _labels("labels, npy", {"map.npy": npy}, "", by_chance(npy_mutated, rearranged, flipped)),
         _labels("classes", {"map.tif": tif, "map.json": classes}, "map.json", tree),
+        _simple("saved strokes", {"strokes.tif": strokes}, _read_strokes, pages),
         Specimen("GEO-Bench sample", geobench, "id_0.hdf5", _read_geobench, sample),
         Specimen("GEO-Bench list", geobench, "default_partition.json", _read_geobench, tree),
     ]
@@ -412,6 +419,12 @@ def _simple(
     """Return the specimen of a format whose first file is read and mutated."""
     first = next(iter(files))
     return Specimen(name, files, first, lambda folder, opened: read(folder / first), mutate)
+
+
+def _read_strokes(path: Path) -> None:
+    version = read_version(path)
+    repr(version)
+    repr(version.read())
 
 
 def _read_geobench(folder: Path, opened: Opened) -> None:

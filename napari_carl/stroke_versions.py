@@ -11,7 +11,7 @@ the classes, the versions it continues, and a SHA-256 checksum of all of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,10 +30,13 @@ from carl.files import atomic_write
 from carl.io import LabelClass, LabelMap, read_labels
 from carl.io.labels import class_from_json, class_to_json
 from carl.io.reader import decoding_errors
+from carl.io.tiff import open_tiff, read_image
 from carl.user_folders import strokes_folder
 
 _FORMAT = "CARL strokes"
 _VERSION = 1
+_MAX_HEADER = 1 << 20
+"""Most characters of a header: that of 255 classes is shorter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +155,7 @@ class StrokeVersions:
         for path in self._known:
             try:
                 saved.append(
-                    self._read_single() if path == self._single_file else _read_header(path)
+                    self._read_single() if path == self._single_file else read_version(path)
                 )
             except CarlError as error:
                 self.unreadable = (*self.unreadable, error)
@@ -193,26 +196,7 @@ class StrokeVersions:
         Raises:
             OutputError: the folder cannot be written.
         """
-        import tifffile
-
-        header: dict[str, Any] = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "time": datetime.now().isoformat(),
-            "continued": sorted(path.name for path in self._known),
-            "pixels": int(np.count_nonzero(strokes)),
-            "classes": [class_to_json(each) for each in classes],
-        }
-        header["sha256"] = _checksum(strokes, header)
-        with atomic_write(self._path) as temporary:
-            tifffile.imwrite(
-                temporary,
-                strokes,
-                photometric="minisblack",
-                compression="zlib",
-                description=json.dumps(header),
-                metadata=None,
-            )
+        write_version(self._path, strokes, classes, [path.name for path in self._known])
         if set(self._files()) - self._known - {self._path}:
             self.is_shared = True
 
@@ -245,7 +229,51 @@ def _merged(versions: Sequence[tuple[SavedStrokes, LabelMap]]) -> LatestStrokes:
     return LatestStrokes(LabelMap(labels, table), versions[-1][0].time, len(versions))
 
 
-def _read_header(path: Path) -> SavedStrokes:
+def write_version(
+    path: Path,
+    strokes: NDArray[np.uint8],
+    classes: Sequence[LabelClass],
+    continued: Iterable[str] = (),
+) -> None:
+    """Write a version of strokes.
+
+    Args:
+        path: of the file, ending in .tif.
+        strokes: (H, W), 0 = unlabelled.
+        classes: names and colours.
+        continued: names of the versions it continues.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import tifffile
+
+    header: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "time": datetime.now().isoformat(),
+        "continued": sorted(continued),
+        "pixels": int(np.count_nonzero(strokes)),
+        "classes": [class_to_json(each) for each in classes],
+    }
+    header["sha256"] = _checksum(strokes, header)
+    with atomic_write(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            strokes,
+            photometric="minisblack",
+            compression="zlib",
+            description=json.dumps(header),
+            metadata=None,
+        )
+
+
+def read_version(path: Path) -> SavedStrokes:
+    """Read all of a version but its pixels.
+
+    Raises:
+        LabelError: the file is damaged, of another kind, or of a newer version of CARL.
+    """
     return _read_version(path, with_strokes=False)[0]
 
 
@@ -255,19 +283,15 @@ def _read_version(path: Path, *, with_strokes: bool = True) -> tuple[SavedStroke
     Raises:
         LabelError: the file is damaged, of another kind, or of a newer version of CARL.
     """
-    import tifffile
-
     with decoding_errors(path, "a file of saved strokes", LabelError):
-        strokes = np.zeros((0, 0), np.uint8)
-        with tifffile.TiffFile(path) as file:
+        with open_tiff(path) as file:
             page = file.pages.first
-            header = json.loads(page.description)
+            header = json.loads(page.description[:_MAX_HEADER])
             if header["format"] != _FORMAT or page.dtype != np.uint8 or len(page.shape) != 2:
                 raise ValueError("it has another format")
             if header["version"] > _VERSION:
                 raise LabelError(f"{path} was saved by a newer version of CARL: update CARL.")
-            if with_strokes:
-                strokes = page.asarray()
+        strokes = read_image(path) if with_strokes else np.zeros((0, 0), np.uint8)
         if with_strokes and header.pop("sha256") != _checksum(strokes, header):
             raise ValueError("the checksum is another one")
         classes = tuple(map(class_from_json, header["classes"]))

@@ -62,7 +62,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
             method.
     """
     chain = follow_pages(path)
-    with _opened(path) as file:
+    with open_tiff(path) as file:
         series = _largest(file.series)
         found, size, stored_shape = _read_metadata(file, series)
         if size not in (None, series.size):
@@ -89,7 +89,7 @@ def read_image(path: Path) -> NDArray[Any]:
             unsupported method.
     """
     follow_pages(path)
-    with _opened(path) as file:
+    with open_tiff(path) as file:
         series = file.series[0]
         check_pixels(path, series.size)
         check_decoded_size(path, series.nbytes, path.stat().st_size, max_ratio=MAX_IMAGE_RATIO)
@@ -102,7 +102,7 @@ def _largest(series: Sequence[Any]) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a file with tifffile, which logs some errors and continues with a part of the pages.
 
     Raises:
