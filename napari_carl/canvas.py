@@ -193,6 +193,9 @@ class Framing:
     def _frame(self, layers: Sequence[Layer]) -> None:
         # While several layers are removed, a cube may be selected whose layers are gone.
         present = [layer for layer in layers if layer in self._viewer.layers]
+        n_dims = self._viewer.dims.ndim
+        if all(layer.ndim < n_dims for layer in present):  # napari needs one with all axes
+            present += [layer for layer in self._viewer.layers if layer.ndim == n_dims][:1]
         if present:
             with self._viewer.events.reset_view.blocker(self._on_reset):
                 self._viewer.fit_to_view(layers=present)

@@ -622,6 +622,16 @@ def test_home_frames_the_current_cube(viewer, session, dock, show):
     home.click()
 
 
+def test_home_frames_flat_layers_while_the_bands_are_hidden(viewer, session, dock, show):
+    show(cube_of_shape(20, 30, "tissue"))
+    viewer.layers["tissue"].visible = False
+    viewer.scene.camera.zoom = 0.1
+
+    viewer.reset_view()
+
+    assert_framed(viewer, (20, 30))
+
+
 def test_view_stays_when_bands_are_edited_or_the_dock_is_opened(viewer, no_network, show):
     show(cube_of_shape(48, 64, "tissue"))
     viewer.scene.camera.zoom, viewer.scene.camera.center = 40, (0, 10, 20)
