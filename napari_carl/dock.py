@@ -71,6 +71,7 @@ class Controller:
         self.tools.close()
         self.runner.close()
         self.autosave.close()
+        self.session.close()
         self._text.close(canvas_exists=canvas_exists)
         self.connections.close()
         self.layers.close()

@@ -325,6 +325,10 @@ class Session:
         self.class_chosen.emit(self.classes.current)
         self.history_changed.emit()
 
+    def close(self) -> None:
+        """Disconnect from the annotation of the current cube, which stays with its layer."""
+        self._annotation_connections.close()
+
     def edit_cube(self, edit: Callable[[SpectralCube], SpectralCube]) -> None:
         """Edit the bands of the current cube; strokes stay, features are computed again.
 

@@ -785,7 +785,7 @@ class RandomWalk:
         dock = self._dock
         if dock is None:
             return
-        self._closed_docks += [weakref.ref(dock), weakref.ref(dock.session)]
+        self._closed_docks.append(weakref.ref(dock))
         self._dock = None
         self._viewer.window.remove_dock_widget(dock.parent())
         del dock
@@ -951,9 +951,13 @@ class RandomWalk:
                 if each.name.startswith("carl ") and each.name not in running]  # fmt: skip
         if left:
             self._wait(lambda: not _carl_threads() - running, f"the end of {left}")
+        from qtpy.QtCore import QCoreApplication, QEvent
+
         for _ in range(_N_COLLECTIONS):
             if any(each() is not None for each in self._closed_docks):
                 robot.process_events(0.01)
+                # Outside of an event loop Qt leaves these to be sent by the program.
+                QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
                 gc.collect()
         if any(each() is not None for each in self._closed_docks):
             self._violated("leaks", "a closed dock is still there")
