@@ -13,7 +13,8 @@ demo: $(READY)  ## Open napari on the sample; without a display, run the demonst
 	@$(BIN)/python scripts/demo.py
 
 test: lint docs  ## Run every check: style, types, imports, documentation, tests (GUI in a virtual display).
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest  # with small tensors, more threads only cost time
+	# With small tensors, more threads of one process only cost time.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: glossary  ## Check style, types, words, and which module imports which.
 	$(BIN)/ruff check
