@@ -75,6 +75,7 @@ class ViewerLayers:
         self._session = session
         self._known: list[CubeLayers] = []
         self._is_closed = False
+        self._is_removing = False
         self._connections = Connections()
         for signal, slot in (
             (viewer.layers.events.inserted, self._on_inserted),
@@ -204,14 +205,19 @@ class ViewerLayers:
                         self.strokes_replaced.emit()
             if removed is layers.image:
                 self._known.remove(layers)
+                # napari may be removing several layers: change others when it has finished.
+                self._is_removing = True
                 self._session.remove_cube(layers.cube)
-                # napari may be removing several layers: remove the rest when it has finished.
+                self._is_removing = False
                 QTimer.singleShot(0, partial(self._remove, layers.present()[1:]))
 
     def _remove(self, rest: Sequence[Layer]) -> None:
+        if self._is_closed:
+            return
         for layer in rest:
-            if not self._is_closed and layer in self._viewer.layers:
+            if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+        self.require_strokes()
 
     def _on_opened(self, layer: LayerData) -> None:
         self._viewer.add_layer(Layer.create(*layer))
@@ -226,7 +232,8 @@ class ViewerLayers:
         for known in self._known:
             for layer in known.present():
                 layer.visible = known is self.current
-        self.require_strokes()
+        if not self._is_removing:
+            self.require_strokes()
         self._on_display_mode()
         self.strokes_replaced.emit()
 

@@ -20,13 +20,13 @@ with robot.virtual_display(1920, 1080):
     for _ in range(2):
         viewer.add_image(np.zeros((8, 48, 64)))
         viewer.add_labels(np.zeros((48, 64), int)).mode = "paint"
-        robot.process_events(0.2)
+        viewer.screenshot(canvas_only=False, flash=False)
         user.paint((10, 10), (10, 14))
-        robot.process_events(0.2)
+        viewer.screenshot(canvas_only=False, flash=False)
         viewer.layers.remove(viewer.layers[0])
-        robot.process_events(0.2)
+        viewer.screenshot(canvas_only=False, flash=False)
         viewer.layers.clear()
-        robot.process_events(0.2)
+        viewer.screenshot(canvas_only=False, flash=False)
     print("drawn")
     viewer.close()
 """
