@@ -262,15 +262,10 @@ class Annotation:
         """
         self.commit()
         is_first = not self._undo and not self._redo
-        pixels = np.where(self.pixels == 0, _checked(strokes, self.pixels.shape), self.pixels)
-        self._edit(pixels, classes)
+        self.add_strokes(strokes, classes)
         if is_first:
             self._undo.clear()
             self.history_changed.emit()
-
-    def erase_class(self, value: int) -> None:
-        """Erase the strokes of a class."""
-        self._edit(np.where(self.pixels == value, 0, self.pixels))
 
     def clear(self) -> None:
         """Erase all strokes."""

@@ -602,8 +602,9 @@ class Session:
     def predictor(self) -> Predictor | None:
         """The predictor of the current strokes; None if there is none yet or only a preview."""
         result = self.segmentation
-        is_usable = self.segmentation_is_current and result is not None and not result.is_preview
-        return result.predictor if is_usable and result is not None else None
+        if result is None or result.is_preview or not self.segmentation_is_current:
+            return None
+        return result.predictor
 
     def export(self, folder: Path, contents: Collection[ExportContent] = DEFAULT_CONTENTS) -> None:
         """Write the label map of the current cube; existing files are asked about first.
