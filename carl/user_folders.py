@@ -1,4 +1,4 @@
-"""Folders of this program in the user's account: weights, cached features, saved strokes.
+"""Folders of this program in the user's account: weights, cameras, cached features, strokes.
 
 The environment variable ``CARL_HOME`` names one folder for all of them; by default the operating
 system's folders for the data and the caches of a program are used.
@@ -36,6 +36,11 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 def weights_folder() -> Path:
     """Return the folder of downloaded weights; it need not exist yet."""
     return _home("weights") or user_data_path(_NAME, appauthor=False) / "weights"
+
+
+def cameras_folder() -> Path:
+    """Return the folder of the user's own cameras, one table each; it need not exist."""
+    return _home("cameras") or user_data_path(_NAME, appauthor=False) / "cameras"
 
 
 def strokes_folder() -> Path:

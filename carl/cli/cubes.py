@@ -17,7 +17,14 @@ from carl.cli.options import (
     VariableOption,
     WavelengthsOption,
 )
-from carl.cli.terminal import print_json, print_rows, print_table, progress_line, resumable
+from carl.cli.terminal import (
+    print_json,
+    print_note,
+    print_rows,
+    print_table,
+    progress_line,
+    resumable,
+)
 from carl.errors import printable
 
 CubeArgument = Annotated[Path, typer.Argument(metavar="CUBE", help="Cube in any readable format.")]
@@ -62,8 +69,11 @@ def info(
 
 
 def cameras(json: JsonOption = False) -> None:
-    """List the cameras with known wavelengths, for --camera."""
-    from carl import wavelengths
+    """List the cameras with known wavelengths, for --camera.
+
+    Add your own as a table of wavelengths, NAME.csv, in the folder that is printed below the list.
+    """
+    from carl import user_folders, wavelengths
 
     known = wavelengths.cameras()
     if json:
@@ -82,6 +92,7 @@ def cameras(json: JsonOption = False) -> None:
             for camera in known
         ],
     )
+    print_note(f"Tables of your own cameras: {user_folders.cameras_folder()}")
 
 
 def embed(

@@ -315,6 +315,8 @@ def _unit(header: Header) -> str | None:
     """Return the unit of the wavelengths; FTIR software stores it in an axis title only."""
     unit = header.get("wavelength units")
     titles = str(header.get("z plot titles", "")).lower()
+    if "raman" in f"{titles} {unit}".lower():
+        return "Raman shift"  # in cm⁻¹, but no wavenumber of the light
     if unit is None and re.search(r"cm\s*\^?-1|cm⁻¹|1/cm", titles):
         return "cm-1"
     return None if unit is None else str(unit)

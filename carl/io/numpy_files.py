@@ -20,6 +20,8 @@ from carl.mapped_files import open_array
 
 _MAX_HEADER_BYTES = 10_000
 """Longest header of an array, as in NumPy."""
+_UNIT_NAMES = ("wavelength_unit", "wavelength_units", "wavelengths_unit")
+"""Names of texts in a .npz file with the unit of its wavelengths."""
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
@@ -51,9 +53,14 @@ def _read_npz(path: Path, variable: str | None) -> FileContents:
         listed = find_wavelengths(variables, cube)
         data = load_entry(archive, cube.name, path)
         wavelengths = None if listed is None else load_entry(archive, listed.name, path)
+        stated = next(
+            (v for v in variables if v.name.lower() in _UNIT_NAMES and v.kind == "U"), None
+        )
+        unit = None if stated is None else np.asarray(load_entry(archive, stated.name, path))
     return FileContents(
         data=data,
         wavelengths=None if wavelengths is None else np.ravel(np.asarray(wavelengths)),
+        wavelength_unit=str(unit.item()) if unit is not None and unit.size == 1 else None,
         metadata={"format": "NumPy", "variable": cube.name},
     )
 

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 from carl.arrays import Float32Array
 from carl.errors import WavelengthError
 from carl.simulation.chromophores import Spectrum
-from carl.wavelengths import Camera, cameras, check_wavelengths, read_wavelength_table
+from carl.wavelengths import Camera, check_wavelengths, read_wavelength_table, shipped_cameras
 from carl.wavelengths import camera as find_camera
 
 RANGE_NM = (380.0, 2500.0)
@@ -188,7 +188,7 @@ def random_camera(
     if kind == "known":
         known = [
             camera
-            for camera in cameras()
+            for camera in shipped_cameras()
             if bands[0] <= camera.n_bands <= bands[1]
             and range_nm[0] <= camera.wavelengths.min()
             and camera.wavelengths.max() <= range_nm[1]

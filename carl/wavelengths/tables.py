@@ -29,6 +29,7 @@ _MAX_BYTES = 2**20
 
 _CENTRE_NAME = re.compile(r"wave|cent(?:re|er|roid)|lambda|λ|(?<![a-z])wl(?![a-z])")
 _WIDTH_NAME = re.compile(r"fwhm|width")
+_RAMAN_NAME = re.compile(r"raman")
 _WAVENUMBER_NAME = re.compile(r"wave\s*_?number")
 _UNAMBIGUOUS = "with decimal points, or name its columns in a first line, as wavelength_nm,fwhm_nm"
 _TWO_NUMBERS = re.compile(r"^[\d.]++\s++[\d.]++$")
@@ -89,8 +90,30 @@ class _Table:
     units: tuple[str | None, ...]
 
 
+def table_comments(path: str | Path) -> list[str]:
+    """Return the comments of a table, the lines that start with #, without it.
+
+    Raises:
+        WavelengthError: the file cannot be read as a text.
+    """
+    lines = [line.strip() for line in _text(Path(path)).splitlines()]
+    return [line.lstrip("# ") for line in lines if line.startswith("#")]
+
+
 def _lines(path: Path) -> list[str]:
     """Return the lines of a file that are neither empty nor comments."""
+    text = _text(path)
+    lines = [line.strip(" \r\n") for line in text.splitlines()]
+    lines = [line for line in lines if line.strip() and not line.startswith("#")]
+    if lines and re.fullmatch(r"\"?sep=.\"?", lines[0], re.IGNORECASE):  # written by Excel
+        del lines[0]
+    if not lines or "\0" in text:
+        what = "is not a text" if lines else "is empty"
+        raise WavelengthError(f"{path.name} {what}: give one wavelength per line, in nm.")
+    return lines
+
+
+def _text(path: Path) -> str:
     if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
         raise WavelengthError(
             f"{path.name} is not a file: give a CSV with one wavelength per line, in nm."
@@ -107,15 +130,7 @@ def _lines(path: Path) -> list[str]:
         raise WavelengthError(
             f"{path.name} is larger than 1 MiB: give a CSV with one wavelength per line, in nm."
         )
-    text = _decoded(raw)
-    lines = [line.strip(" \r\n") for line in text.splitlines()]
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    if lines and re.fullmatch(r"\"?sep=.\"?", lines[0], re.IGNORECASE):  # written by Excel
-        del lines[0]
-    if not lines or "\0" in text:
-        what = "is not a text" if lines else "is empty"
-        raise WavelengthError(f"{path.name} {what}: give one wavelength per line, in nm.")
-    return lines
+    return _decoded(raw)
 
 
 def _decoded(raw: bytes) -> str:
@@ -324,6 +339,8 @@ def _unit(table: _Table, column: int) -> str | None:
     if table.units[column] is not None or not table.header:
         return table.units[column]
     name = table.header[column]
+    if _RAMAN_NAME.search(name):
+        return "Raman shift"  # in cm⁻¹, but no wavenumber of the light
     found = UNIT.search(_WAVENUMBER_NAME.sub(" ", name)) or UNIT.search(name)
     if found:
         return found[0]

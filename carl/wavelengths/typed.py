@@ -12,6 +12,8 @@ from carl.errors import WavelengthError
 from carl.wavelengths.units import (
     UNIT,
     BandTable,
+    check_wavelengths,
+    raman_to_nm,
     unit_symbol,
     unusual_wavelengths,
     wavelengths_in_nm,
@@ -26,6 +28,8 @@ _STEPS = re.compile(rf"{_NUMBER}{_TO}{_NUMBER}{_STEP}{_NUMBER}")
 _DASHES = re.compile("[‐‑‒–—−]")
 _DECIMAL_COMMAS = re.compile(r"(?:[^,]|(?<=\d),(?=\d+(?!\d*,\d)))*")
 _THOUSANDS = re.compile(r"(?:[^,\d]|(?<!\d)\d{1,3}(?:,\d{3})+(?![\d.,])|(?<!\d)\d++(?!,))*+")
+
+_RAMAN = re.compile(rf"raman(?:\s*shifts?)?(?:[\s,:@]*(?:at|laser)?\s*{_NUMBER}\s*nm(?![^\W_]))?")
 
 _MAX_COUNT = 100_000
 """Largest number of wavelengths of a range."""
@@ -57,7 +61,8 @@ def parse_wavelengths(text: str, n_bands: int | None = None) -> BandTable:
     ``0.4–2.5 µm``, ``400:2500``, ``400 to 2500``. With a third number, the step, the last one is
     included: ``380:770:10``. A list has one number per band, separated by spaces, commas or
     semicolons. A unit stands behind any of the numbers; without one, it is recognised by
-    `wavelengths_in_nm`. Decimal commas are recognised.
+    `wavelengths_in_nm`. Decimal commas are recognised. Raman shifts need the wavelength of the
+    laser: ``600-1800 cm-1 Raman 785 nm``.
 
     Examples:
         >>> parse_wavelengths("400-2500", 100).describe()
@@ -73,13 +78,18 @@ def parse_wavelengths(text: str, n_bands: int | None = None) -> BandTable:
         WavelengthError: the text is not understood, can be read in two ways, or gives another
             number of wavelengths.
     """
-    words, unit = _without_unit(text)
+    words = " ".join(_DASHES.sub("-", text).lower().split())
+    raman = _RAMAN.search(words)
+    words, unit = _without_unit(_RAMAN.sub(" ", words), text)
     read: list[BandTable] = []
     failures: list[WavelengthError] = []
     for reading in _decimal_readings(words):
         try:
             values = _values(reading, text, n_bands)
-            if values is not None:
+            if values is not None and raman is not None:
+                nm, given_unit = _raman_in_nm(values, raman[1], unit), "cm⁻¹ of Raman shift"
+                read.append(BandTable(nm, None, f"'{_shortened(text)}'", given_unit))
+            elif values is not None:
                 nm, given_unit = wavelengths_in_nm(values, unit)
                 read.append(BandTable(nm, None, f"'{_shortened(text)}'", given_unit))
         except WavelengthError as error:
@@ -115,9 +125,16 @@ def only_reading(read: Sequence[BandTable], what: str, how: str) -> BandTable:
     return first
 
 
-def _without_unit(text: str) -> tuple[str, str | None]:
-    """Return a text in lower case without its brackets and units, and the unit or None."""
-    words = " ".join(_DASHES.sub("-", text).lower().split()).strip("[](){} ")
+def _raman_in_nm(shifts: Float64Array, laser_nm: str | None, unit: str | None) -> Float64Array:
+    """Return the wavelengths of Raman shifts, (C,) in nm."""
+    if laser_nm is None or unit not in (None, "cm⁻¹"):
+        wavelengths_in_nm(shifts, "Raman shift")  # raises the error that asks for the laser
+    return check_wavelengths(raman_to_nm(shifts, float(laser_nm or 0)))
+
+
+def _without_unit(words: str, text: str) -> tuple[str, str | None]:
+    """Return words without brackets and units, and the unit or None; `text` is for the message."""
+    words = words.strip("[](){} ")
     units = {unit_symbol(unit) for unit in UNIT.findall(words)}
     if len(units) > 1:
         raise WavelengthError(

@@ -18,13 +18,19 @@ _NM_PER_UNIT = {
     "m": 1e9, "meter": 1e9, "metre": 1e9,
     "angstrom": 0.1, "ångström": 0.1, "å": 0.1,
 }  # fmt: skip
-_WAVENUMBER_UNITS = {"cm-1", "cm^-1", "1/cm", "cm⁻¹", "wavenumber"}
+_NM_OF_ONE = {
+    "cm-1": 1e7, "cm^-1": 1e7, "1/cm": 1e7, "cm⁻¹": 1e7, "wavenumber": 1e7,
+    "ev": 1239.841984, "electronvolt": 1239.841984,
+}  # fmt: skip
+"""Wavelengths in nm of a wavenumber of 1 cm⁻¹ and a photon energy of 1 eV (hc, CODATA 2018)."""
 _SYMBOLS = {1.0: "nm", 1e3: "µm", 1e6: "mm", 1e9: "m", 0.1: "Å"}
 """Symbols of the units of length, by their size in nm."""
+_RECIPROCAL_SYMBOLS = {1e7: "cm⁻¹", 1239.841984: "eV"}
+_RAMAN = re.compile(r"raman", re.IGNORECASE)
 _NO_UNIT = {"", "unknown", "none", "n/a", "wavelength", "wavelengths"}
 """Words that stand for a missing unit in files."""
 
-_names = "|".join(map(re.escape, sorted((*_NM_PER_UNIT, *_WAVENUMBER_UNITS), key=len)[::-1]))
+_names = "|".join(map(re.escape, sorted((*_NM_PER_UNIT, *_NM_OF_ONE), key=len)[::-1]))
 UNIT = re.compile(rf"(?<![^\W\d_])(?:{_names})s?(?![^\W_])", re.IGNORECASE)
 """A unit within a text, such as that in ``400-2500 nm`` and ``wavelength_um``."""
 
@@ -61,7 +67,7 @@ class BandTable:
 
 
 def to_nm(values: ArrayLike, unit: str) -> Float64Array:
-    """Convert wavelengths, or wavenumbers in cm⁻¹, to nanometres.
+    """Convert wavelengths, wavenumbers in cm⁻¹ or photon energies in eV to nanometres.
 
     Args:
         values: (C,) numbers in `unit`.
@@ -69,40 +75,58 @@ def to_nm(values: ArrayLike, unit: str) -> Float64Array:
             plural.
 
     Raises:
-        WavelengthError: the unit is not one of length or wavenumber.
+        WavelengthError: the unit is not one of length, wavenumber or energy.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    factor = _nm_per_unit(unit)
+    factor, is_reciprocal = _size_in_nm(unit)
     with np.errstate(divide="ignore", over="ignore"):  # infinite wavelengths are refused later
-        return np.asarray(1e7 / numbers if factor is None else numbers * factor)
+        return np.asarray(factor / numbers if is_reciprocal else numbers * factor)
+
+
+def raman_to_nm(shifts: ArrayLike, laser_nm: float) -> Float64Array:
+    """Convert Raman shifts in cm⁻¹ to the wavelengths of the scattered light in nm.
+
+    Examples:
+        >>> raman_to_nm([0, 1000], 785).round(1)
+        array([785. , 851.9])
+
+    Args:
+        shifts: (C,) Stokes shifts, positive for light of longer wavelength.
+        laser_nm: wavelength of the laser.
+    """
+    with np.errstate(divide="ignore"):  # infinite wavelengths are refused later
+        return np.asarray(1e7 / (1e7 / laser_nm - np.asarray(shifts, np.float64)))
 
 
 def unit_symbol(unit: str) -> str:
     """Return the symbol of a unit, such as "µm" for "micrometers".
 
     Raises:
-        WavelengthError: the unit is not one of length or wavenumber.
+        WavelengthError: the unit is not one of length, wavenumber or energy.
     """
-    factor = _nm_per_unit(unit)
-    return "cm⁻¹" if factor is None else _SYMBOLS[factor]
+    factor, is_reciprocal = _size_in_nm(unit)
+    return (_RECIPROCAL_SYMBOLS if is_reciprocal else _SYMBOLS)[factor]
 
 
-def _nm_per_unit(unit: str) -> float | None:
-    """Return the size of a unit of length in nm; None for wavenumbers in cm⁻¹."""
+def _size_in_nm(unit: str) -> tuple[float, bool]:
+    """Return the wavelength in nm of 1 in a unit, and whether a wavelength is divided by numbers.
+
+    It is for wavenumbers and energies, and multiplied by them for lengths.
+    """
     name = unit.strip().lower()
-    if name.removesuffix("s") in _WAVENUMBER_UNITS:
-        return None
-    factor = _NM_PER_UNIT.get(name, _NM_PER_UNIT.get(name.removesuffix("s")))
-    if factor is None:
-        raise WavelengthError(
-            f"'{unit}' is not a unit of wavelength: use nm, µm, mm, m, Å or cm-1."
-        )
-    return factor
+    for known in (name, name.removesuffix("s")):
+        if known in _NM_OF_ONE:
+            return _NM_OF_ONE[known], True
+        if known in _NM_PER_UNIT:
+            return _NM_PER_UNIT[known], False
+    raise WavelengthError(
+        f"'{unit}' is not a unit of wavelength: use nm, µm, mm, m, Å, cm-1 or eV."
+    )
 
 
 def widths_to_nm(widths: ArrayLike, centres: ArrayLike, nm: Float64Array) -> Float64Array:
     """Convert (C,) widths in the unit of the (C,) centres, whose wavelengths are `nm`, to nm."""
-    # |d(nm)/d(unit)| = nm/unit, both for lengths and for wavenumbers (nm = 1e7 / unit).
+    # |d(nm)/d(unit)| = nm/unit, both for lengths and for wavenumbers and energies (nm = a / unit).
     return np.asarray(widths, np.float64) * nm / np.asarray(centres, np.float64)
 
 
@@ -118,9 +142,15 @@ def wavelengths_in_nm(values: ArrayLike, unit: str | None = None) -> tuple[Float
         unit: their unit; None, empty or "unknown" if it is not stated.
 
     Raises:
-        WavelengthError: they are not wavelengths, or their unit is unclear or unknown.
+        WavelengthError: they are not wavelengths, or their unit is unclear or unknown. Raman shifts
+            are no wavelengths, although they are in cm⁻¹, too.
     """
     numbers = check_wavelengths(values)
+    if unit is not None and _RAMAN.search(unit):
+        raise WavelengthError(
+            f"The numbers {numbers.min():g} to {numbers.max():g} are Raman shifts, which depend on "
+            "the laser: type them with its wavelength, as 600-1800 cm-1 Raman 785 nm."
+        )
     if unit is None or unit.strip().lower() in _NO_UNIT:
         unit = _recognised_unit(numbers)
     return check_wavelengths(to_nm(numbers, unit)), unit_symbol(unit)

@@ -239,3 +239,15 @@ def test_real_files_are_read_or_refused(shared: Path) -> None:
         read_cube(shared / "data" / "hims_bladder" / "trans_mean_camera_10.mat")
     with pytest.raises(CubeError, match="4 dimensions"):
         read_cube(shared / "data" / "sentinel2_eolearn" / "REFERENCE_SCENES.npy")
+
+
+def test_the_unit_beside_the_wavelengths_of_an_archive_applies(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 5, 3), np.float32)
+    listed = {"cube": pixels, "wavelengths": np.array([2.0, 1.5, 1.0])}
+    cube = read_cube(save_npz(tmp_path, listed | {"wavelength_unit": np.array("eV")}))
+    np.testing.assert_allclose(cube.wavelengths, [619.921, 826.561, 1239.842], rtol=1e-5)
+
+    listed["wavelengths"] = np.array([600.0, 900.0, 1800.0])
+    cube = read_cube(save_npz(tmp_path, listed | {"wavelength_unit": np.array("cm-1 Raman shift")}))
+    assert cube.wavelengths is None
+    assert "Raman shifts" in cube.metadata["notes"][0]

@@ -112,14 +112,32 @@ def test_scale_and_nodata_round_trip(tmp_path: Path) -> None:
             "z plot titles = {Wavenumbers (cm-1), Absorbance}\nwavelength = {1000,2000,4000,5000}",
             [10_000, 5_000, 2_500, 2_000],
         ),
+        (
+            "wavelength units = eV\nwavelength = {2, 1.5, 1.25, 1}",
+            [619.921, 826.561, 991.874, 1239.842],
+        ),
     ],
 )
 def test_wavelengths_are_read_in_any_unit(
     tmp_path: Path, lines: str, expected: list[float]
 ) -> None:
     cube = read_cube(write(tmp_path, f"{HEADER}{lines}\n"))
-    np.testing.assert_allclose(cube.wavelengths, expected)
+    np.testing.assert_allclose(cube.wavelengths, expected, rtol=1e-5)
     assert cube.metadata["notes"] == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wavelength units = cm-1\nz plot titles = {Raman shift (cm-1), Counts}",
+        "wavelength units = Raman shift",
+        "z plot titles = {Raman shift / 1/cm, Counts}",
+    ],
+)
+def test_raman_shifts_are_never_read_as_wavelengths(tmp_path: Path, line: str) -> None:
+    cube = read_cube(write(tmp_path, f"{HEADER}{line}\nwavelength = {{600, 900, 1200, 1800}}\n"))
+    assert cube.wavelengths is None
+    assert "Raman shifts" in cube.metadata["notes"][0]
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,23 @@ def test_any_file_is_understood_or_refused(tmp_path_factory, content):
         message = bands.source
         assert np.all(bands.wavelengths > 0)
     assert "bands.csv" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("photon energy (eV)", (2.0, 1.5)),
+        ("energy_eV", (2.0, 1.5)),
+        ("band;energy_eV", ("1;2", "2;1.5")),
+    ],
+)
+def test_energies_are_converted(path, header, values):
+    path.write_text(f"{header}\n" + "\n".join(str(value) for value in values), encoding="utf-8")
+    np.testing.assert_allclose(read_wavelength_table(path).wavelengths, [619.92, 826.56], rtol=1e-5)
+
+
+@pytest.mark.parametrize("header", ["Raman shift (cm-1)", "raman_wavenumber", "RamanShift_cm-1"])
+def test_a_column_of_raman_shifts_is_refused(path, header):
+    path.write_text(f"{header}\n600\n1200\n", encoding="utf-8")
+    with pytest.raises(WavelengthError, match="Raman shifts, which depend on the laser"):
+        read_wavelength_table(path)

@@ -202,3 +202,27 @@ def test_long_texts_take_linear_time(part):
     with pytest.raises(WavelengthError):
         parse_wavelengths(text)
     assert perf_counter() - start < 5
+
+
+def test_energies_are_understood():
+    found = parse_wavelengths("3.1-1.24 eV", 3)
+    np.testing.assert_allclose(found.wavelengths, 1239.841984 / np.array([3.1, 2.17, 1.24]))
+    assert found.unit == "eV"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["600-1800 cm-1 Raman 785 nm", "600–1800 Raman shift at 785nm", "600:1800:400 raman, 785 nm"],
+)
+def test_raman_shifts_need_the_laser(text):
+    found = parse_wavelengths(text, 4)
+    np.testing.assert_allclose(
+        found.wavelengths, 1e7 / (1e7 / 785 - np.array([600, 1000, 1400, 1800]))
+    )
+    assert "Raman" in found.describe()
+
+
+@pytest.mark.parametrize("text", ["600-1800 cm-1 Raman", "600-1800 µm Raman 785 nm"])
+def test_raman_shifts_without_laser_or_in_another_unit_are_refused(text):
+    with pytest.raises(WavelengthError, match="Raman"):
+        parse_wavelengths(text, 4)

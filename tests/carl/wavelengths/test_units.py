@@ -12,10 +12,12 @@ from carl.wavelengths import (
     BandTable,
     check_wavelengths,
     describe_wavelengths,
+    raman_to_nm,
     to_nm,
     unit_symbol,
     unusual_wavelengths,
     wavelengths_in_nm,
+    widths_to_nm,
 )
 
 
@@ -29,12 +31,31 @@ from carl.wavelengths import (
         (5.5e-7, "m", 550, "m"),
         (5500, "Angstroms", 550, "Å"),
         (4000, "cm-1", 2500, "cm⁻¹"),
+        (2.0, "eV", 619.921, "eV"),
+        (2.0, "Electronvolts", 619.921, "eV"),
     ],
 )
 def test_units_are_converted_to_nm(value, unit, nm, symbol):
     assert to_nm([value], unit)[0] == pytest.approx(nm)
     assert unit_symbol(unit) == symbol
     assert to_nm([value], symbol)[0] == pytest.approx(nm)
+
+
+@pytest.mark.parametrize("unit", ["Raman shift", "cm-1 Raman shift", "Raman shift / cm⁻¹"])
+def test_raman_shifts_are_never_taken_for_wavenumbers(unit):
+    with pytest.raises(WavelengthError, match="Raman shifts, which depend on the laser"):
+        wavelengths_in_nm([600, 1800], unit)
+
+
+def test_raman_shifts_are_relative_to_the_laser():
+    np.testing.assert_allclose(raman_to_nm([0, 1000], 785), [785, 1e7 / (1e7 / 785 - 1000)])
+    assert raman_to_nm([520.7], 532)[0] == pytest.approx(547.16, abs=0.01)  # silicon
+
+
+def test_widths_of_energies_are_converted_by_the_slope():
+    nm = to_nm([2.0], "eV")
+    exact = (to_nm([1.999], "eV") - to_nm([2.001], "eV"))[0]
+    assert widths_to_nm([0.002], [2.0], nm)[0] == pytest.approx(exact, rel=1e-5)
 
 
 def test_an_unknown_unit_is_refused():
