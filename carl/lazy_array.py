@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -60,6 +60,14 @@ class LazyArray(ABC):
         """Return a view with the axes in another order; `np.moveaxis` works as well."""
         return _TransposedArray(self, tuple(axes))
 
+    def at(self, positions: Mapping[int, int]) -> LazyArray:
+        """Return a view without some axes, at one position on each of them.
+
+        Args:
+            positions: by axis, each from 0 to its length less one.
+        """
+        return _SectionArray(self, dict(positions)) if positions else self
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -113,6 +121,26 @@ class _TransposedArray(LazyArray):
     def _read_block(self, block: Block) -> NDArray[Any]:
         source_block = tuple(block[axis] for axis in np.argsort(self._axes))
         return self._source._read_block(source_block).transpose(self._axes)
+
+
+class _SectionArray(LazyArray):
+    """A lazy array at one position on each of some axes of its source."""
+
+    def __init__(self, source: LazyArray, positions: dict[int, int]) -> None:
+        others = [length for axis, length in enumerate(source.shape) if axis not in positions]
+        super().__init__(others, source.dtype)
+        self._source = source
+        self._positions = positions
+
+    def _read_block(self, block: Block) -> NDArray[Any]:
+        remaining = iter(block)
+        source_block = tuple(
+            slice(at, at + 1, 1)
+            if (at := self._positions.get(axis)) is not None
+            else next(remaining)
+            for axis in range(self._source.ndim)
+        )
+        return self._source._read_block(source_block).squeeze(tuple(self._positions))
 
 
 def _full_index(key: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:

@@ -85,6 +85,19 @@ def test_transposed_arrays_are_indexed_as_in_numpy(data: st.DataObject) -> None:
     assert np.array_equal(moved[...], np.moveaxis(values, source, destination))
 
 
+@settings(deadline=None)
+@given(data=st.data())
+def test_sections_are_indexed_as_in_numpy(data: st.DataObject) -> None:
+    axes = data.draw(st.lists(st.integers(0, 2), unique=True, max_size=2))
+    positions = {axis: data.draw(st.integers(0, SHAPE[axis] - 1)) for axis in axes}
+    values = counted(SHAPE)
+    section = Recorded(values).at(positions)
+    expected = values[tuple(positions.get(axis, slice(None)) for axis in range(3))]
+    key = data.draw(hnp.basic_indices(expected.shape, allow_newaxis=False))
+    assert section.shape == expected.shape
+    assert np.array_equal(section[key], expected[key])
+
+
 def test_only_the_indexed_block_is_read() -> None:
     lazy = Recorded(counted(SHAPE))
     assert lazy[1, ::-2].shape == (3, 6)
