@@ -24,6 +24,7 @@ from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
+from carl.io.companions import find_references
 from carl.io.reader import FileContents, Reader, starts_with
 from carl.mapped_files import open_array
 
@@ -335,6 +336,13 @@ def _metadata(header: Header, header_path: Path, data_path: Path) -> dict[str, A
         "data_file": str(data_path),
         "interleave": str(header["interleave"]).lower(),
     }
+    references = find_references(data_path)
+    if references.white or references.dark:
+        metadata["references"] = {
+            kind: str(found)
+            for kind, found in (("white", references.white), ("dark", references.dark))
+            if found
+        }
     for key in ("description", "sensor type", "acquisition time", "acquisition date"):
         if header.get(key) not in (None, "", "Unknown"):
             metadata[key.replace(" ", "_")] = header[key]
@@ -419,4 +427,9 @@ def _count(header: Header, key: str, path: Path, *, minimum: int) -> int:
     return number
 
 
-READER = Reader("ENVI", (".hdr", *DATA_SUFFIXES), read, sniff)
+def main_file(path: Path) -> Path:
+    """Return the header of a cube, given it or the data file."""
+    return find_header(path) or path
+
+
+READER = Reader("ENVI", (".hdr", *DATA_SUFFIXES), read, sniff, main_file=main_file)

@@ -9,19 +9,37 @@ from numpy.typing import ArrayLike
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import envi, hdf5, matlab, numpy_files, tiff, tivita
+from carl.io import (
+    capture_folders,
+    czi,
+    dlr_products,
+    envi,
+    hdf5,
+    matlab,
+    netcdf3,
+    numpy_files,
+    tiff,
+    tivita,
+    zarr_files,
+)
 from carl.io.assembly import assemble, requested_bands
 from carl.io.reader import Reader, decoding_errors
+from carl.io.remote import remote_address
 
 READERS: tuple[Reader, ...] = (
     envi.READER,
     tivita.READER,
+    dlr_products.READER,
     tiff.READER,
     numpy_files.READER,
     matlab.READER,
     hdf5.READER,
+    netcdf3.READER,
+    czi.READER,
+    zarr_files.READER,
+    capture_folders.READER,
 )
-"""Readers of all formats; the first one that recognises a file reads it."""
+"""Readers of all formats; the first one that recognises a file or folder reads it."""
 
 READABLE_SUFFIXES: tuple[str, ...] = tuple(
     dict.fromkeys(suffix for reader in READERS for suffix in reader.suffixes if suffix)
@@ -30,22 +48,24 @@ READABLE_SUFFIXES: tuple[str, ...] = tuple(
 
 
 def is_readable(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file looks like a cube, by its suffix and first bytes; never raises."""
+    """Return whether a file or folder looks like a cube, by its name and first bytes; never raises.
+
+    Addresses on the network look like cubes.
+    """
     return _find_reader(Path(path)) is not None
 
 
 def identify_cube(path: Path) -> Path:
-    """Return the file that identifies a cube: the header of an ENVI cube, else the file itself.
+    """Return what identifies a cube: the header of an ENVI cube, else the file or folder itself.
 
     Args:
-        path: a file of the cube.
+        path: a file of the cube, or its folder.
 
     Returns:
         an absolute path without symbolic links, the same for all files that belong to the cube.
     """
-    if _find_reader(path) is envi.READER:
-        return (envi.find_header(path) or path).resolve()
-    return path.resolve()
+    reader = _find_reader(path)
+    return (path if reader is None else reader.main_file(path)).resolve()
 
 
 def read_cube(
@@ -66,7 +86,8 @@ def read_cube(
         (2, 3, 40)
 
     Args:
-        path: the file; for ENVI, the header or the data file.
+        path: the file; for ENVI, the header or the data file; for Zarr, the folder or its address
+            on the network, such as https://host/scene.zarr.
         wavelengths: band centres in nm, a text such as "380:770:10" (start:last:step) or
             "0.4-2.5 µm" (divided by the bands), or the path of a table; overrides those of the
             file.
@@ -79,11 +100,6 @@ def read_cube(
     """
     path = Path(path)
     requested = requested_bands(wavelengths, camera)
-    with decoding_errors(path, "a file"):
-        if os.path.isdir(path):
-            raise CubeError(f"{path.name} is a folder: choose the file of a cube in it.")
-        if not os.path.isfile(path):
-            raise CubeError(f"{path} does not exist: check the name and the folder.")
     reader = _find_reader(path)
     if reader is None:
         raise CubeError(_unknown(path))
@@ -93,7 +109,11 @@ def read_cube(
 
 
 def _find_reader(path: Path) -> Reader | None:
-    if not os.path.isfile(path):  # unlike Path.is_file, it returns False for names of any length
+    if remote_address(path):
+        return zarr_files.READER
+    if os.path.isdir(path):  # unlike Path.is_dir, it returns False for names of any length
+        return next((reader for reader in READERS if reader.sniff_folder(path)), None)
+    if not os.path.isfile(path):
         return None
     suffix = path.suffix.lower()
     if suffix not in READABLE_SUFFIXES:
@@ -102,9 +122,15 @@ def _find_reader(path: Path) -> Reader | None:
 
 
 def _unknown(path: Path) -> str:
+    """Return why nothing reads a path."""
+    if os.path.isdir(path):
+        return f"{path.name} is a folder of no known format: choose the file of a cube in it."
+    if not os.path.isfile(path):
+        return f"{path} does not exist: check the name and the folder."
     named = [reader.name for reader in READERS if path.suffix.lower() in reader.suffixes]
     if not named or not path.suffix:
-        return f"{path.name} has an unknown format: open an ENVI, TIFF, NumPy, MATLAB or HDF5 file."
+        known = "an ENVI, TIFF, NumPy, MATLAB or HDF5 file, or a Zarr folder"
+        return f"{path.name} has an unknown format: open {known}."
     beside = f", and there is no ENVI header {path.stem}.hdr beside it" if "ENVI" in named else ""
     return (
         f"{path.name} has the suffix of {' or '.join(named)} but not its signature{beside}: "

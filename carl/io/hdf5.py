@@ -1,4 +1,8 @@
-"""HDF5 files, which include NetCDF 4 and MATLAB 7.3, whose axes are reversed. Reading is lazy."""
+"""HDF5 files, which include NetCDF 4 and MATLAB 7.3, whose axes are reversed. Reading is lazy.
+
+Products of satellites: PRISMA by `carl.io.prisma`; EMIT has the layout of other NetCDF 4 files,
+with lists of the widths and of the good bands beside the wavelengths.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from carl.errors import CubeError
+from carl.io import prisma
+from carl.io.axes import arrange
+from carl.io.cf import ATTRIBUTES, scaling
 from carl.io.hdf5_pixels import read_pixels
 from carl.io.reader import FileContents, Reader, Variable, choose_cube, find_wavelengths
 from carl.mapped_files import SharedFile
@@ -61,23 +69,69 @@ def read(path: Path, variable: str | None = None) -> FileContents:
             for name, dataset in datasets.readable.items()
         ]
         _check_refused(datasets, variables, variable, path)
-        cube = choose_cube(variables, variable, path)
-        listed = find_wavelengths(variables, cube)
-        dataset = datasets.readable[cube.name]
-        table = None if listed is None else datasets.readable[listed.name]
-        wavelengths, unit = _wavelengths(dataset, table, path)
-        axes = tuple(range(len(dataset.shape)))[:: _direction(dataset, path)]
-        pixels = read_pixels(dataset, path, datasets.sources.get(cube.name, ()))
+        level, cubes = prisma.find_cubes(datasets.readable)
+        if level and variable is None:
+            found = {name: datasets.readable[each] for name, each in cubes.items()}
+            attribute, open_pixels = partial(_attribute, file), partial(read_pixels, path=path)
+            contents = prisma.read(level, found, attribute, open_pixels, path)
+        else:
+            contents = _read_cube(datasets, choose_cube(variables, variable, path), variables, path)
         on_failure.pop_all()
+    return contents
+
+
+def _read_cube(
+    datasets: _Datasets, cube: Variable, variables: Sequence[Variable], path: Path
+) -> FileContents:
+    listed = find_wavelengths(variables, cube)
+    dataset = datasets.readable[cube.name]
+    table = None if listed is None else datasets.readable[listed.name]
+    wavelengths, unit = _wavelengths(dataset, table, path)
+    pixels = read_pixels(dataset, path, datasets.sources.get(cube.name, ()))
+    if _direction(dataset, path) < 0:
+        data, band_axis = pixels.transpose(range(pixels.ndim)[::-1]), None
+    else:
+        data, band_axis = arrange(pixels, _axis_names(dataset), path)
     return FileContents(
-        data=pixels.transpose(axes),
+        data=data,
+        band_axis=band_axis,
         wavelengths=wavelengths,
         wavelength_unit=unit,
-        scale=_number(dataset, "scale_factor", 1.0),
-        offset=_number(dataset, "add_offset", 0.0),
-        nodata=_number(dataset, "_FillValue", None),
+        fwhm=_beside(table, ("fwhm",), datasets, path),
+        good_bands=_beside(table, ("good_wavelengths", "good_bands"), datasets, path),
+        **scaling({name: _attribute(dataset, name) for name in ATTRIBUTES}),
         metadata={"format": "HDF5", "variable": cube.name},
+        notes=_geometry_note(datasets),
     )
+
+
+def _axis_names(dataset: Any) -> list[str | None]:
+    """Return the names of the axes of a dataset, as NetCDF 4 stores them."""
+    names = []
+    for dimension in dataset.dims:
+        scale = dimension[0].name if len(dimension) else None
+        names.append(scale.rsplit("/", 1)[-1] if scale else dimension.label or None)
+    return names
+
+
+def _beside(table: Any | None, names: Sequence[str], datasets: _Datasets, path: Path) -> Any:
+    """Return the list with one of some names in the group of the wavelengths; None if missing."""
+    if table is None:
+        return None
+    group = table.name.rpartition("/")[0].strip("/")
+    for name in names:
+        found = datasets.readable.get(f"{group}/{name}".lstrip("/"))
+        if found is not None and found.shape == table.shape:
+            return np.asarray(read_pixels(found, path))
+    return None
+
+
+def _geometry_note(datasets: _Datasets) -> tuple[str, ...]:
+    """Return a note if the image has to be orthorectified with a table in the file, as of EMIT."""
+    if not {"location/glt_x", "location/glt_y"} <= datasets.readable.keys():
+        return ()
+    return ("The image is in the geometry of the sensor: location/glt_x and glt_y of the file, "
+            "which map it to the ground, were not applied.",)  # fmt: skip
 
 
 def _direction(dataset: Any, path: Path) -> int:
@@ -216,12 +270,6 @@ def _wavelengths(dataset: Any, listed: Any | None, path: Path) -> tuple[Any, str
             unit = _attribute(dataset, "wavelength_units", _attribute(dataset, "wavelength_unit"))
             return np.ravel(values), _text(unit)
     return None, None
-
-
-def _number(dataset: Any, name: str, default: float | None) -> Any:
-    """Return an attribute of the CF conventions (CF 1.11, section 8.1)."""
-    value = np.asarray(_attribute(dataset, name, np.nan))
-    return float(value.flat[0]) if value.size and np.all(np.isfinite(value)) else default
 
 
 def _attribute(dataset: Any, name: str, default: Any = None) -> Any:

@@ -51,18 +51,24 @@ class Reader:
 
     Attributes:
         name: display name of the format.
-        suffixes: file name suffixes in lower case, with their dot; "" for files without one.
+        suffixes: file name suffixes in lower case, with their dot; "" for files without one. None
+            for formats whose cubes are folders.
         read: reads a file; the second argument names the variable to read, in files with several.
             Raises a `CubeError` for known problems; any other exception is reported as a damaged
             file.
         sniff: returns whether a file with such a suffix has this format; reads a few bytes at most.
             By default the suffix decides, so that damaged files are reported as this format.
+        sniff_folder: returns whether a folder is a cube of this format; False by default.
+        main_file: returns the file or folder that identifies a cube, the same for all that may be
+            opened in its place; by default what is opened.
     """
 
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[Path, str | None], FileContents]
     sniff: Callable[[Path], bool] = lambda path: True
+    sniff_folder: Callable[[Path], bool] = lambda path: False
+    main_file: Callable[[Path], Path] = lambda path: path
 
 
 @contextmanager
@@ -134,6 +140,9 @@ def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> 
             f"{path.name} holds several cubes, {_listed(cubes)}: choose one with "
             f"variable='{cubes[0].name}' (or --variable {cubes[0].name})."
         )
+    larger = [variable for variable in numeric if len(variable.shape) > 3]
+    if len(larger) == 1:
+        return larger[0]  # a cube if all but three of its axes have the length 1
     arrays = [variable for variable in numeric if np.prod(variable.shape, dtype=object) > 1]
     if len(arrays) == 1:
         if len(arrays[0].shape) != 2:
@@ -152,6 +161,7 @@ def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable 
     for variable in variables:
         name = variable.name.rsplit("/", 1)[-1].lower()
         is_named = name in _WAVELENGTH_EXACT_NAMES or any(w in name for w in _WAVELENGTH_NAMES)
+        is_named = is_named and not name.startswith("good")  # flags of EMIT
         is_list = sum(n > 1 for n in variable.shape) <= 1 and len(variable.shape) <= 2
         length = int(np.prod(variable.shape, dtype=object))
         is_long = length in cube.shape and length <= _MAX_WAVELENGTHS
