@@ -156,6 +156,7 @@ def write_mutant(name: str, seed: int, folder: Path) -> Callable[[], object]:
     specimen = next(each for each in all_specimens() if each.name == kind)
     rng = Random(f"{seed} {kind} {number}")
     for file, content in specimen.files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
     target = folder / specimen.mutated
     if specimen.is_mapped and rng.random() < _SHORTENED:
@@ -326,7 +327,8 @@ def _outcome(name: str, folder: Path, read: Callable[[], object]) -> Result:
         read()
     except CarlError as error:
         message = str(error)
-        stems = ["cube", *(path.stem for path in folder.iterdir())]  # that of a model is in memory
+        # That of a model is in memory. In a folder of a camera a header may be named.
+        stems = ["cube", *(path.stem for path in [*folder.iterdir(), *folder.glob("*/*.hdr")])]
         causes = _chain(error)
         if any(is_out_of_memory(each) for each in causes if not isinstance(each, CarlError)):
             return Result(name, "memory", f"attempted to allocate too much: {message}")

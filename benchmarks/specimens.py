@@ -19,6 +19,7 @@ import numpy as np
 import scipy.io
 import tifffile
 import torch
+from container_files import czi, emit, enmap, headwall, netcdf_3, ome_zarr, prisma, zarr_3
 from mutations import (
     Mutation,
     any_numbers,
@@ -118,7 +119,7 @@ class Specimen:
 @cache
 def all_specimens() -> list[Specimen]:
     """Return the specimens of all formats."""
-    return [*cubes(), *label_maps(), *tables(), *recipes(), *models(), *features()]
+    return [*cubes(), *containers(), *label_maps(), *tables(), *recipes(), *models(), *features()]
 
 
 def cubes() -> list[Specimen]:
@@ -162,6 +163,38 @@ def cubes() -> list[Specimen]:
         _cube("MATLAB 7.3", {"cube.mat": _hdf5(matlab=True, packed=True)}, "", hdf5),
         _cube("HDF5", {"cube.h5": _hdf5(packed=False)}, "", hdf5),
         _cube("HDF5, newest", {"cube.h5": _hdf5("latest", packed=True)}, "", hdf5_bytes),
+    ]  # fmt: skip
+
+
+def containers() -> list[Specimen]:
+    """Return cubes in folders, products and files of other instruments."""
+    tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
+    chunk = by_chance(numbers_changed(leading_numbers(24)), rearranged, flipped)
+    header = by_chance(text_mutated, text_mutated, text_mutated, rearranged)
+    binary = by_chance(numbers_changed(any_numbers), rearranged, flipped)
+    classic = by_chance(numbers_changed(leading_numbers(300, ">")), rearranged, flipped)
+
+    def folder(
+        name: str, write: Callable[..., Path], mutated: str, mutate: Mutation, **options: Any
+    ) -> Specimen:
+        files, opened = _tree(write, **options)
+        return _cube(name, files, mutated or opened, mutate, is_mapped=False, opened=opened)
+
+    return [
+        folder("Zarr 3", zarr_3, "cube.zarr/zarr.json", tree),
+        folder("Zarr 3, chunk", zarr_3, "cube.zarr/c/0/0/0", chunk),
+        folder("Zarr 3, shards", zarr_3, "cube.zarr/zarr.json", tree, shards=True),
+        folder("Zarr 3, shard", zarr_3, "cube.zarr/c/0/0/0", binary, shards=True),
+        folder("OME-Zarr, image", ome_zarr, "cube.zarr/.zattrs", tree),
+        folder("OME-Zarr, array", ome_zarr, "cube.zarr/0/.zarray", tree),
+        folder("OME-Zarr, chunk", ome_zarr, "cube.zarr/0/0.3.0.0.0", chunk),
+        folder("PRISMA", prisma, "", binary),
+        folder("EMIT", emit, "", binary),
+        folder("NetCDF 3", netcdf_3, "", classic),
+        folder("EnMAP, metadata", enmap, "cube-METADATA.XML", header),
+        folder("EnMAP, image", enmap, "", by_chance(numbers_changed(tiff_numbers), rearranged)),
+        folder("Zeiss CZI", czi, "", binary),
+        folder("Headwall folder", headwall, "cube/raw_0.hdr", header),
     ]  # fmt: skip
 
 
@@ -392,13 +425,18 @@ def read_whole_cube(path: Path, opened: Opened) -> np.ndarray[Any, Any]:
 
 
 def _cube(
-    name: str, files: Mapping[str, bytes], mutated: str, mutate: Mutation, is_mapped: bool = True
+    name: str,
+    files: Mapping[str, bytes],
+    mutated: str,
+    mutate: Mutation,
+    is_mapped: bool = True,
+    opened: str | None = None,
 ) -> Specimen:
-    """Return the specimen of a cube; the first file is opened."""
-    first = next(iter(files))
+    """Return the specimen of a cube; the first file is opened, if no other path is given."""
+    first = opened or next(iter(files))
 
-    def read(folder: Path, opened: Opened) -> object:
-        return read_whole_cube(folder / first, opened)
+    def read(folder: Path, when_opened: Opened) -> object:
+        return read_whole_cube(folder / first, when_opened)
 
     return Specimen(name, files, mutated or first, read, mutate, is_mapped)
 
@@ -432,6 +470,19 @@ def _read_geobench(folder: Path, opened: Opened) -> None:
     for path in samples.paths[:2]:
         samples.read_image(path)
         samples.read_label(path)
+
+
+def _tree(write: Callable[..., Path], **options: Any) -> tuple[dict[str, bytes], str]:
+    """Return the files that a function writes into a folder, by path, and the path to open."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        opened = write(folder, PIXELS.shape, PIXELS, **options)
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        return files, opened.relative_to(folder).as_posix()
 
 
 def _written(write: Callable[[Path], object], first: str | None = None) -> tuple[bytes, ...]:

@@ -24,6 +24,7 @@ N_LENGTHS = 24
 def written(specimen: Specimen, folder: Path) -> Path:
     """Write the files of a specimen; return the one that is mutated."""
     for name, content in specimen.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder / specimen.mutated
 
