@@ -6,6 +6,7 @@ The functions `with_…` return an edited copy. All raise `WavelengthError` if t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from carl.wavelengths import (
     Camera,
     camera,
     cameras,
+    check_wavelengths,
     parse_wavelengths,
     read_wavelength_table,
     unusual_wavelengths,
@@ -55,15 +57,72 @@ def bands_of_table(cube: SpectralCube, path: Path) -> BandTable:
     return found
 
 
-def with_bands(cube: SpectralCube, found: BandTable) -> SpectralCube:
-    """Return the cube with other wavelengths and widths."""
+def cubes_to_copy(
+    cube: SpectralCube | None, cubes: Sequence[SpectralCube]
+) -> tuple[SpectralCube, ...]:
+    """Return the other cubes with known wavelengths and as many bands as a cube."""
+    return tuple(
+        other
+        for other in cubes
+        if cube is not None
+        and other is not cube
+        and other.wavelengths is not None
+        and other.n_bands == cube.n_bands
+    )
+
+
+def bands_of_cube(cube: SpectralCube, other: SpectralCube) -> BandTable:
+    """Return the bands of another cube, for a cube with as many."""
+    if other.n_bands != cube.n_bands:
+        raise WavelengthError(
+            f"{other.name} has {other.n_bands} bands, but {cube.name} has {cube.n_bands}: choose a "
+            "cube of the same camera."
+        )
+    return BandTable(other.require_wavelengths(), other.fwhm, f"the cube {other.name}")
+
+
+def bands_of_cells(cells: Sequence[tuple[str, str]]) -> BandTable:
+    """Return the bands that were typed into a table, wavelength and width in nm for each.
+
+    Widths may be missing in all rows. Decimal commas are accepted.
+    """
+    centres = [
+        _number(centre, f"the wavelength of band {i}") for i, (centre, _) in enumerate(cells, 1)
+    ]
+    widths = [width for _, width in cells]
+    if not any(width.strip() for width in widths):
+        return BandTable(check_wavelengths(centres), None, "the table in the dock")
+    fwhm = [_number(width, f"the width of band {i}") for i, width in enumerate(widths, 1)]
+    return BandTable(check_wavelengths(centres), np.array(fwhm), "the table in the dock")
+
+
+def _number(text: str, what: str) -> float:
+    """Return a positive number, or raise a `WavelengthError` that names what it should be."""
+    try:
+        number = float(text.strip().replace(",", "."))
+    except ValueError:
+        number = -1.0
+    if not 0 < number < np.inf:
+        raise WavelengthError(
+            f"'{text.strip()[:20]}' is not {what}: type a positive number, in nm."
+        )
+    return number
+
+
+def with_bands(
+    cube: SpectralCube, found: BandTable, good: Sequence[bool] | None = None
+) -> SpectralCube:
+    """Return the cube with other wavelengths and widths, and other good bands unless None."""
     notes = cube.metadata.get("notes", ())
     if cube.wavelengths is not None:
         outdated = unusual_wavelengths(cube.wavelengths)
         notes = tuple(note for note in notes if note != outdated)
     metadata = {**cube.metadata, "wavelength_source": found.source, "notes": notes}
     edited = cube.with_wavelengths(found.wavelengths, found.fwhm)
-    return replace(edited, metadata=metadata)
+    if good is not None and not any(good):
+        raise WavelengthError(f"All bands of {cube.name} would be bad: leave at least one good.")
+    good_bands = edited.good_bands if good is None else np.array(good, bool)
+    return replace(edited, metadata=metadata, good_bands=good_bands)
 
 
 def with_bad_bands(cube: SpectralCube, text: str) -> SpectralCube:

@@ -24,6 +24,7 @@ class JobKind(StrEnum):
     PRELOADING = "preloading"
     OPENING = "opening"
     READING_WAVELENGTHS = "reading wavelengths"
+    EXAMINING = "examining wavelengths"
     PICTURE = "picture"
     CURSOR = "cursor"
     SPECTRA = "spectra"

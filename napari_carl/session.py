@@ -22,6 +22,9 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
+from carl.spectra import wavelength_doctor
+from carl.spectra.wavelength_doctor import Finding
+from carl.wavelengths.coverage import Coverage, coverage
 from napari_carl import exports, feature_jobs, pictures, segmentation
 from napari_carl.annotation import Annotation, AnnotationState, LoadedModel
 from napari_carl.classes import ClassTable
@@ -76,6 +79,8 @@ class Session:
         fine_tuning: the newest run of fine-tuning on the current cube, or None.
         exported_files: files written by the last export of the current cube.
         export_question: the last export, if the user must decide about existing files; else None.
+        findings: what the examination found wrong with the wavelengths of the current cube; None
+            before it was asked for.
     """
 
     cubes_changed = Signal()
@@ -91,6 +96,7 @@ class Session:
     display_mode_changed = Signal()
     band_changed = Signal(int)
     picture_changed = Signal()
+    findings_changed = Signal()  # the wavelengths were examined, or are other ones
     cursor_changed = Signal(object)  # (C,) spectrum under the cursor
     spectra_changed = Signal()
     features_changed = Signal()  # network, features or embedding
@@ -109,6 +115,7 @@ class Session:
         self.annotation = Annotation()
         self._annotations: WeakKeyDictionary[SpectralCube, Annotation] = WeakKeyDictionary()
         self._annotation_connections = Connections()
+        self._unedited: WeakKeyDictionary[SpectralCube, SpectralCube] = WeakKeyDictionary()
         self.cubes: tuple[SpectralCube, ...] = ()
         self.cube: SpectralCube | None = None
         self.automatic = True
@@ -146,6 +153,7 @@ class Session:
         self.fine_tuning: FineTuningRun | None = None
         self.exported_files: tuple[Path, ...] = ()
         self.export_question: Exported | None = None
+        self.findings: tuple[Finding, ...] | None = None
 
     # ---- scheduling
 
@@ -297,6 +305,7 @@ class Session:
             self.band = min(self.band, cube.n_bands - 1)
         self._follow(Annotation() if cube is None else self.annotation_of(cube))
         self.cube_changed.emit()
+        self.findings_changed.emit()
         self._on_model()
         self._on_strokes()
         self.show_true_colour()
@@ -339,14 +348,57 @@ class Session:
             CarlError: that of `edit`; nothing changes.
         """
         before = self.cube
-        if before is None:
-            return
-        after = edit(before)
+        if before is not None:
+            after = edit(before)
+            self._unedited[after] = before
+            self._replace_cube(before, after)
+
+    @property
+    def can_undo_edit(self) -> bool:
+        """Whether the bands of the current cube were edited."""
+        return self.cube is not None and self.cube in self._unedited
+
+    def undo_edit(self) -> None:
+        """Undo the last edit of the bands of the current cube; strokes stay."""
+        cube = self.cube
+        if cube is not None and cube in self._unedited:
+            self._replace_cube(cube, self._unedited.pop(cube))
+
+    def _replace_cube(self, before: SpectralCube, after: SpectralCube) -> None:
         self.cubes = tuple(after if known is before else known for known in self.cubes)
         self._annotations[after] = self.annotation
         self.cube_replaced.emit(before, after)
         self.cubes_changed.emit()
         self.select_cube(after)
+
+    def examine_wavelengths(self) -> None:
+        """Look for mistakes in the wavelengths of the current cube, in the background."""
+        cube = self.cube
+        if cube is not None:
+            self.jobs.start(
+                JobKind.EXAMINING, lambda _: wavelength_doctor.examine(cube), self._set_findings
+            )
+
+    def _set_findings(self, findings: tuple[Finding, ...]) -> None:
+        self.findings = findings
+        self.findings_changed.emit()
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """The bands of the cube beside those of the loaded model's or the network's training.
+
+        None if there is no cube with wavelengths, or the training is unknown.
+        """
+        if self.cube is None or self.cube.wavelengths is None:
+            return None
+        if self.model is not None:
+            trained, source = self.model.predictor.trained_wavelengths, self.model.path.name
+        else:
+            network = self.network.model
+            limits = None if network is None else network.wavelength_range_um
+            trained = None if limits is None else 1e3 * np.asarray(limits)
+            source = self.network.name
+        return None if trained is None else coverage(self.cube.wavelengths, trained, source)
 
     # ---- pictures and spectra
 

@@ -93,6 +93,36 @@ def take_pictures(viewer: Viewer, dock: CarlDock) -> None:
     user.point_at(*TISSUE)
     robot.scroll_to_end(dock)
     save(viewer, "6-reuse")
+    take_wavelengths(viewer, dock)
+
+
+def take_wavelengths(viewer: Viewer, dock: CarlDock) -> None:
+    """Take the picture of a cube whose wavelengths are wrong."""
+    from napari_carl.panels.wavelengths import WavelengthForm
+
+    session = dock.session
+    session.open_cube(write_shifted_cube())
+    wait(dock, lambda: session.cube.name == "shifted", 60, "opening the shifted cube")
+    wait_for_features(dock)
+    robot.click(dock, "Change …")
+    robot.process_events(0.5)
+    form = dock.findChild(WavelengthForm)
+    form.source.value = "Bands"
+    robot.click(dock, "Check wavelengths")
+    wait(dock, lambda: bool(session.findings), 120, "examining the wavelengths")
+    viewer.reset_view()
+    save(viewer, "7-wavelengths")
+
+
+def write_shifted_cube() -> Path:
+    """Write simulated tissue as a Tivita camera records it, with wavelengths that are 15 nm off."""
+    from carl.io import write_cube
+    from carl.simulation import known_camera, simulate_scene
+
+    scene = simulate_scene(np.random.default_rng(3), (64, 80), known_camera("tivita"), "organ")
+    nm = scene.cube.require_wavelengths()
+    write_cube(Path("shifted.hdr"), scene.cube.with_wavelengths(nm + 15, scene.cube.fwhm))
+    return Path("shifted.hdr").resolve()
 
 
 def write_other_cube() -> Path:

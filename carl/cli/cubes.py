@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,10 @@ from carl.cli.terminal import (
 )
 from carl.errors import printable
 
+if TYPE_CHECKING:
+    from carl.cube import SpectralCube
+    from carl.spectra.wavelength_doctor import Finding
+
 CubeArgument = Annotated[Path, typer.Argument(metavar="CUBE", help="Cube in any readable format.")]
 
 
@@ -35,16 +39,30 @@ def info(
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
+    doctor: Annotated[
+        bool,
+        typer.Option(
+            "--doctor",
+            help="Also examine the wavelengths: unit, order, duplicates, overlapping detectors, "
+            "and an axis that is shifted against known lines.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Describe a cube: size, bands, wavelengths, range of values."""
     from carl import io
 
-    found = io.info(open_cube(cube, wavelengths, camera, variable))
+    opened = open_cube(cube, wavelengths, camera, variable)
+    found = io.info(opened)
+    examined = _findings(opened) if doctor else None
     if not json:
         rows = {"name": found.name, "file": str(cube)} | found.rows()
         if found.wavelengths is None:
             rows["wavelengths"] = "unknown: give --wavelengths or --camera"
+        for number, finding in enumerate(examined or (), start=1):
+            rows[f"finding {number}"] = finding.sentence
+        if examined == ():
+            rows["findings"] = "none: nothing is wrong with the wavelengths that could be seen"
         print_rows(rows)
         return
     height, width, bands = found.shape
@@ -65,7 +83,27 @@ def info(
             "sample": {"p1": found.low, "p99": found.high, "missing": found.missing},
             "metadata": found.metadata,
         }
+        | ({} if examined is None else {"findings": [_as_json(each) for each in examined]})
     )
+
+
+def _findings(cube: SpectralCube) -> tuple[Finding, ...]:
+    from carl.spectra.wavelength_doctor import examine
+
+    return examine(cube)
+
+
+def _as_json(finding: Finding) -> dict[str, object]:
+    rows: dict[str, object] = {
+        "kind": finding.kind,
+        "sentence": finding.sentence,
+        "correction": finding.action,
+    }
+    if finding.shift is not None:
+        rows["shift_nm"] = finding.shift.shift_nm
+        rows["uncertainty_nm"] = finding.shift.uncertainty_nm
+        rows["confidence"] = finding.shift.confidence
+    return rows
 
 
 def cameras(json: JsonOption = False) -> None:

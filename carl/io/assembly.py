@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.files import read_json
 from carl.io.reader import FileContents
+from carl.spectra.filter_array import demosaic
 from carl.wavelengths import (
     BandTable,
     check_wavelengths,
@@ -78,6 +80,38 @@ def requested_bands(
 def _is_typed(text: str) -> bool:
     """Return whether a text is wavelengths, not the path of a table."""
     return bool(_TYPED.match(text)) and not os.path.isfile(text)
+
+
+def demosaiced(contents: FileContents, camera: str) -> FileContents:
+    """Return the contents of a raw frame as those of a cube, if the camera is a snapshot camera.
+
+    A frame is a two-dimensional array, or has a single band. Other contents are returned as they
+    are.
+
+    Raises:
+        WavelengthError: there is no such camera.
+        CubeError: the frame is smaller than the pattern of filters.
+    """
+    known = find_camera(camera)
+    shape = tuple(contents.data.shape)
+    if known.filter_array is None or len([n for n in shape if n > 1]) != 2:
+        return contents
+    frame = np.asarray(contents.data[(slice(None),) * len(shape)]).reshape(
+        [n for n in shape if n > 1]
+    )
+    note = (
+        f"The raw frame of {frame.shape[0]} × {frame.shape[1]} pixels was split into the "
+        f"{known.n_bands} bands of {known.name}, one pixel for each pattern of filters."
+    )
+    return replace(
+        contents,
+        data=demosaic(frame, known.filter_array),
+        band_axis=2,
+        wavelengths=None,
+        fwhm=None,
+        good_bands=None,
+        notes=(*contents.notes, note),
+    )
 
 
 def assemble(contents: FileContents, path: Path, requested: BandTable | str | None) -> SpectralCube:
@@ -159,7 +193,7 @@ def _check_array(contents: FileContents, path: Path) -> None:
     if len(shape) == 2:
         raise CubeError(
             f"{path.name} holds a two-dimensional image of {shape[0]} × {shape[1]}: "
-            "a cube also needs bands."
+            "a cube also needs bands. Name the camera if it is a raw frame of a snapshot camera."
         )
     if len(shape) != 3:
         raise CubeError(

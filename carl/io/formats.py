@@ -22,7 +22,7 @@ from carl.io import (
     tivita,
     zarr_files,
 )
-from carl.io.assembly import assemble, requested_bands
+from carl.io.assembly import assemble, demosaiced, requested_bands
 from carl.io.reader import Reader, decoding_errors
 from carl.io.remote import remote_address
 
@@ -91,7 +91,8 @@ def read_cube(
         wavelengths: band centres in nm, a text such as "380:770:10" (start:last:step) or
             "0.4-2.5 µm" (divided by the bands), or the path of a table; overrides those of the
             file.
-        camera: name of the camera whose bands these are; overrides those of the file.
+        camera: name of the camera whose bands these are; overrides those of the file. A raw frame
+            of a snapshot camera becomes a cube at the resolution of its pattern of filters.
         variable: name of the array to read, in a file with several.
 
     Raises:
@@ -105,6 +106,8 @@ def read_cube(
         raise CubeError(_unknown(path))
     with decoding_errors(path, reader.name):
         contents = reader.read(path, variable)
+    if camera is not None:
+        contents = demosaiced(contents, camera)
     return assemble(contents, path, requested)
 
 

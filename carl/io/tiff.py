@@ -72,7 +72,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         if size is None or file.is_ome:  # else the pixels do not depend on the chain
             chain.check_complete()
         shape, band_axis = _layout(series, stored_shape, found.get("wavelengths"))
-        if len(shape) == 3:
+        if len(shape) in (2, 3):  # two axes: the raw frame of a snapshot camera
             data = read_pixels(file, series, shape)
         else:  # carl.io.assembly refuses it
             data = np.broadcast_to(np.zeros((), series.dtype), shape)

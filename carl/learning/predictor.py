@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import ModelError
 from carl.io import LabelClass
@@ -223,6 +223,11 @@ class Predictor(ABC):
     @abstractmethod
     def uses_network(self) -> bool:
         """Whether a network's features take part."""
+
+    @property
+    def trained_wavelengths(self) -> Float64Array | None:
+        """(T,) wavelengths of the training in nm, at least first and last; None if unknown."""
+        return None
 
     @abstractmethod
     def bind(

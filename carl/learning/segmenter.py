@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import LabelError, ModelError
 from carl.inference.options import ComputeOptions, Precision, Speed
@@ -239,6 +240,12 @@ class Segmenter(Predictor):
     def uses_network(self) -> bool:
         """Whether a network's features take part."""
         return self.model is not None
+
+    @property
+    def trained_wavelengths(self) -> Float64Array | None:
+        """(T,) wavelengths in nm at which spectra are compared; None before a fit."""
+        state = self._state
+        return np.asarray(state.space.bank.grid) if isinstance(state, _Fitted) else None
 
     def fit(
         self,

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from magicgui.widgets import ComboBox, FileEdit, LineEdit, PushButton
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QLineEdit, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QSizePolicy, QWidget
 
 from carl.cube import SpectralCube
 from carl.errors import WavelengthError
-from carl.wavelengths import BandTable, example_text, unusual_wavelengths
 from napari_carl import bands
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.offers import Offers
+from napari_carl.panels.coverage import CoveragePanel
 from napari_carl.panels.offers import CubeOffer
+from napari_carl.panels.wavelengths import WavelengthCheck, WavelengthForm
 from napari_carl.panels.widgets import (
     JobMessage,
     MessageLine,
@@ -23,8 +22,6 @@ from napari_carl.panels.widgets import (
     button,
     caption,
     column,
-    form,
-    label,
     row,
 )
 from napari_carl.session import Session
@@ -59,6 +56,8 @@ class CubePanel(QWidget):
         layout.addWidget(self._wavelengths)
         layout.addWidget(self._properties)
         layout.addWidget(self._notes)
+        layout.addWidget(CoveragePanel(session, connections))
+        layout.addWidget(WavelengthCheck(session, connections))
         layout.addWidget(self._bad_bands)
         connections.connect(session.cubes_changed, self._list_cubes)
         connections.connect(session.cube_changed, self._on_cube)
@@ -146,122 +145,3 @@ class BadBands(QWidget):
             self.message.show_error(error)
         else:
             self._show()
-
-
-class WavelengthForm(QFrame):
-    """A form that assigns wavelengths to the bands: from a camera, a typed range or a table.
-
-    What was understood stands below the fields before it is applied.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.setProperty("role", "box")
-        self._session = session
-        self._understood: BandTable | None = None
-        self.camera = ComboBox(
-            label="Camera", choices=[], tooltip="Cameras with as many bands as the cube"
-        )
-        self.range = LineEdit(
-            label="Range",
-            tooltip="The first and the last wavelength, first:last:step, or one number per band; "
-            "in nm, or with another unit behind the numbers",
-        )
-        self.table = FileEdit(
-            label="Table",
-            filter="*.csv *.txt *.tsv",
-            tooltip="A text file with one band per line; columns and unit may be named",
-        )
-        self.table.choose_btn.text = "…"
-        self.source = ComboBox(
-            label="Source",
-            choices=["Camera", "Range", "Table"],
-            tooltip="Where the wavelengths of the bands come from",
-        )
-        self.message = MessageLine()
-        self._apply_button = PushButton(text="Apply")
-        self._form = form(self.source, self.camera, self.range, self.table)
-        self.source.changed.connect(self._show_source)
-        self.camera.changed.connect(self._read)
-        self.range.native.textChanged.connect(self._read)
-        self.table.line_edit.native.textChanged.connect(self._read)
-        self._apply_button.changed.connect(self._apply)
-        self.range.native.returnPressed.connect(self._apply)
-        self.table.line_edit.native.returnPressed.connect(self._apply)
-        layout = column(self)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.addWidget(label("Set the wavelengths of the bands"))
-        layout.addWidget(self._form.native)
-        layout.addWidget(self.message)
-        layout.addWidget(self._apply_button.native)
-        self._show_source()
-
-    def show_cube(self) -> None:
-        """Offer the cameras that have as many bands as the cube, and an example that fits it."""
-        cube = self._session.cube
-        cameras = bands.fitting_cameras(cube)
-        self.camera.choices = [camera.name for camera in cameras]
-        for index, camera in enumerate(cameras):
-            self.camera.native.setItemData(index, camera.description, Qt.ItemDataRole.ToolTipRole)
-        self.range.native.setPlaceholderText("" if cube is None else example_text(cube.n_bands))
-        if cube is not None and not cameras and self.source.value == "Camera":
-            self.source.value = "Range"
-        self._read()
-
-    def _show_source(self) -> None:
-        for field in (self.camera, self.range, self.table):
-            field.visible = field.label == self.source.value
-        self._read()
-
-    def _read(self) -> None:
-        """Read the wavelengths in the visible field, and show what was understood."""
-        session, cube, source = self._session, self._session.cube, self.source.value
-        session.jobs.cancel(JobKind.READING_WAVELENGTHS)
-        self._set_understood(None)
-        text, path = self.range.value.strip(), self.table.line_edit.value.strip()
-        try:
-            if cube is None:
-                return
-            if source == "Camera" and self.camera.value is not None:
-                self._set_understood(bands.bands_of_camera(self.camera.value))
-            elif source == "Range" and text:
-                self._set_understood(bands.bands_of_text(cube, text))
-            elif source == "Table" and path:
-                session.jobs.start(
-                    JobKind.READING_WAVELENGTHS,
-                    lambda _: _table_or_error(cube, Path(path).expanduser()),
-                    self._on_table,
-                )
-        except WavelengthError as error:
-            self.message.show_message(str(error))
-
-    def _on_table(self, found: BandTable | WavelengthError) -> None:
-        if isinstance(found, BandTable):
-            self._set_understood(found)
-        else:
-            self.message.show_error(found)
-
-    def _set_understood(self, found: BandTable | None) -> None:
-        self._understood = found
-        self._apply_button.enabled = found is not None
-        if found is None:
-            self.message.clear()
-        elif warning := unusual_wavelengths(found.wavelengths):
-            self.message.show_message(f"{found.describe()}. {warning}", "warning")
-        else:
-            self.message.show_message(found.describe())
-
-    def _apply(self) -> None:
-        found = self._understood
-        if found is not None:
-            self._session.edit_cube(lambda cube: bands.with_bands(cube, found))
-        elif self.message.text:
-            self.message.show_message(self.message.text, "error")
-
-
-def _table_or_error(cube: SpectralCube, path: Path) -> BandTable | WavelengthError:
-    """Read a table in a job: an error is shown beside its field, not reported as a failed job."""
-    try:
-        return bands.bands_of_table(cube, path)
-    except WavelengthError as error:
-        return error

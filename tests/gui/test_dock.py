@@ -29,10 +29,11 @@ from napari_carl import bands, segmentation
 from napari_carl.jobs import JobKind
 from napari_carl.layer_data import colour_layer, cube_layer
 from napari_carl.panels.annotate import AnnotatePanel, ClassRow
-from napari_carl.panels.cube import BadBands, WavelengthForm
+from napari_carl.panels.cube import BadBands
 from napari_carl.panels.export import ExportPanel
 from napari_carl.panels.learn import NetworkChoice
 from napari_carl.panels.plots import SpectrumPlot
+from napari_carl.panels.wavelengths import WavelengthForm
 from napari_carl.pictures import DisplayMode
 from napari_carl.steps import NetworkOption, Step
 

@@ -13,8 +13,9 @@ from tifffile import imwrite
 from carl.io import LabelClass
 from napari_carl.jobs import JobKind
 from napari_carl.panels.annotate import AnnotatePanel
-from napari_carl.panels.cube import CubePanel, WavelengthForm
+from napari_carl.panels.cube import CubePanel
 from napari_carl.panels.offers import CubeOffer, StrokesOffer, TruthOffer
+from napari_carl.panels.wavelengths import WavelengthForm
 
 LONG_MS = 600_000
 CLASSES = (LabelClass(1, "fat", (250, 210, 60)), LabelClass(2, "muscle", (170, 30, 40)))

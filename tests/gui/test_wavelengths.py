@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import robot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from carl.cube import SpectralCube
 from carl.wavelengths import parse_wavelengths
-from napari_carl.panels.cube import CubePanel, WavelengthForm
+from napari_carl.panels.coverage import CoverageBar, CoveragePanel
+from napari_carl.panels.cube import CubePanel
+from napari_carl.panels.wavelengths import WavelengthCheck, WavelengthForm
 from napari_carl.panels.widgets import MessageLine
 
 LONG_MS = 120_000
@@ -172,3 +177,97 @@ def test_a_warning_goes_when_the_wavelengths_are_mended(dock, session, show, qtb
 
     assert session.cube.wavelengths.tolist() == [400, 500, 600]
     assert note not in [each.text for each in dock.findChildren(MessageLine)]
+
+
+def cell(form, band, column):
+    return form.bands.item(band, column)
+
+
+def test_bands_are_edited_one_by_one_and_the_edit_is_undone(dock, session, show):
+    show(SpectralCube(np.random.default_rng(0).random((6, 7, 3)), [400, 500, 600], name="three"))
+    form = dock.findChild(WavelengthForm)
+    robot.click(dock, "Change …")
+    form.source.value = "Bands"
+    assert [cell(form, band, 0).text() for band in range(3)] == ["400", "500", "600"]
+
+    cell(form, 1, 0).setText("510,5")
+    cell(form, 2, 2).setCheckState(Qt.CheckState.Unchecked)
+    robot.click(form, "Apply")
+    assert session.cube.wavelengths.tolist() == [400, 510.5, 600]
+    assert session.cube.good_bands.tolist() == [True, True, False]
+
+    robot.click(form, "Undo")
+    assert session.cube.wavelengths.tolist() == [400, 500, 600]
+    assert session.cube.good_bands.all()
+    assert not session.can_undo_edit
+
+
+def test_an_error_in_a_cell_keeps_what_was_typed(dock, session, show):
+    show(SpectralCube(np.random.default_rng(0).random((6, 7, 3)), [400, 500, 600], name="three"))
+    form = dock.findChild(WavelengthForm)
+    robot.click(dock, "Change …")
+    form.source.value = "Bands"
+    cell(form, 0, 0).setText("410")
+    cell(form, 1, 0).setText("blue")
+    assert "'blue' is not the wavelength of band 2" in form.message.text
+    assert not apply_button(form).isEnabled()
+    assert cell(form, 0, 0).text() == "410"
+
+    for band in range(3):
+        cell(form, band, 2).setCheckState(Qt.CheckState.Unchecked)
+    cell(form, 1, 0).setText("505")
+    robot.click(form, "Apply")
+    assert form.message.role == "error"
+    assert "leave at least one good" in form.message.text
+    assert cell(form, 1, 0).text() == "505"
+    assert session.cube.wavelengths.tolist() == [400, 500, 600]
+
+
+def test_wavelengths_are_copied_from_another_cube(dock, session, show, open_unknown):
+    show(SpectralCube(np.ones((6, 7, 3)), [400, 500, 600], [5, 6, 7], name="known"))
+    open_unknown(3)
+    form = dock.findChild(WavelengthForm)
+    form.source.value = "Layer"
+    assert form.message.text == "3 bands, 400–600 nm, step 100 nm"
+    robot.click(form, "Apply")
+    assert session.cube.wavelengths.tolist() == [400, 500, 600]
+    assert session.cube.fwhm.tolist() == [5, 6, 7]
+    assert session.cube.metadata["wavelength_source"] == "the cube known"
+
+
+def test_findings_are_corrected_with_one_click_and_undone(dock, session, show, qtbot):
+    cube = SpectralCube(np.random.default_rng(0).random((6, 7, 3)), [0.4, 0.5, 0.6], name="micro")
+    show(cube)
+    robot.click(dock, "Check wavelengths")
+    qtbot.waitUntil(lambda: session.findings is not None, timeout=LONG_MS)
+    check = dock.findChild(WavelengthCheck)
+    texts = [each.text() for each in check.findChildren(QLabel)]
+    assert any("may be µm that were read as nm" in text for text in texts)
+
+    robot.click(check, "Multiply by 1000")
+    np.testing.assert_allclose(session.cube.wavelengths, [400, 500, 600])
+    assert session.findings is None
+    session.undo_edit()
+    assert session.cube is cube
+
+    session.edit_cube(lambda cube: cube.with_wavelengths([400, 500, 600]))
+    robot.click(dock, "Check wavelengths")
+    qtbot.waitUntil(lambda: session.findings == (), timeout=LONG_MS)
+    assert "Nothing is wrong" in [each.text for each in check.findChildren(MessageLine)][-1]
+
+
+def test_the_bar_compares_the_bands_with_the_training(dock, session, show):
+    show(SpectralCube(np.ones((6, 7, 4)), [400, 500, 600, 1200], name="wide"))
+    panel = dock.findChild(CoveragePanel)
+    assert panel.isHidden()  # the network is not loaded yet
+
+    network = SimpleNamespace(wavelength_range_um=(0.48, 0.95))
+    session.network = replace(session.network, model=network)
+    session.features_changed.emit()
+    assert not panel.isHidden()
+    assert "2 of 4 bands lie inside, 2 extrapolated" in panel.findChild(QLabel).text()
+    bar = panel.findChild(CoverageBar)
+    assert "trained on 480–950 nm" in bar.toolTip()
+    image = bar.grab().toImage()
+    colours = {image.pixelColor(x, 4).name() for x in range(image.width())}
+    assert {"#46c2a8", "#e0a040"} <= colours

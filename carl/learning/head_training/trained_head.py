@@ -16,7 +16,7 @@ import torch
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from carl.arrays import Float32Array
+from carl.arrays import Float32Array, Float64Array
 from carl.cube import SpectralCube
 from carl.errors import ModelError
 from carl.files import check_regular
@@ -113,6 +113,12 @@ class TrainedHead(Predictor):
     def output(self) -> Output:
         """What the head predicts."""
         return "label map" if self.head.task == "segmentation" else "image classes"
+
+    @property
+    def trained_wavelengths(self) -> Float64Array | None:
+        """(2,) first and last wavelength in nm of the network's training; None if unknown."""
+        limits = self.head.carl.wavelength_range_um
+        return None if limits is None else 1e3 * np.asarray(limits)
 
     @property
     def description(self) -> str:

@@ -251,3 +251,21 @@ def test_simulate_needs_wavelengths_and_a_camera(call, tmp_path: Path):
     status, *_ = call(*command, "srgb", "--wavelengths", "420:660:60")
     assert status == 0
     assert carl.read_cube(tmp_path / "simulated.hdr").n_bands == 3
+
+
+def test_the_doctor_reports_findings_on_the_wavelengths(call, call_json, tmp_path):
+    from carl import SpectralCube, write_cube
+
+    cube = SpectralCube(np.random.default_rng(0).random((6, 7, 3)), [0.4, 0.5, 0.6])
+    write_cube(tmp_path / "micro.hdr", cube)
+    status, out, _ = call("info", tmp_path / "micro.hdr", "--doctor")
+    assert status == 0
+    assert "µm that were read as nm" in out
+    found = call("info", tmp_path / "micro.hdr", "--doctor", "--json")[1]
+    assert '"kind": "unit"' in found
+    assert '"correction": "Multiply by 1000"' in found
+
+    write_cube(tmp_path / "right.hdr", cube.with_wavelengths([400, 500, 600]))
+    assert call_json("info", tmp_path / "right.hdr", "--doctor")["findings"] == []
+    assert "findings" not in call_json("info", tmp_path / "right.hdr")
+    assert "nothing is wrong" in call("info", tmp_path / "right.hdr", "--doctor")[1]
