@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from carl.wavelengths import (
     read_wavelength_table,
     unusual_wavelengths,
 )
+
+if TYPE_CHECKING:
+    from carl.spectra.wavelength_doctor import Finding
 
 _NUMBER = r"\d+(?:\.\d*)?"
 _SPAN = re.compile(rf"({_NUMBER})(?:\s*(?:-|–|to|:)\s*({_NUMBER}))?$")
@@ -107,6 +111,13 @@ def _number(text: str, what: str) -> float:
             f"'{text.strip()[:20]}' is not {what}: type a positive number, in nm."
         )
     return number
+
+
+def examine(cube: SpectralCube) -> tuple[Finding, ...]:
+    """Return what is wrong with the wavelengths of a cube; reads a sample of its pixels."""
+    from carl.spectra.wavelength_doctor import examine  # imports scikit-learn, which takes a second
+
+    return examine(cube)
 
 
 def with_bands(

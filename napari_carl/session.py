@@ -22,10 +22,8 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
-from carl.spectra import wavelength_doctor
-from carl.spectra.wavelength_doctor import Finding
 from carl.wavelengths.coverage import Coverage, coverage
-from napari_carl import exports, feature_jobs, pictures, segmentation
+from napari_carl import bands, exports, feature_jobs, pictures, segmentation
 from napari_carl.annotation import Annotation, AnnotationState, LoadedModel
 from napari_carl.classes import ClassTable
 from napari_carl.connections import Connections
@@ -38,6 +36,7 @@ from napari_carl.segmentation import SegmentationResult, Viewport
 
 if TYPE_CHECKING:
     from carl.learning import CubeFeatures, FineTuneResult, Predictor, Refinement, Tune
+    from carl.spectra.wavelength_doctor import Finding
 
 _INDEPENDENT_OF_CUBE = {
     JobKind.OPENING,
@@ -372,12 +371,10 @@ class Session:
         self.select_cube(after)
 
     def examine_wavelengths(self) -> None:
-        """Look for mistakes in the wavelengths of the current cube, in the background."""
+        """Examine the wavelengths of the current cube, in the background."""
         cube = self.cube
         if cube is not None:
-            self.jobs.start(
-                JobKind.EXAMINING, lambda _: wavelength_doctor.examine(cube), self._set_findings
-            )
+            self.jobs.start(JobKind.EXAMINING, lambda _: bands.examine(cube), self._set_findings)
 
     def _set_findings(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings

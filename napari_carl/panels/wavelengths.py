@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
 from qtpy.QtCore import Qt
@@ -10,13 +11,15 @@ from qtpy.QtWidgets import QFrame, QPushButton, QTableWidget, QTableWidgetItem, 
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError, WavelengthError
-from carl.spectra.wavelength_doctor import Finding
 from carl.wavelengths import BandTable, example_text, unusual_wavelengths
 from napari_carl import bands
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.panels.widgets import JobMessage, MessageLine, button, column, form, label, row
 from napari_carl.session import Session
+
+if TYPE_CHECKING:
+    from carl.spectra.wavelength_doctor import Finding
 
 _CENTRE, _WIDTH, _GOOD = range(3)
 """Columns of the table of bands."""
@@ -214,8 +217,8 @@ class WavelengthCheck(QWidget):
         )
         self._check.clicked.connect(session.examine_wavelengths)
         self._message = MessageLine()
-        self._rows = column_of_findings = QWidget()
-        column(column_of_findings, spacing=4)
+        self._rows = QWidget()
+        column(self._rows, spacing=4)
         layout = column(self, spacing=4)
         layout.addWidget(self._check)
         layout.addWidget(JobMessage(session.jobs, connections, JobKind.EXAMINING))

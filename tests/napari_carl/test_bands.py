@@ -60,3 +60,35 @@ def test_a_band_is_toggled_unless_it_is_the_last_good_one():
     last = bands.with_bad_bands(cube(), "700-760")
     with pytest.raises(WavelengthError, match="All bands"):
         bands.with_band_toggled(last, 4)
+
+
+def test_typed_cells_become_bands():
+    found = bands.bands_of_cells([("400", "5"), ("410,5", "6")])
+    assert found.wavelengths.tolist() == [400, 410.5]
+    assert found.fwhm.tolist() == [5, 6]
+    assert bands.bands_of_cells([("400", ""), ("410", " ")]).fwhm is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([("400", ""), ("", "")], "'' is not the wavelength of band 2"),
+        ([("-1", ""), ("410", "")], "'-1' is not the wavelength of band 1"),
+        ([("400", "5"), ("410", "")], "'' is not the width of band 2"),
+        ([("nan", ""), ("410", "")], "'nan' is not the wavelength of band 1"),
+        ([("400", ""), ("400", "")], "All 2 wavelengths are 400 nm"),
+    ],
+)
+def test_cells_that_are_no_bands_are_refused(cells, message):
+    with pytest.raises(WavelengthError, match=message):
+        bands.bands_of_cells(cells)
+
+
+def test_other_cubes_with_as_many_bands_are_offered():
+    cube = SpectralCube(np.ones((2, 2, 3)))
+    known = SpectralCube(np.ones((4, 4, 3)), [400, 500, 600])
+    others = [cube, known, SpectralCube(np.ones((2, 2, 4)), [1e3, 2e3, 3e3, 4e3])]
+    assert bands.cubes_to_copy(cube, others) == (known,)
+    assert bands.bands_of_cube(cube, known).wavelengths.tolist() == [400, 500, 600]
+    with pytest.raises(WavelengthError, match="has 4 bands"):
+        bands.bands_of_cube(cube, others[2])
