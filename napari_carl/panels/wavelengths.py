@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QPushButton, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QFrame, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError, WavelengthError
@@ -62,9 +62,15 @@ class WavelengthForm(QFrame):
             tooltip="Where the wavelengths of the bands come from",
         )
         self.bands = QTableWidget(0, 3)
-        self.bands.setHorizontalHeaderLabels(["nm", "width (FWHM), nm", "good"])
+        self.bands.setHorizontalHeaderLabels(["nm", "FWHM", "good"])
+        heading = self.bands.horizontalHeader()
+        assert heading is not None
+        heading.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.bands.setFixedHeight(_TABLE_HEIGHT)
-        self.bands.setToolTip("One row per band; double-click a number to change it")
+        self.bands.setToolTip(
+            "Wavelength and full width at half maximum of each band, in nm; double-click a number "
+            "to change it"
+        )
         self.message = MessageLine()
         self._apply_button = button("Apply")
         self._undo_button = button("Undo", tip="Undo the last change of the bands of this cube")
