@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EINVAL, EISDIR, ENAMETOOLONG, ENOSYS, ENOTSUP
+from errno import EINVAL, EISDIR, ENAMETOOLONG, ENOSYS, ENOTDIR, ENOTSUP
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -114,10 +114,11 @@ def atomic_write(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder; its files move into `folder` unless an exception is raised.
+    """Yield a temporary folder; what is in it moves into `folder` unless an exception is raised.
 
-    The files are written to the disk before the first one is moved. Creates missing folders, and
-    removes them again if they stay empty.
+    The files are written to the disk before the first one is moved. A folder in it, as the Zarr
+    format needs it, replaces a folder of its name as a whole. Creates missing folders, and removes
+    them again if they stay empty.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
@@ -130,13 +131,20 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             results = staging / "results"
             results.mkdir()
             yield results
-            files = sorted(results.iterdir())
-            for path in files:
-                if (target / path.name).is_dir():
+            replaced = staging / "replaced"
+            replaced.mkdir()
+            entries = sorted(results.iterdir())
+            for path in entries:
+                if (target / path.name).is_dir() and not path.is_dir():
                     raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
-            for path in files:
-                sync_file(path)
-            for path in files:
+                if (target / path.name).is_file() and path.is_dir():
+                    raise NotADirectoryError(ENOTDIR, f"{path.name} is a file")
+            for path in sorted(results.rglob("*")):
+                if path.is_file():
+                    sync_file(path)
+            for path in entries:
+                if (target / path.name).is_dir():
+                    os.replace(target / path.name, replaced / path.name)
                 os.replace(path, target / path.name)
             sync_folder(target)
     except OSError as error:

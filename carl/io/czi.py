@@ -7,6 +7,7 @@ Blocks of pixels that are compressed, and images of pyramids, are not read.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from carl.mapped_files import FileArray, SharedFile
 SIGNATURE = b"ZISRAWFILE"
 _MAX_BLOCKS = 1 << 16
 """Most blocks of pixels of a file."""
+_MAX_GAPS = 8
+"""Largest ratio of the pixels of an image to those of its blocks: mosaics have gaps."""
 _AXES = {
     "T": "time", "Z": "z", "S": "scene", "R": "rotation", "H": "phase", "V": "view",
     "I": "illumination", "B": "block",
@@ -107,7 +110,13 @@ def _tiled(entries: Sequence[Any], path: Path) -> LazyArray:
         offset = each.data_segment().data_offset
         start = tuple(int(n) for n in np.subtract(each.start[:-1], origin))
         tiles.append(_Tile(start, FileArray(file, dtype, offset, shape, strides.tolist())))
-    return _TiledArray((np.max(ends, axis=0) - origin).tolist(), dtype, tiles)
+    shape = (np.max(ends, axis=0) - origin).tolist()
+    if math.prod(shape) > _MAX_GAPS * sum(tile.pixels.size for tile in tiles):
+        raise CubeError(
+            f"{path.name} states {' × '.join(map(str, shape))} pixels and holds few of them: it is "
+            "damaged, or a sparse mosaic."
+        )
+    return _TiledArray(shape, dtype, tiles)
 
 
 class _TiledArray(LazyArray):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -57,7 +57,7 @@ OWN_NAMES = (
     "wavelengths", "wavelength_unit", "fwhm", "good_bands", "scale", "offset", "nodata",
 )  # fmt: skip
 """Names in the attribute ``carl``, which are those of fields of `FileContents`."""
-_UNITS = {
+UNITS = {
     "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm",
     "meter": "m", "kilometer": "km",
 }  # fmt: skip
@@ -189,12 +189,16 @@ def read_pixels(array: zarr.Array[Any], path: Path) -> LazyArray:
     if math.prod(shards) // math.prod(chunks) > _MAX_SHARD_CHUNKS:
         raise CubeError(f"{path.name} has more than {_MAX_SHARD_CHUNKS} chunks in a shard.")
     unit = _unit(chunks, source.shape, dtype.itemsize)
+    fill = np.zeros((), dtype) if array.fill_value is None else np.asarray(array.fill_value, dtype)
 
     def load(position: Position) -> NDArray[Any]:
         block = tuple(
             slice(number * length, min((number + 1) * length, n))
             for number, length, n in zip(position, unit, source.shape, strict=True)
         )
+        # The library takes about a millisecond for a chunk without a file.
+        if os.path.isdir(path) and not any(map(os.path.exists, _chunk_files(array, block, path))):
+            return np.full([part.stop - part.start for part in block], fill)
         with decoding_errors(path, "Zarr"):
             return np.asarray(source[block])
 
@@ -301,29 +305,37 @@ def _pixel_size(found: ZarrArray) -> dict[str, Any]:
         return {}
     height, width = (_number(scale[where[name]]) for name in "yx")
     unit = units[where["y"]]
-    if unit not in _UNITS or unit != units[where["x"]] or not height or not width:
+    if unit not in UNITS or unit != units[where["x"]] or not height or not width:
         return {}
-    return {"pixel_size": (height, width), "pixel_unit": _UNITS[unit]}
+    return {"pixel_size": (height, width), "pixel_unit": UNITS[unit]}
 
 
 def _missing_chunks(array: zarr.Array[Any], path: Path) -> tuple[str, ...]:
     """Return a note on chunks without a file, which are read as the fill value."""
-    grid = [
-        range(-(-n // length))
-        for n, length in zip(array.shape, array.shards or array.chunks, strict=True)
-    ]
-    n_chunks = math.prod(map(len, grid))
-    folder = path / array.path
-    if n_chunks > _MAX_COUNTED or not os.path.isdir(folder):
+    stored = array.shards or array.chunks
+    n_chunks = math.prod(-(-n // length) for n, length in zip(array.shape, stored, strict=True))
+    if n_chunks > _MAX_COUNTED or not os.path.isdir(path):
         return ()
-    keys = (array.metadata.encode_chunk_key(position) for position in product(*grid))
-    missing = sum(not os.path.exists(folder / key) for key in keys)
+    files = _chunk_files(array, [slice(0, n) for n in array.shape], path)
+    missing = sum(not os.path.exists(file) for file in files)
     if not missing:
         return ()
     return (
         f"{missing} of {n_chunks} chunks have no file and are read as {array.fill_value}: they are "
         "blank, or the copy of the folder is incomplete.",
     )
+
+
+def _chunk_files(array: zarr.Array[Any], block: Sequence[slice], path: Path) -> Iterator[str]:
+    """Yield the names of the files that hold a block of an array in a folder."""
+    stored = array.shards or array.chunks
+    grid = (
+        range(part.start // length, -(-part.stop // length))
+        for part, length in zip(block, stored, strict=True)
+    )
+    folder = os.path.join(path, array.path)
+    for position in product(*grid):
+        yield os.path.join(folder, array.metadata.encode_chunk_key(position))
 
 
 def _text(attributes: Attributes, *names: str) -> str | None:

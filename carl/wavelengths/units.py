@@ -127,7 +127,7 @@ def _size_in_nm(unit: str) -> tuple[float, bool]:
 def widths_to_nm(widths: ArrayLike, centres: ArrayLike, nm: Float64Array) -> Float64Array:
     """Convert (C,) widths in the unit of the (C,) centres, whose wavelengths are `nm`, to nm."""
     # |d(nm)/d(unit)| = nm/unit, both for lengths and for wavenumbers and energies (nm = a / unit).
-    return np.asarray(widths, np.float64) * nm / np.asarray(centres, np.float64)
+    return np.asarray(widths, np.float64) * (nm / np.asarray(centres, np.float64))  # exact in nm
 
 
 def wavelengths_in_nm(values: ArrayLike, unit: str | None = None) -> tuple[Float64Array, str]:

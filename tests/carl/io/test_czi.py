@@ -122,6 +122,16 @@ def test_compressed_files_are_refused(tmp_path: Path):
         read_cube(write(tmp_path / "a.czi", compression=4))
 
 
+def test_images_that_are_mostly_gaps_are_refused(tmp_path: Path):
+    path = write(tmp_path / "a.czi")
+    directory = path.read_bytes().rindex(b"ZISRAWDIRECTORY") + 32 + 128
+    with path.open("r+b") as file:
+        file.seek(directory + 32 + 2 * 20 + 4)  # start of the first block along C
+        file.write(struct.pack("<i", 1 << 30))
+    with pytest.raises(CubeError, match=r"a\.czi states .* and holds few of them"):
+        read_cube(path)
+
+
 @pytest.mark.parametrize("length", [10, 100, 700, 2000])
 def test_cut_off_files_are_errors(tmp_path: Path, length: int):
     path = write(tmp_path / "cells.czi")
