@@ -29,7 +29,7 @@ SIGNATURE = b"ZISRAWFILE"
 _MAX_BLOCKS = 1 << 16
 """Most blocks of pixels of a file."""
 _MAX_GAPS = 8
-"""Largest ratio of the pixels of an image to those of its blocks: mosaics have gaps."""
+"""Largest ratio of the pixels of an image to those of its blocks: tiled images have gaps."""
 _AXES = {
     "T": "time", "Z": "z", "S": "scene", "R": "rotation", "H": "phase", "V": "view",
     "I": "illumination", "B": "block",
@@ -114,7 +114,7 @@ def _tiled(entries: Sequence[Any], path: Path) -> LazyArray:
     if math.prod(shape) > _MAX_GAPS * sum(tile.pixels.size for tile in tiles):
         raise CubeError(
             f"{path.name} states {' × '.join(map(str, shape))} pixels and holds few of them: it is "
-            "damaged, or a sparse mosaic."
+            "damaged, or has large gaps."
         )
     return _TiledArray(shape, dtype, tiles)
 

@@ -20,7 +20,7 @@ from carl.errors import CubeError
 from carl.files import read_text
 from carl.io import tiff
 from carl.io.assembly import band_axis
-from carl.io.band_stack import BandStack, by_wavelength
+from carl.io.joined_bands import JoinedBands, by_wavelength
 from carl.io.reader import FileContents, Reader
 
 _IMAGE = re.compile(r"(.+)-SPECTRAL_IMAGE(?:_(VNIR|SWIR))?\.TIFF?", re.IGNORECASE)
@@ -95,7 +95,7 @@ def _ordered(contents: FileContents, axis: int, stated: dict[str, Any]) -> FileC
     breaks = np.flatnonzero(np.diff(centres) < 0)
     if breaks.size:
         bands = by_wavelength(centres, [centres.size])
-        data, order = BandStack([data], bands), bands[:, 1]
+        data, order = JoinedBands([data], bands), bands[:, 1]
         stated = {name: values[order] for name, values in stated.items()}
         if breaks.size == 1:
             first = int(breaks[0]) + 1

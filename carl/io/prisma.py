@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from carl.errors import CubeError
-from carl.io.band_stack import BandStack, by_wavelength
+from carl.io.joined_bands import JoinedBands, by_wavelength
 from carl.io.reader import FileContents
 from carl.lazy_array import LazyArray
 
@@ -78,7 +78,7 @@ def read(
     cubes = [read_pixels(datasets[each]).transpose((0, 2, 1)) for each in detectors]
     overlap = _overlap(centres[chosen], bands[:, 0])
     return FileContents(
-        data=BandStack(cubes, bands),
+        data=JoinedBands(cubes, bands),
         band_axis=2,
         wavelengths=centres[chosen],
         wavelength_unit="nm",

@@ -48,6 +48,8 @@ _MAX_DEPTH = 32
 """Most levels of groups within groups."""
 _MAX_SHARD_CHUNKS = 1 << 20
 """Most chunks of a shard: the index of a shard takes 16 bytes for each."""
+_MAX_SMALL_CHUNKS, _SMALL_BYTES = 1 << 18, 1 << 12
+"""Most chunks of fewer than some bytes: to read a row of pixels of more would take minutes."""
 _MAX_COUNTED = 4096
 """Most chunks whose files are counted, which takes some milliseconds."""
 _UNIT_BYTES = 1 << 18
@@ -188,6 +190,12 @@ def read_pixels(array: zarr.Array[Any], path: Path) -> LazyArray:
     check_decoded_size(path, n_bytes, n_bytes)
     if math.prod(shards) // math.prod(chunks) > _MAX_SHARD_CHUNKS:
         raise CubeError(f"{path.name} has more than {_MAX_SHARD_CHUNKS} chunks in a shard.")
+    n_chunks = math.prod(-(-n // length) for n, length in zip(source.shape, shards, strict=True))
+    if n_bytes < _SMALL_BYTES and n_chunks > _MAX_SMALL_CHUNKS:
+        raise CubeError(
+            f"{path.name} is divided into {n_chunks} chunks of {n_bytes} bytes, too many to read: "
+            "save it with larger chunks."
+        )
     unit = _unit(chunks, source.shape, dtype.itemsize)
     fill = np.zeros((), dtype) if array.fill_value is None else np.asarray(array.fill_value, dtype)
 

@@ -13,7 +13,14 @@ from npe2 import PluginManifest
 
 import napari_carl
 from carl.cube import SpectralCube
-from carl.io import READABLE_SUFFIXES, LabelClass, export_results, write_cube, write_labels
+from carl.io import (
+    READABLE_SUFFIXES,
+    LabelClass,
+    export_results,
+    write_cube,
+    write_labels,
+    zarr_output,
+)
 from napari_carl.layer_data import BandStack
 from napari_carl.readers import get_reader
 
@@ -39,6 +46,21 @@ def test_three_bands_are_read_as_a_cube_with_a_picture_above(path: str) -> None:
     assert picture.dtype == np.uint8
     assert (arguments["name"], on_top["name"]) == ("tissue", "tissue colour")
     assert on_top["metadata"]["carl"]["picture_of"] is arguments["metadata"]["carl"]["cube"]
+
+
+def test_folders_are_read_as_one_cube_each(tmp_path: Path) -> None:
+    cube = SpectralCube(PIXELS, [620, 550, 460])
+    zarr_output.write(tmp_path / "tissue.zarr", cube)
+    write_cube(tmp_path / "scan" / "raw_0.hdr", cube)
+    (tmp_path / "letters").mkdir()
+    assert get_reader(str(tmp_path / "letters")) is None
+    for folder, name in (("tissue.zarr", "tissue"), ("scan", "scan")):
+        path = str(tmp_path / folder)
+        read = get_reader(path)
+        assert read is not None
+        (bands, arguments, _), _ = read(path)
+        assert bands.shape == (3, 4, 5)
+        assert arguments["name"] == name
 
 
 def test_manifest_lists_every_format() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from carl.errors import CubeError
 from carl.io.axes import arrange
-from carl.io.band_stack import BandStack
+from carl.io.joined_bands import JoinedBands
 from carl.lazy_array import LazyArray
 
 PIXELS = np.arange(4 * 5 * 3).reshape(4, 5, 3)
-LAZY = BandStack([PIXELS], [(0, 0), (0, 1), (0, 2)])
+LAZY = JoinedBands([PIXELS], [(0, 0), (0, 1), (0, 2)])
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,13 @@ def test_chunks_larger_than_the_memory_are_refused(tmp_path: Path, side: int):
         read_cube(path)
 
 
+def test_many_tiny_chunks_are_refused(tmp_path: Path):
+    path = tmp_path / "scan.zarr"
+    zarr.create_array(path, shape=(6, 7_000_000, 12), chunks=(6, 7, 1), dtype="u2")
+    with pytest.raises(CubeError, match="12000000 chunks of 84 bytes, too many to read"):
+        read_cube(path)
+
+
 def test_large_cubes_open_without_reading_them(tmp_path: Path):
     path = tmp_path / "large.zarr"
     zarr.create_array(path, shape=(40_000, 50_000, 250), chunks=(64, 64, 250), dtype="u2")

@@ -12,7 +12,7 @@ from carl.arrays import Float64Array
 from carl.lazy_array import ArraySource, Block, LazyArray
 
 
-class BandStack(LazyArray):
+class JoinedBands(LazyArray):
     """Chosen bands of one or several cubes of the same height and width.
 
     Args:
@@ -47,7 +47,7 @@ class BandStack(LazyArray):
 
 
 def by_wavelength(wavelengths: Float64Array, n_bands: Sequence[int]) -> NDArray[np.intp]:
-    """Return the bands of several arrays in the order of their wavelengths, for a `BandStack`.
+    """Return the bands of several arrays in the order of their wavelengths, for a `JoinedBands`.
 
     Args:
         wavelengths: (bands,) of all arrays one after the other; bands of 0 are unused and left out.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as hnp
 
-from carl.io.band_stack import BandStack
+from carl.io.joined_bands import JoinedBands
 
 FIRST = np.arange(4 * 5 * 3).reshape(4, 5, 3).astype(np.uint8)
 SECOND = 100 + np.arange(4 * 5 * 2).reshape(4, 5, 2).astype(np.uint16)
@@ -18,11 +18,11 @@ EXPECTED = np.stack([(FIRST, SECOND)[source][..., band] for source, band in BAND
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(key=hnp.basic_indices(EXPECTED.shape, allow_newaxis=False))
 def test_any_index_gives_what_numpy_gives(key: object):
-    stack = BandStack([FIRST, SECOND], BANDS)
-    assert stack.dtype == np.uint16
-    assert np.array_equal(stack[key], EXPECTED[key])
+    joined = JoinedBands([FIRST, SECOND], BANDS)
+    assert joined.dtype == np.uint16
+    assert np.array_equal(joined[key], EXPECTED[key])
 
 
 def test_sources_of_other_sizes_are_refused():
     with pytest.raises(ValueError, match="are no cube"):
-        BandStack([FIRST, SECOND[:2]], BANDS)
+        JoinedBands([FIRST, SECOND[:2]], BANDS)
