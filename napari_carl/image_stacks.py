@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CarlError, CubeError, WavelengthError
+from carl.io.series import wavelengths_of_names
 from carl.lazy_array import Block, LazyArray
 from carl.memory_cache import MemoryCache
 from carl.wavelengths import describe_wavelengths, unusual_wavelengths, wavelengths_in_nm
@@ -24,7 +24,6 @@ _CACHED_BYTES = 1 << 29
 """Memory of the decoded bands of one stack. A band is often a compressed file of its own, which
 would be decoded again for every block of rows."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_UNIT = re.compile(r"\s?(nm|um|µm|μm)(?![a-z])", re.IGNORECASE)
 _METADATA_KEYS = ("wavelengths", "wavelength", "wavelengths_nm", "wavelength_nm")
 _METADATA_UNIT_KEYS = ("wavelength_units", "wavelength_unit")
 
@@ -205,36 +204,6 @@ def _wavelengths_of_files(stack: ImageStack) -> tuple[Float64Array, str] | None:
         return None
     nm = wavelengths_of_names([each.stem for each in orders[0]])
     return None if nm is None else (nm, "the names of its files")
-
-
-def wavelengths_of_names(names: Sequence[str]) -> Float64Array | None:
-    """Return the wavelengths in nm that stand in the names of files, one per band.
-
-    The names may differ in one number only. Without a unit behind it, it must be a wavelength by
-    its size, and not count up by one as the numbers of images do.
-
-    Examples:
-        >>> wavelengths_of_names(["band_450nm", "band_500nm", "band_1000nm"])
-        array([ 450.,  500., 1000.])
-        >>> wavelengths_of_names(["image_1", "image_2", "image_3"]) is None
-        True
-    """
-    if len(names) < _MIN_BANDS or len({_NUMBER.sub("#", name) for name in names}) > 1:
-        return None
-    numbers = [list(_NUMBER.finditer(name)) for name in names]
-    differing = [found for found in zip(*numbers, strict=True) if len({m[0] for m in found}) > 1]
-    if len(differing) != 1:
-        return None
-    (column,) = differing
-    unit = _UNIT.match(names[0], column[0].end())
-    values = [float(match[0]) for match in column]
-    if unit is None and all(abs(after - before) == 1 for before, after in pairwise(values)):
-        return None
-    try:
-        nm, _ = wavelengths_in_nm(values, None if unit is None else unit[1].lower())
-    except WavelengthError:
-        return None
-    return None if unit is None and unusual_wavelengths(nm) else nm
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carl.cli.files import check_output, open_cube, open_cube_with_wavelengths
+from carl.cli.files import CubeOptions, check_output, open_cube, open_cube_with_wavelengths
 from carl.cli.options import (
     CameraOption,
     DeviceOption,
+    FrameOption,
+    HeightOption,
     JsonOption,
     PrecisionOption,
+    RegisterOption,
     SpeedOption,
     VariableOption,
     WavelengthsOption,
@@ -39,6 +42,9 @@ def info(
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
+    frame: FrameOption = None,
+    height: HeightOption = None,
+    register: RegisterOption = False,
     doctor: Annotated[
         bool,
         typer.Option(
@@ -49,10 +55,11 @@ def info(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Describe a cube: size, bands, wavelengths, range of values."""
+    """Describe a cube: size, bands, wavelengths, range of values, and how the file was read."""
     from carl import io
 
-    opened = open_cube(cube, wavelengths, camera, variable)
+    options = CubeOptions(wavelengths, camera, variable, frame, height, register)
+    opened = open_cube(cube, options)
     found = io.info(opened)
     examined = _findings(opened) if doctor else None
     if not json:
@@ -81,6 +88,7 @@ def info(
             "offset": found.offset,
             "nodata": found.nodata,
             "sample": {"p1": found.low, "p99": found.high, "missing": found.missing},
+            "assumptions": found.assumptions,
             "metadata": found.metadata,
         }
         | ({} if examined is None else {"findings": [_as_json(each) for each in examined]})
@@ -152,6 +160,9 @@ def embed(
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
+    frame: FrameOption = None,
+    height: HeightOption = None,
+    register: RegisterOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -167,7 +178,8 @@ def embed(
     check_output(output, ".npz", [cube])
     if pca is not None:
         check_output(pca, ".png", [cube])
-    opened = open_cube_with_wavelengths(cube, wavelengths, camera, variable)
+    options = CubeOptions(wavelengths, camera, variable, frame, height, register)
+    opened = open_cube_with_wavelengths(cube, options)
 
     from carl import inference
     from carl.model import load_model
@@ -251,6 +263,9 @@ def simulate(
         typer.Option(metavar="NAME", help="Camera of CUBE, for a file without wavelengths."),
     ] = None,
     variable: VariableOption = None,
+    frame: FrameOption = None,
+    height: HeightOption = None,
+    register: RegisterOption = False,
     json: JsonOption = False,
 ) -> None:
     """Simulate how another camera records the scene of a cube, and write the simulated cube."""
@@ -261,7 +276,8 @@ def simulate(
     check_output(output, ".hdr", sources)
     check_output(output.with_suffix(".dat"), ".dat", sources)
     simulated_camera = simulation.known_camera(camera)
-    opened = open_cube_with_wavelengths(cube, wavelengths, cube_camera, variable)
+    options = CubeOptions(wavelengths, cube_camera, variable, frame, height, register)
+    opened = open_cube_with_wavelengths(cube, options)
     simulated = simulation.simulate(opened, simulated_camera, drop_uncovered=drop_uncovered)
     write_cube(output, simulated)
     nm = simulated.require_wavelengths()

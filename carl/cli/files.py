@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from errno import ENAMETOOLONG
 from pathlib import Path
 from threading import Event, Thread
@@ -32,35 +32,43 @@ _POLL_SECONDS = 0.1
 """Time between two checks of `cancelled`: short enough that a command ends at once for a person."""
 
 
-def open_cube(
-    path: Path, wavelengths: str | None, camera: str | None, variable: str | None
-) -> SpectralCube:
+@dataclass(frozen=True)
+class CubeOptions:
+    """Options with which a cube is opened: the arguments of `carl.read_cube`."""
+
+    wavelengths: str | None = None
+    camera: str | None = None
+    variable: str | None = None
+    frame: str | None = None
+    height: int | None = None
+    register: bool = False
+
+
+def open_cube(path: Path, options: CubeOptions) -> SpectralCube:
     """Open a cube, whose wavelengths may be unknown, and check that it has finite values.
 
     Wavelengths that were given are printed on a terminal as they were understood; unusual ones
     cause a `CarlWarning`. Raises the errors of `carl.read_cube`, and a `CubeError` if no value is
     finite.
     """
-    cube = read_cube(path, wavelengths=wavelengths, camera=camera, variable=variable)
+    cube = read_cube(path, **asdict(options))
     cube = replace(cube, data=InterruptibleArray(cube.data))
     check_pixels(cube)
     if cube.wavelengths is not None:
-        if wavelengths is not None:
+        if options.wavelengths is not None:
             print_note(f"{path.name}: {describe_wavelengths(cube.wavelengths)}.")
         if warning := unusual_wavelengths(cube.wavelengths):
             warnings.warn(f"{path.name}: {warning}", CarlWarning, stacklevel=2)
     return cube
 
 
-def open_cube_with_wavelengths(
-    path: Path, wavelengths: str | None, camera: str | None, variable: str | None
-) -> SpectralCube:
+def open_cube_with_wavelengths(path: Path, options: CubeOptions) -> SpectralCube:
     """Open a cube as `open_cube` does; raises `WavelengthError` if its wavelengths are unknown."""
     # Imported before PyTorch: when memory runs out, SciPy's BLAS retries its allocation without end
     # and cannot be interrupted, whereas PyTorch raises an error.
     import scipy.linalg  # noqa: F401
 
-    cube = open_cube(path, wavelengths, camera, variable)
+    cube = open_cube(path, options)
     cube.require_wavelengths()
     return cube
 

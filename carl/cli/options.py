@@ -25,7 +25,29 @@ CameraOption = Annotated[
 VariableOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Name of the array that holds the cube in a .mat, .npz or HDF5 file."
+        metavar="NAME",
+        help="Name of the array that holds the cube in a .mat, .npz or HDF5 file, or of the series "
+        "of files in a folder.",
+    ),
+]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|AXIS=NUMBER",
+        help="Index of the frame, from 0, in a file with a time or z axis, such as 3 or "
+        "'time=3, z=0'.",
+    ),
+]
+HeightOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="ROWS", min=1, help="Height of the image that a table of pixels × bands holds."
+    ),
+]
+RegisterOption = Annotated[
+    bool,
+    typer.Option(
+        "--register", help="Shift the bands so that they fit each other, as separate lenses need."
     ),
 ]
 DeviceOption = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from carl.cli.files import (
+    CubeOptions,
     check_different,
     check_folder,
     check_output,
@@ -17,7 +18,10 @@ from carl.cli.files import (
 from carl.cli.options import (
     CameraOption,
     DeviceOption,
+    FrameOption,
+    HeightOption,
     JsonOption,
+    RegisterOption,
     TuneOption,
     VariableOption,
     WavelengthsOption,
@@ -60,6 +64,13 @@ def fit(
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
+    frame: FrameOption = None,
+    height: HeightOption = None,
+    register: RegisterOption = False,
+    labels_variable: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the label map in a .mat, .npz or HDF5 file."),
+    ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -75,9 +86,10 @@ def fit(
     if model == "none" and tune is not None:
         raise CubeError("There is no network to fine-tune: omit --tune, or give a --model.")
     check_output(output, ".carl", [*cubes, *label_paths])
-    opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
+    options = CubeOptions(wavelengths, camera, variable, frame, height, register)
+    opened = [open_cube_with_wavelengths(path, options) for path in cubes]
     maps = [
-        read_labels(path, shape=cube.shape[:2])
+        read_labels(path, cube.shape[:2], labels_variable)
         for path, cube in zip(label_paths, opened, strict=True)
     ]
     names = None if classes is None else [name.strip() for name in classes.split(",")]
@@ -197,6 +209,9 @@ def predict(
     wavelengths: WavelengthsOption = None,
     camera: CameraOption = None,
     variable: VariableOption = None,
+    frame: FrameOption = None,
+    height: HeightOption = None,
+    register: RegisterOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -215,7 +230,8 @@ def predict(
     check_different(cubes)
     outputs = plan_outputs(cubes, prediction_names)
     find_existing(output, outputs, cubes)  # existing results are replaced, the cubes never
-    opened = [open_cube_with_wavelengths(path, wavelengths, camera, variable) for path in cubes]
+    options = CubeOptions(wavelengths, camera, variable, frame, height, register)
+    opened = [open_cube_with_wavelengths(path, options) for path in cubes]
 
     from carl.learning import load_predictor, predict_to_files
     from carl.progress import subprogress

@@ -82,7 +82,8 @@ def file_stamps(cube: SpectralCube) -> tuple[tuple[str, int, int], ...]:
 
     A file that was moved since the cube was opened has size and time 0.
     """
-    named = (cube.metadata.get(name) for name in ("path", "header", "data_file"))
+    named = [cube.metadata.get(name) for name in ("path", "header", "data_file")]
+    named += cube.metadata.get("files", ())  # of a series
     stamps: dict[str, tuple[int, int]] = {}
     for path in (str(each) for each in named if each is not None):
         stamps[path] = 0, 0

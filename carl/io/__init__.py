@@ -18,10 +18,13 @@ from carl.io.labels import (
     write_labels,
 )
 from carl.io.output_names import OutputNames, find_existing, plan_outputs
+from carl.io.reader import Choice, ChoiceError
 
 __all__ = [
     "DEFAULT_CONTENTS",
     "READABLE_SUFFIXES",
+    "Choice",
+    "ChoiceError",
     "CubeInfo",
     "ExportContent",
     "LabelClass",

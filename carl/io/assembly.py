@@ -11,6 +11,11 @@ table beside the file. Implausible wavelengths of a file are ignored, with a not
 guessed. Without a unit they are nm or µm where only one of these is possible; unusual ones are
 noted.
 
+**What was understood** is in ``metadata["assumptions"]``, a sentence for each decision: which array
+was read, which axis is that of the bands and why, where the wavelengths are from, scale and no-data
+value. What may be wrong is in ``metadata["notes"]``. Label maps that the file holds beside the cube
+are listed in ``metadata["label_variables"]``: arrays of whole numbers of its height and width.
+
 **Table beside the file.** For ``scene.tif`` the first existing one of ``scene_wavelengths.csv``,
 ``scene_wavelengths.txt``, ``scene.csv``, ``scene.txt`` and ``scene.json``. Tables are those of
 `carl.wavelengths.read_wavelength_table`; JSON is a list, or an object with "wavelengths" and
@@ -32,7 +37,8 @@ from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import CubeError, WavelengthError
 from carl.files import read_json
-from carl.io.reader import FileContents
+from carl.io.reader import FileContents, listed_briefly
+from carl.io.selection import choose_frame, unflatten
 from carl.spectra.filter_array import demosaic
 from carl.wavelengths import (
     BandTable,
@@ -47,6 +53,9 @@ from carl.wavelengths import camera as find_camera
 
 _TYPED = re.compile(r"\s*[\[({]?\s*\.?\d(?!.*\.(?:csv|txt|tsv)\s*$)", re.IGNORECASE | re.DOTALL)
 """Start of typed wavelengths; the path of a table may start with a digit, too."""
+_ORDINALS = ("first", "second", "third")
+LABEL_NAME = re.compile(r"label|truth|class|annot|(?:^|_)(?:gt|map|mask|roi)(?:$|_)|_gt", re.I)
+"""Names of arrays of floating-point numbers that may be label maps, as MATLAB saves them."""
 _SIDECAR_ENDINGS = ("_wavelengths.csv", "_wavelengths.txt", ".csv", ".txt", ".json")
 
 
@@ -114,22 +123,37 @@ def demosaiced(contents: FileContents, camera: str) -> FileContents:
     )
 
 
-def assemble(contents: FileContents, path: Path, requested: BandTable | str | None) -> SpectralCube:
+def assemble(
+    contents: FileContents,
+    path: Path,
+    requested: BandTable | str | None,
+    frame: int | str | None = None,
+    height: int | None = None,
+) -> SpectralCube:
     """Build the cube of a file, with the requested bands; if None, with those of the file.
 
     Args:
         contents: what a reader has found in the file.
         path: the file.
         requested: as returned by `requested_bands`.
+        frame: of a recording of several, as in `carl.read_cube`.
+        height: of a flattened table, in pixels.
 
     Raises:
+        ChoiceError: a frame or a height has to be chosen.
         CubeError: the contents are not a cube of real numbers.
         WavelengthError: the requested wavelengths do not fit the bands.
     """
+    n_known = _n_known(contents, requested)
+    contents = unflatten(choose_frame(contents, frame, n_known, path), height, n_known, path)
     _check_array(contents, path)
     notes = list(contents.notes)
     if requested is None:
-        bands = _bands_of_file(contents, notes) or _bands_beside(path, contents, notes)
+        bands = (
+            _bands_of_file(contents, notes)
+            or _bands_beside(path, contents, notes)
+            or _bands_of_camera(contents)
+        )
     else:
         bands = _parsed(requested, contents) if isinstance(requested, str) else requested
         if (n_found := _n_bands(contents, bands)) != bands.wavelengths.size:
@@ -139,10 +163,16 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | str | No
             )
     if bands is not None and (warning := unusual_wavelengths(bands.wavelengths)):
         notes.append(warning)
-    axis = band_axis(contents, None if bands is None else bands.wavelengths.size)
+    axis, reason = band_axis(contents, None if bands is None else bands.wavelengths.size)
     data = contents.data if axis == 2 else np.moveaxis(cast(Any, contents.data), axis, -1)
     n_bands = int(data.shape[2])
-    metadata: dict[str, Any] = {**contents.metadata, "path": str(path), "notes": tuple(notes)}
+    metadata: dict[str, Any] = {
+        **contents.metadata,
+        "path": str(path),
+        "notes": tuple(notes),
+        "assumptions": tuple(_assumptions(contents, bands, f"{_ORDINALS[axis]} axis, {reason}")),
+        "label_variables": _label_variables(contents, tuple(data.shape[:2])),
+    }
     if bands is not None:
         metadata["wavelength_source"] = bands.source
     return SpectralCube(
@@ -150,7 +180,7 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | str | No
         wavelengths=None if bands is None else bands.wavelengths,
         fwhm=None if bands is None else bands.fwhm,
         good_bands=_good_bands(contents.good_bands, n_bands),
-        name=path.stem,
+        name=contents.name or path.stem,
         metadata=metadata,
         scale=_one_or_per_band(contents.scale, n_bands, 1.0),
         offset=_one_or_per_band(contents.offset, n_bands, 0.0),
@@ -158,24 +188,55 @@ def assemble(contents: FileContents, path: Path, requested: BandTable | str | No
     )
 
 
-def band_axis(contents: FileContents, n_known: int | None) -> int:
-    """Return the axis of the bands, by the rule in the module's docstring.
+def band_axis(contents: FileContents, n_known: int | None) -> tuple[int, str]:
+    """Return the axis of the bands, by the rule in the module's docstring, and the reason.
 
     `n_known` is the number of known wavelengths, or None.
     """
     if contents.band_axis is not None:
-        return contents.band_axis
+        return contents.band_axis, "by the layout of the file"
     shape = contents.data.shape
     default = contents.default_band_axis
     candidates = (default, 2 - default)
     if n_known is not None:
         for axis in candidates:
             if shape[axis] == n_known:
-                return axis
+                return axis, "as it is as long as the list of wavelengths"
     for axis in candidates:
         if all(2 * shape[axis] <= shape[other] for other in range(3) if other != axis):
-            return axis
-    return default
+            return axis, "as it is clearly the shortest"
+    return default, "as usual in this format: no other rule decides"
+
+
+def _assumptions(contents: FileContents, bands: BandTable | None, axis: str) -> list[str]:
+    """Return a sentence for each decision that the file leaves open or that changes values."""
+    found = [*contents.assumptions, f"The bands are along the {axis}."]
+    variable = contents.metadata.get("variable")
+    others = [each for each in contents.others if each.name != variable and each.size > 1]
+    if variable is not None and others:
+        listed = listed_briefly([str(each) for each in others])
+        found.insert(0, f"The array {variable} was read; the file also holds {listed}.")
+    if bands is None:
+        found.append("The wavelengths are unknown: nothing states them.")
+    else:
+        given = "" if bands.unit == "nm" else f", given in {bands.unit}"
+        found.append(f"The wavelengths are from {bands.source}{given}.")
+    if np.any(np.asarray(contents.scale) != 1) or np.any(np.asarray(contents.offset) != 0):
+        found.append("The stored numbers are converted by the scale factors of the file.")
+    if contents.nodata is not None and np.isfinite(contents.nodata):
+        found.append(f"The stored number {contents.nodata:g} means that there is no data.")
+    return found
+
+
+def _label_variables(contents: FileContents, size: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of the arrays in the file that may be label maps of the cube."""
+    return tuple(
+        each.name
+        for each in contents.others
+        if tuple(n for n in each.shape if n != 1) == tuple(n for n in size if n != 1)
+        and (each.kind in "biu" or (each.kind == "f" and LABEL_NAME.search(each.name)))
+        and each.name != contents.metadata.get("variable")
+    )
 
 
 def _parsed(text: str, contents: FileContents) -> BandTable:
@@ -185,7 +246,7 @@ def _parsed(text: str, contents: FileContents) -> BandTable:
     except WavelengthError:
         # Not clear by itself, as "400-2500": the number of bands is that of the axis chosen without
         # wavelengths.
-        return parse_wavelengths(text, int(contents.data.shape[band_axis(contents, None)]))
+        return parse_wavelengths(text, int(contents.data.shape[band_axis(contents, None)[0]]))
 
 
 def _check_array(contents: FileContents, path: Path) -> None:
@@ -197,8 +258,7 @@ def _check_array(contents: FileContents, path: Path) -> None:
         )
     if len(shape) != 3:
         raise CubeError(
-            f"{path.name} holds an array of {len(shape)} dimensions {shape}: a cube has three, so "
-            "save one cube (one time, one depth) to a file of its own."
+            f"{path.name} holds an array of {len(shape)} dimensions {shape}: a cube has three."
         )
     if 0 in shape:
         raise CubeError(f"{path.name} holds an empty array of shape {shape}: it has no pixels.")
@@ -217,7 +277,26 @@ def _bands_of_file(contents: FileContents, notes: list[str]) -> BandTable | None
         notes.append(f"The wavelengths in the file were ignored. {error}")
         return None
     fwhm = _widths(contents.fwhm, contents.wavelengths, centres)
-    return _if_fitting(BandTable(centres, fwhm, "the file", unit), contents, notes)
+    return _if_fitting(BandTable(centres, fwhm, contents.wavelength_source, unit), contents, notes)
+
+
+def _bands_of_camera(contents: FileContents) -> BandTable | None:
+    if contents.camera is None:
+        return None
+    known = find_camera(contents.camera)
+    return BandTable(known.wavelengths, known.fwhm, f"the camera {known.name}")
+
+
+def _n_known(contents: FileContents, requested: BandTable | str | None) -> int | None:
+    """Return the number of wavelengths that are requested, or else stated; None if unknown."""
+    if isinstance(requested, BandTable):
+        return requested.wavelengths.size
+    if isinstance(requested, str):
+        try:
+            return parse_wavelengths(requested).wavelengths.size
+        except WavelengthError:  # a range, which fits any number of bands
+            return None
+    return None if contents.wavelengths is None else int(np.size(contents.wavelengths))
 
 
 def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:
@@ -265,7 +344,7 @@ def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> B
 
 
 def _n_bands(contents: FileContents, bands: BandTable) -> int:
-    return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)])
+    return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)[0]])
 
 
 def _widths(stored: Any, stored_centres: Any, nm: Float64Array) -> Float64Array | None:

@@ -125,7 +125,18 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         offset=_numbers(header.get("data offset values")),
         nodata=_number(header.get("data ignore value")),
         metadata=_metadata(header, header_path, data_path),
+        assumptions=_assumptions(header),
     )
+
+
+def _assumptions(header: Header) -> tuple[str, ...]:
+    """Return what the header does not state and how the pixels were read nevertheless."""
+    found = []
+    if "byte order" not in header and header.get("data type") != "1":
+        found.append("The header states no byte order: the numbers were read as little-endian.")
+    if "wavelength" in header and _unit(header) is None:
+        found.append("The header states no unit of the wavelengths: it follows from their size.")
+    return tuple(found)
 
 
 def _require_header(path: Path) -> Path:

@@ -100,6 +100,8 @@ def _read_cube(
         fwhm=_beside(table, ("fwhm",), datasets, path),
         good_bands=_beside(table, ("good_wavelengths", "good_bands"), datasets, path),
         **scaling({name: _attribute(dataset, name) for name in ATTRIBUTES}),
+        flattened="C" if _direction(dataset, path) == 1 else "F",
+        others=tuple(variables),
         metadata={"format": "HDF5", "variable": cube.name},
         notes=_geometry_note(datasets),
     )

@@ -65,6 +65,11 @@ class CubeInfo(RowsDisplay):
     missing: float
     metadata: Mapping[str, Any]
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """How the file was understood, a sentence for each decision, and what may be wrong."""
+        return (*self.metadata.get("assumptions", ()), *self.metadata.get("notes", ()))
+
     def rows(self) -> dict[str, str]:
         """Return the properties as text, by their names."""
         height, width, n_bands = self.shape
@@ -82,8 +87,8 @@ class CubeInfo(RowsDisplay):
             rows["width (FWHM)"] = _range(self.fwhm)
         if not self.good_bands.all():
             rows["bad bands"] = str(int((~self.good_bands).sum()))
-        for number, note in enumerate(self.metadata.get("notes", ()), start=1):
-            rows[f"note {number}"] = str(note)
+        for number, sentence in enumerate(self.assumptions, start=1):
+            rows[f"assumption {number}"] = sentence
         return rows
 
 
@@ -93,6 +98,9 @@ def info(
     wavelengths: str | None = None,
     camera: str | None = None,
     variable: str | None = None,
+    frame: int | str | None = None,
+    height: int | None = None,
+    register: bool = False,
 ) -> CubeInfo:
     """Describe a cube. Reads a sample of its pixels.
 
@@ -101,13 +109,24 @@ def info(
         wavelengths: for a file without wavelengths, as in `carl.read_cube`.
         camera: for a file without wavelengths, as in `carl.read_cube`.
         variable: for a file with several arrays, as in `carl.read_cube`.
+        frame: for a file with a time or z axis, as in `carl.read_cube`.
+        height: for a flattened table, as in `carl.read_cube`.
+        register: register the bands, as in `carl.read_cube`.
 
     Raises:
         CubeError: the file cannot be read as a cube.
         WavelengthError: the wavelengths or the camera do not fit the cube.
     """
     if not isinstance(cube, SpectralCube):
-        cube = read_cube(cube, wavelengths=wavelengths, camera=camera, variable=variable)
+        cube = read_cube(
+            cube,
+            wavelengths=wavelengths,
+            camera=camera,
+            variable=variable,
+            frame=frame,
+            height=height,
+            register=register,
+        )
     sample = sample_pixels(cube)
     finite = np.isfinite(sample)
     low, high = np.percentile(sample[finite], (1, 99)) if finite.any() else (np.nan, np.nan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from carl.errors import CubeError, LabelError
 from carl.files import atomic_write, read_json
 from carl.io import envi, numpy_files, tiff
+from carl.io.assembly import LABEL_NAME
+from carl.io.formats import read_contents
 from carl.io.reader import decoding_errors
 from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size, check_pixels
 
 Colour = tuple[int, int, int]
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
+
+CONTAINER_SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".he5", ".nc")
+"""Suffixes of files that may hold a cube and label maps."""
 
 _PALETTE: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
@@ -185,7 +191,9 @@ def is_label_map(path: str | Path) -> bool:
 
 
 def read_labels(
-    path: str | Path, shape: tuple[int, int] | tuple[int, int, int] | None = None
+    path: str | Path,
+    shape: tuple[int, int] | tuple[int, int, int] | None = None,
+    variable: str | None = None,
 ) -> LabelMap:
     """Read a label map, and the names and colours of its classes from JSON beside it.
 
@@ -200,8 +208,9 @@ def read_labels(
     Args:
         path: PNG (grey or palette), TIFF, .npy, or an ENVI classification, whose header holds the
             classes. The JSON is ``<stem>.json`` or, for an exported ``<name>_labels.tif``,
-            ``<name>_classes.json``.
+            ``<name>_classes.json``. Or a file that holds a cube and its labels.
         shape: shape of the cube it belongs to, checked if given.
+        variable: name of the array, in a file that holds several, such as .mat, .npz and HDF5.
 
     Raises:
         LabelError: the file is missing, damaged, not a label map, or of another size than the cube.
@@ -209,10 +218,13 @@ def read_labels(
     path = Path(path)
     if not os.path.isfile(path):
         raise LabelError(f"{path} does not exist: check the name and the folder.")
-    if envi.is_classification(path):
+    named: tuple[LabelClass, ...] | None = None
+    if variable is not None or path.suffix.lower() in CONTAINER_SUFFIXES:
+        pixels = _read_variable(path, variable)
+    elif envi.is_classification(path):
         pixels, named = _read_classification(path)
     else:
-        pixels, named = _read_pixels(path), None
+        pixels = _read_pixels(path)
     labels = as_labels(pixels, path.name)
     if shape is not None and labels.shape != tuple(shape[:2]):
         raise LabelError(
@@ -290,6 +302,36 @@ def _read_pixels(path: Path) -> NDArray[Any]:
             if suffix != ".npy":
                 return tiff.read_image(path)
             return np.asarray(numpy_files.read(path).data[...])
+        except CubeError as error:
+            raise LabelError(str(error)) from error
+
+
+def _read_variable(path: Path, name: str | None) -> NDArray[Any]:
+    """Return an array of a file with several, by default the only one named like labels."""
+    with decoding_errors(path, "a label map", LabelError):
+        try:
+            if name is None:
+                found = [
+                    each.name
+                    for each in read_contents(path).others
+                    if len(each.shape) == 2 and LABEL_NAME.search(each.name)
+                ]
+                if len(found) != 1:
+                    held = f"several: {', '.join(found)}" if found else "none by its name"
+                    raise LabelError(
+                        f"{path.name} is not a label map but may hold one, and holds {held}: name "
+                        "the array (variable=, --labels-variable)."
+                    )
+                (name,) = found
+            contents = read_contents(path, name)
+            shape = tuple(n for n in contents.data.shape if n != 1)
+            if len(shape) > 2:
+                raise LabelError(
+                    f"{name} in {path.name} has the shape {contents.data.shape}: a label map has "
+                    "one whole number per pixel."
+                )
+            check_pixels(path, math.prod(shape), LabelError)
+            return np.asarray(contents.data[...])
         except CubeError as error:
             raise LabelError(str(error)) from error
 

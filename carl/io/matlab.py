@@ -67,6 +67,8 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     return FileContents(
         data=arrays[cube.name].load(),
         wavelengths=wavelengths,
+        flattened="F",
+        others=tuple(variables),
         metadata={"format": "MATLAB", "variable": cube.name},
     )
 

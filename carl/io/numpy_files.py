@@ -38,7 +38,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         start = file.tell()
     _refuse_objects(dtype, path)
     data = open_array(path, dtype, start, shape, "F" if fortran else "C")
-    return FileContents(data=data, metadata={"format": "NumPy"})
+    return FileContents(data=data, flattened="C", metadata={"format": "NumPy"})
 
 
 def _read_npz(path: Path, variable: str | None) -> FileContents:
@@ -61,6 +61,8 @@ def _read_npz(path: Path, variable: str | None) -> FileContents:
         data=data,
         wavelengths=None if wavelengths is None else np.ravel(np.asarray(wavelengths)),
         wavelength_unit=str(unit.item()) if unit is not None and unit.size == 1 else None,
+        flattened="C",
+        others=tuple(variables),
         metadata={"format": "NumPy", "variable": cube.name},
     )
 

@@ -1,18 +1,18 @@
 """Interface of the format readers, contents of a file, and choice of the arrays in it.
 
-Decisions that do not depend on the format (the axis of the bands, which wavelengths apply) are made
-in `carl.io.assembly`.
+Decisions that do not depend on the format (the axis of the bands, which wavelengths apply, frames
+of a longer recording, flattened tables) are made in `carl.io.selection` and `carl.io.assembly`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from carl.errors import CarlError, CubeError, is_out_of_memory
@@ -25,24 +25,73 @@ _MAX_WAVELENGTHS = 1 << 20
 """Longest list of wavelengths: it is loaded whole, and files may state any length."""
 _MAX_LISTED = 12
 """Number of arrays that an error message lists."""
+_MAX_AXES = 8
+"""Most axes of an array from which a frame is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileContents:
     """Contents of a cube's file as stored; None for what the file does not state."""
 
-    data: ArraySource  # the three-dimensional pixels, axes in the order of the file
+    data: ArraySource  # the pixels, axes in the order of the file; three for a cube
+    axes: tuple[str, ...] = ()  # names of the axes, such as "time" and "y"
     band_axis: int | None = None
     default_band_axis: int = 2  # axis of the bands if nothing else determines it
     wavelengths: ArrayLike | None = None  # band centres in `wavelength_unit`
     wavelength_unit: str | None = None  # of `wavelengths` and `fwhm`
+    wavelength_source: str = "the file"  # where `wavelengths` are from
+    camera: str | None = None  # whose wavelengths apply if nothing else states them
     fwhm: ArrayLike | None = None
     good_bands: ArrayLike | None = None  # one number per band, 0 for bad ones
     scale: ArrayLike | None = None  # factor to physical values, one number or one per band
     offset: ArrayLike | None = None  # added after scaling, one number or one per band
     nodata: float | None = None  # stored number that means "no data"
+    flattened: str | None = None  # order of the pixels, "C" or "F", if two axes may be a table
+    others: tuple[Variable, ...] = ()  # all arrays of the file
+    name: str | None = None  # of the cube, if it is not that of the file
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # sentences for the user
+    notes: tuple[str, ...] = ()  # sentences for the user: what may be wrong or was left out
+    assumptions: tuple[str, ...] = ()  # sentences for the user: how the file was understood
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several cubes that a file may be.
+
+    Attributes:
+        value: of the argument of `carl.read_cube` that selects it.
+        description: for the user, such as "cube (86 × 123 × 135)".
+    """
+
+    value: str | int
+    description: str
+
+
+class ChoiceError(CubeError):
+    """A file may be several cubes, and the user has to choose one.
+
+    Args:
+        problem: what the file holds, the beginning of the message; what to do follows.
+        argument: name of the argument of `carl.read_cube` that selects one.
+        choices: at least one, the most likely one first.
+
+    Attributes:
+        problem: see above.
+        argument: see above.
+        choices: see above.
+    """
+
+    def __init__(self, problem: str, argument: str, choices: Sequence[Choice]) -> None:
+        self.problem = problem
+        self.argument = argument
+        self.choices = tuple(choices)
+        first = self.choices[0].value
+        given = f"'{first}'" if isinstance(first, str) else f"{first}"
+        quoted = f'"{first}"' if isinstance(first, str) and " " in first else f"{first}"
+        listed = listed_briefly([each.description for each in self.choices])
+        super().__init__(
+            f"{problem}: choose one, {listed}, with {argument}={given} (or --{argument} {quoted})."
+        )
 
 
 @dataclass(frozen=True)
@@ -119,40 +168,46 @@ class Variable:
     shape: tuple[int, ...]
     kind: str
 
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
     def __str__(self) -> str:
         return f"{self.name} ({' × '.join(str(n) for n in self.shape)})"
 
 
 def choose_cube(variables: Sequence[Variable], name: str | None, path: Path) -> Variable:
-    """Return the array of a given name; if that is None, the only three-dimensional one.
+    """Return the array of a given name; if that is None, the only one that may be a cube.
+
+    That is the only array with three axes, else the only one with more, else the only one with two.
+    Masks (arrays of truth values) are not cubes if there are others, and of several arrays the
+    wavelengths of the file select the only one that has as many bands.
 
     Raises:
-        CubeError: there is no such array, none that is a cube, or several.
+        ChoiceError: there are several.
+        CubeError: there is no such array, or none that may be a cube.
     """
     if name is not None:
         return _by_name(variables, name, path)
-    numeric = [variable for variable in variables if variable.kind in "biuf"]
-    cubes = [variable for variable in numeric if len(variable.shape) == 3]
-    if len(cubes) == 1:
-        return cubes[0]
-    if cubes:
-        raise CubeError(
-            f"{path.name} holds several cubes, {_listed(cubes)}: choose one with "
-            f"variable='{cubes[0].name}' (or --variable {cubes[0].name})."
-        )
-    larger = [variable for variable in numeric if len(variable.shape) > 3]
-    if len(larger) == 1:
-        return larger[0]  # a cube if all but three of its axes have the length 1
-    arrays = [variable for variable in numeric if np.prod(variable.shape, dtype=object) > 1]
-    if len(arrays) == 1:
-        if len(arrays[0].shape) != 2:
-            return arrays[0]  # carl.io.assembly refuses other numbers of dimensions
-        raise CubeError(
-            f"{path.name} holds a two-dimensional image, {arrays[0]}: a cube also needs bands."
-        )
-    found = f"only {_listed(arrays)}" if arrays else "no array of numbers"
+    numeric = [each for each in variables if each.kind in "biuf"]
+    for n_axes in (range(3, 4), range(4, _MAX_AXES + 1), range(2, 3)):
+        found = [each for each in numeric if len(each.shape) in n_axes]
+        if n_axes.start == 2:  # a list of wavelengths may have two axes
+            found = [each for each in found if min(each.shape) > 1]
+        if len(found) > 1:
+            found = [each for each in found if each.kind != "b"] or found
+        if len(found) > 1:
+            found = [each for each in found if find_wavelengths(variables, each)] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            what = "cubes" if n_axes.start == 3 else f"arrays of {len(found[0].shape)} axes"
+            choices = [Choice(each.name, str(each)) for each in found]
+            raise ChoiceError(f"{path.name} holds several {what}", "variable", choices)
+    held = f"only {_listed(numeric)}" if numeric else "no array of numbers"
     raise CubeError(
-        f"{path.name} holds {found}: a cube needs three dimensions, height, width and bands."
+        f"{path.name} holds {held}: a cube needs three dimensions, height, width and bands."
     )
 
 
@@ -163,8 +218,7 @@ def find_wavelengths(variables: Sequence[Variable], cube: Variable) -> Variable 
         is_named = name in _WAVELENGTH_EXACT_NAMES or any(w in name for w in _WAVELENGTH_NAMES)
         is_named = is_named and not name.startswith("good")  # flags of EMIT
         is_list = sum(n > 1 for n in variable.shape) <= 1 and len(variable.shape) <= 2
-        length = int(np.prod(variable.shape, dtype=object))
-        is_long = length in cube.shape and length <= _MAX_WAVELENGTHS
+        is_long = variable.size in cube.shape and variable.size <= _MAX_WAVELENGTHS
         if is_named and is_list and is_long and variable.kind in "iuf":
             return variable
     return None
@@ -183,6 +237,11 @@ def _by_name(variables: Sequence[Variable], name: str, path: Path) -> Variable:
 
 
 def _listed(variables: Sequence[Variable]) -> str:
-    names = ", ".join(str(variable) for variable in variables[:_MAX_LISTED])
-    n_more = len(variables) - _MAX_LISTED
-    return f"{names} and {n_more} more" if n_more > 0 else names
+    return listed_briefly([str(variable) for variable in variables])
+
+
+def listed_briefly(words: Sequence[str]) -> str:
+    """Return words separated by commas, of which a message shows the first ones."""
+    n_more = len(words) - _MAX_LISTED
+    shown = ", ".join(words[:_MAX_LISTED])
+    return f"{shown} and {n_more} more" if n_more > 0 else shown

@@ -79,8 +79,8 @@ def check_pixels(path: Path, n_pixels: int, error_type: type[CarlError] = CubeEr
     if n_pixels > MAX_IMAGE_PIXELS:
         raise error_type(
             f"{path.name} states {n_pixels / 1e6:.0f} million pixels, more than the "
-            f"{MAX_IMAGE_PIXELS / 1e6:.0f} million that a label map may have: it is damaged, or "
-            "made to fill the memory."
+            f"{MAX_IMAGE_PIXELS / 1e6:.0f} million that an image may have: it is damaged, or made "
+            "to fill the memory."
         )
 
 

@@ -8,6 +8,7 @@ tifffile    JSON in ImageDescription: ``wavelengths``, ``fwhm``, ``wavelength_un
 GDAL        per-band items ``wavelength``, ``wavelength_units``, ``fwhm``, ``bbl``, scale, offset;
             the no-data tag
 OME         ``EmissionWavelength`` of the channels
+XMP         ``CentralWavelength``, ``WavelengthFWHM`` in nm, of files with a single band
 ImageJ      slice labels such as "450 nm"
 Zeiss LSM   edges of the lambda channels, in metres
 =========== =====================================================================================
@@ -30,10 +31,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.errors import CubeError
-from carl.io.reader import FileContents, Reader, starts_with
+from carl.io.reader import (
+    Choice,
+    ChoiceError,
+    FileContents,
+    Reader,
+    Variable,
+    listed_briefly,
+    starts_with,
+)
 from carl.io.size_limits import MAX_IMAGE_RATIO, check_decoded_size, check_pixels
 from carl.io.tiff_pages import MAX_PAGES, SIGNATURES, follow_pages
 from carl.io.tiff_pixels import read_pixels
+from carl.io.views import with_axis_divided
+from carl.lazy_array import ArraySource
 
 if TYPE_CHECKING:
     import tifffile
@@ -47,6 +58,12 @@ _Fields = dict[str, Any]
 _BAND_AXES = "CSIZTRH"
 """tifffile's names of the third axis for which it can be the bands: channels, samples, pages,
 depth, time and others. "Q" is not among them: it means an unknown axis."""
+_AXIS_NAMES = {"Y": "y", "X": "x", "C": "channel", "S": "sample", "T": "time", "Z": "z"}
+"""Names of tifffile's axes for the user; others keep their letter."""
+_XMP = 700
+"""Code of the tag with XMP."""
+_XMP_NAMES = {"CentralWavelength": "wavelengths", "WavelengthFWHM": "fwhm"}
+"""Names in the XMP of MicaSense, Parrot and others, schema pix4d.com/camera/1.0, both in nm."""
 
 
 def sniff(path: Path) -> bool:
@@ -55,15 +72,16 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, variable: str | None = None) -> FileContents:
-    """Read the cube of a TIFF.
+    """Read the cube of a TIFF, or the series of pages with the name `variable`.
 
     Raises:
-        CubeError: the file is damaged, a two-dimensional image, or compressed with an unsupported
-            method.
+        ChoiceError: several series may be the cube.
+        CubeError: the file is damaged, or compressed with an unsupported method.
     """
     chain = follow_pages(path)
     with open_tiff(path) as file:
-        series = _largest(file.series)
+        named = _named_series(file.series)
+        series = _chosen(named, variable, path)
         found, size, stored_shape = _read_metadata(file, series)
         if size not in (None, series.size):
             raise CubeError(
@@ -72,13 +90,66 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         if size is None or file.is_ome:  # else the pixels do not depend on the chain
             chain.check_complete()
         shape, band_axis = _layout(series, stored_shape, found.get("wavelengths"))
-        if len(shape) in (2, 3):  # two axes: the raw frame of a snapshot camera
-            data = read_pixels(file, series, shape)
-        else:  # carl.io.assembly refuses it
-            data = np.broadcast_to(np.zeros((), series.dtype), shape)
+        if len(shape) == 2 and _XMP in series.keyframe.tags:
+            found |= _from_xmp(series.keyframe.tags[_XMP].value)
+        data = _read_axes(file, series, shape)
+        names = [_AXIS_NAMES.get(axis, axis) for axis in series.axes]
         others = sum(each is not series for each in file.series)
     notes = (f"Other images in {path.name} were not opened: {others}.",) if others else ()
-    return FileContents(data, band_axis, default_band_axis=0, notes=notes, **found)
+    variables = (Variable(name, tuple(s.shape), s.dtype.kind) for name, s in named.items())
+    return FileContents(
+        data,
+        axes=tuple(names) if len(names) == len(shape) and "Q" not in names else (),
+        band_axis=band_axis,
+        default_band_axis=0,
+        others=tuple(variables) if others else (),
+        notes=notes,
+        **found,
+    )
+
+
+def _named_series(series: Sequence[Any]) -> dict[str, Any]:
+    """Return the series of pages by their names if these differ, else by their numbers from 0."""
+    names = [str(each.name).strip() for each in series]
+    if not all(names) or len({*names}) < len(names):
+        names = [str(number) for number in range(len(series))]
+    return dict(zip(names, series, strict=True))
+
+
+def _chosen(named: Mapping[str, Any], name: str | None, path: Path) -> Any:
+    """Return the series of a name, by default the largest one; the others may be previews.
+
+    Raises:
+        ChoiceError: several have the size of the largest one.
+        CubeError: there is none of the name.
+    """
+    listed = {key: Variable(key, tuple(s.shape), s.dtype.kind) for key, s in named.items()}
+    if name is not None:
+        if name not in named:
+            raise CubeError(
+                f"{path.name} has no image '{name}': it holds "
+                f"{listed_briefly([str(each) for each in listed.values()])}."
+            )
+        return named[name]
+    largest = _largest([*named.values()])
+    alike = [key for key, each in named.items() if each.shape == largest.shape]
+    if len(alike) > 1 and len(largest.shape) > 2:
+        choices = [Choice(key, str(listed[key])) for key in alike]
+        raise ChoiceError(f"{path.name} holds several cubes", "variable", choices)
+    return largest
+
+
+def _read_axes(file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> ArraySource:
+    """Return the pixels of a series in a shape of any number of axes, read lazily."""
+    page = tuple(series.keyframe.shape)
+    n_leading = len(shape) - len(page)
+    if len(shape) <= 3 or n_leading < 2 or shape[n_leading:] != page:
+        return read_pixels(file, series, shape)
+    leading = shape[:n_leading]
+    data = read_pixels(file, series, (math.prod(leading), *page))
+    for axis in range(n_leading - 1, 0, -1):  # the last axis is divided first
+        data = with_axis_divided(data, math.prod(leading[:axis]), leading[axis])
+    return data
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -233,6 +304,23 @@ def _from_gdal(xml: str) -> _Fields:
         "scale": numbers("scale"),
         "offset": numbers("offset"),
     }
+
+
+def _from_xmp(content: Any) -> _Fields:
+    """Parse the wavelength and the width of the only band, as elements or as attributes."""
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+    try:
+        root = ElementTree.fromstring(text.strip("\0").strip())
+    except ElementTree.ParseError:
+        return {}
+    found: _Fields = {}
+    for element in root.iter():
+        for name, value in ((element.tag, element.text), *element.attrib.items()):
+            field = _XMP_NAMES.get(name.rpartition("}")[2])
+            number = _number(value)
+            if field is not None and number is not None and math.isfinite(number) and number > 0:
+                found.setdefault(field, np.array([number]))
+    return {"wavelength_unit": "nm", **found} if "wavelengths" in found else {}
 
 
 def _from_ome(xml: str, index: int) -> tuple[_Fields, int | None]:

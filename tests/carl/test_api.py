@@ -104,7 +104,7 @@ def test_info_reports_missing_values_and_bands():
     rows = carl.info(cube).rows()
     assert rows["missing"] == "6.25% of the values of a sample"
     assert (rows["width (FWHM)"], rows["bad bands"]) == ("9–9 nm", "1")
-    assert rows["note 1"] == "two detectors"
+    assert rows["assumption 1"] == "two detectors"
     assert "&lt;b&gt;" in carl.info(cube)._repr_html_()
     assert carl.info(carl.SpectralCube(values)).rows()["wavelengths"] == "unknown"
 

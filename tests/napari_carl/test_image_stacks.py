@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from carl.errors import CubeError
+from carl.io.series import wavelengths_of_names
 from napari_carl.image_stacks import (
     ImageStack,
     StackedPixels,
     cube_of,
     find_band_axis,
-    wavelengths_of_names,
 )
 
 

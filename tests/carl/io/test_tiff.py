@@ -170,14 +170,6 @@ def test_an_image_of_one_band_needs_a_wavelength(tmp_path: Path, shape: tuple[in
             read_cube(tmp_path / "a.tif")
 
 
-def test_images_with_time_and_depth_are_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(
-        tmp_path / "a.tif", np.zeros((3, 4, 20, 30), np.uint8), metadata={"axes": "TZYX"}
-    )
-    with pytest.raises(CubeError, match="4 dimensions"):
-        read_cube(tmp_path / "a.tif")
-
-
 @pytest.mark.parametrize(("code", "name"), [(5, "LZW"), (50000, "ZSTD")])
 def test_an_unsupported_compression_names_the_solution(
     tmp_path: Path, code: int, name: str
@@ -204,13 +196,6 @@ def test_a_real_geotiff_is_read(real_cubes: Path) -> None:
     landsat = read_cube(real_cubes / "landsat7_stars" / "L7_ETMs.tif", camera="landsat-7")
     assert landsat.shape == (352, 349, 6)
     assert landsat.metadata["pixel_size"] == pytest.approx((28.5, 28.5))
-
-
-def test_large_real_files_are_read_or_refused(shared: Path) -> None:
-    bladder = shared / "data" / "hims_bladder" / "hims_bladder_uint16.tif"
-    assert read_cube(bladder, wavelengths="380:770:10").shape == (676, 844, 40)
-    with pytest.raises(CubeError, match="two-dimensional"):
-        read_cube(shared / "data" / "micasense_rededge" / "IMG_0000_1.tif")
 
 
 def write_pages(path: Path, **options: Any) -> list[int]:
