@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -46,6 +48,7 @@ from mutations import (
 from carl.cube import SpectralCube
 from carl.inference import Embedding
 from carl.io import (
+    ChoiceError,
     LabelClass,
     info,
     is_readable,
@@ -163,6 +166,50 @@ def cubes() -> list[Specimen]:
         _cube("MATLAB 7.3", {"cube.mat": _hdf5(matlab=True, packed=True)}, "", hdf5),
         _cube("HDF5", {"cube.h5": _hdf5(packed=False)}, "", hdf5),
         _cube("HDF5, newest", {"cube.h5": _hdf5("latest", packed=True)}, "", hdf5_bytes),
+        *series_cubes(),
+        *chosen_cubes(),
+    ]  # fmt: skip
+
+
+def series_cubes() -> list[Specimen]:
+    """Return cubes with one file per band, one of which is mutated, and colour pictures."""
+    pages = by_chance(numbers_changed(tiff_numbers), rearranged, flipped)
+    images = by_chance(png_mutated, png_mutated, rearranged, flipped)
+    bands = [np.ascontiguousarray(band) for band in BANDS_FIRST[:3]]
+    lenses = {f"cube_{n}.tif": _xmp_tiff(band, NM[n]) for n, band in enumerate(bands)}
+    wheel = {f"cube_{450 + 50 * n}nm.png": _picture(band) for n, band in enumerate(bands)}
+    colours = np.stack(bands, axis=-1).astype(np.uint8)
+    alpha = np.dstack([colours, colours[..., 0]])
+    return [
+        _cube("series, TIFF with XMP", lenses, "cube_1.tif", pages, is_mapped=False),
+        _cube("series, PNG", wheel, "cube_500nm.png", images, is_mapped=False),
+        _cube("picture, PNG", {"cube.png": _picture(alpha)}, "", images, is_mapped=False),
+        _cube("picture, PNG of 16 bits", {"cube.png": _deep_png(np.stack(bands, -1))}, "", images,
+              is_mapped=False),
+        _cube("picture, JPEG", {"cube.jpg": _picture(colours, "JPEG")}, "",
+              by_chance(rearranged, flipped), is_mapped=False),
+        _cube("picture, BMP", {"cube.bmp": _picture(colours, "BMP")}, "",
+              by_chance(numbers_changed(leading_numbers(54, "<")), rearranged, flipped),
+              is_mapped=False),
+    ]  # fmt: skip
+
+
+def chosen_cubes() -> list[Specimen]:
+    """Return files that may be several cubes, of which a frame, a height or an array is chosen."""
+    frames = np.stack([BANDS_FIRST, BANDS_FIRST[::-1]])
+    tiff = _saved(lambda file: tifffile.imwrite(
+        file, frames, metadata={"axes": "TCYX"}, compression="zlib"))  # fmt: skip
+    labels = (PIXELS[..., 0] % 3).astype(np.uint8)
+    archive = by_chance(zip_rebuilt(by_chance(npy_mutated, rearranged)),
+                        numbers_changed(zip_numbers), rearranged, flipped)  # fmt: skip
+    return [
+        _chosen("frame of a TIFF", {"cube.tif": tiff}, {"frame": "time=1"},
+                by_chance(numbers_changed(tiff_numbers), rearranged, flipped)),
+        _chosen("table", {"cube.npy": _npy(PIXELS.reshape(42, 12))}, {"height": 6},
+                by_chance(npy_mutated, npy_mutated, rearranged, flipped)),
+        _simple("labels in npz", {"cube.npz": _saved(
+            lambda file: np.savez(file, cube=PIXELS, labels=labels))},
+            lambda path: read_labels(path, PIXELS.shape, "labels"), archive),
     ]  # fmt: skip
 
 
@@ -409,10 +456,16 @@ def training_cube() -> tuple[SpectralCube, np.ndarray[Any, Any]]:
     return cube, labels
 
 
-def read_whole_cube(path: Path, opened: Opened) -> np.ndarray[Any, Any]:
-    """Read and describe a cube as the window and the command line do; return its first rows."""
+def read_whole_cube(path: Path, opened: Opened, **arguments: Any) -> np.ndarray[Any, Any]:
+    """Read and describe a cube as the window and the command line do; return its first rows.
+
+    Args:
+        path: of the cube.
+        opened: called before pixels are read.
+        arguments: of `read_cube`.
+    """
     is_readable(path)
-    cube = read_cube(path)
+    cube = read_cube(path, **arguments)
     opened()
     repr(cube)
     str(info(cube))
@@ -439,6 +492,20 @@ def _cube(
         return read_whole_cube(folder / first, when_opened)
 
     return Specimen(name, files, mutated or first, read, mutate, is_mapped)
+
+
+def _chosen(
+    name: str, files: Mapping[str, bytes], arguments: Mapping[str, Any], mutate: Mutation
+) -> Specimen:
+    """Return the specimen of a file that may be several cubes; it is also read without a choice."""
+    first = next(iter(files))
+
+    def read(folder: Path, opened: Opened) -> object:
+        with suppress(ChoiceError):
+            read_cube(folder / first)
+        return read_whole_cube(folder / first, opened, **arguments)
+
+    return Specimen(name, files, first, read, mutate)
 
 
 def _labels(name: str, files: Mapping[str, bytes], mutated: str, mutate: Mutation) -> Specimen:
@@ -517,6 +584,40 @@ def _yaml(values: Any) -> bytes:
 
 def _tiff(**options: Any) -> bytes:
     return _saved(lambda file: tifffile.imwrite(file, BANDS_FIRST, **options))
+
+
+def _xmp_tiff(band: np.ndarray[Any, Any], nm: float) -> bytes:
+    """Return a TIFF of one band with its wavelength in XMP, as MicaSense cameras write it."""
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        f'xmlns:Camera="http://pix4d.com/camera/1.0"><Camera:CentralWavelength>{nm}'
+        "</Camera:CentralWavelength></rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+    tag = (700, "B", len(xmp), xmp, True)
+    return _saved(lambda file: tifffile.imwrite(file, band, metadata=None, extratags=[tag]))
+
+
+def _picture(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:
+    from PIL import Image
+
+    return _saved(lambda file: Image.fromarray(pixels).save(file, format=kind))
+
+
+def _deep_png(colours: np.ndarray[Any, Any]) -> bytes:
+    """Return a PNG of (H, W, 3) uint16, which Pillow reads but does not write."""
+    height, width, _ = colours.shape
+    rows = colours.astype(">u2").reshape(height, -1).view(np.uint8)
+    stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
 
 
 def _lsm() -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QScrollArea, QWidget
 
+from carl.io import ChoiceError
 from napari_carl.autosave import Autosave
 from napari_carl.canvas import CanvasText, CursorSpectrum, Framing, ViewportTracker
 from napari_carl.connections import Connections
@@ -15,6 +17,7 @@ from napari_carl.keys import StrokeKeys, pass_to_canvas
 from napari_carl.layers import ViewerLayers
 from napari_carl.offered_layers import OfferedLayers
 from napari_carl.offers import Offers
+from napari_carl.opening import Opening
 from napari_carl.painting import Painting
 from napari_carl.panels.annotate import AnnotatePanel
 from napari_carl.panels.cube import CubePanel
@@ -23,6 +26,7 @@ from napari_carl.panels.export import ExportPanel
 from napari_carl.panels.learn import LearnPanel
 from napari_carl.panels.theme import stylesheet, theme_colours
 from napari_carl.panels.widgets import Section, column, separator
+from napari_carl.readers import undecided_files
 from napari_carl.session import Session
 from napari_carl.steps import Step, step_state
 from napari_carl.strokes import StrokeTools
@@ -43,11 +47,13 @@ class Controller:
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
         self.runner = ThreadRunner()
         self.session = Session(self.runner)
         self.layers = ViewerLayers(viewer, self.session)
         self.tools = StrokeTools(self.layers, self.session)
         self.autosave = Autosave(self.session)
+        self.opening = Opening(self.session)
         self.offers = Offers(self.session)
         self.connections = Connections()
         self.painting = Painting(viewer, self.layers, self.tools, self.connections)
@@ -59,9 +65,18 @@ class Controller:
         ViewportTracker(viewer, self.session, self.layers, self.connections)
         OfferedLayers(viewer, self.session, self.layers, self.offers, self.connections)
         self._is_closed = False
+        self.connections.connect(undecided_files.found, self._ask)
         self.connections.connect(self.session.failed, notify)
         self.connections.connect(self.autosave.failed, notify)
         self.session.jobs.start(JobKind.PRELOADING, preload, lambda _: None)
+
+    def _ask(self, path: Path, error: ChoiceError) -> None:
+        """Ask which cube to open if the file was opened in this viewer."""
+        import napari
+
+        current = napari.current_viewer()
+        if current is not None and self._viewer.window == current.window:
+            self.opening.ask(path, error)
 
     def close(self, *, canvas_exists: bool = True) -> None:
         """Cancel all jobs, wait for them, and disconnect from the viewer; its layers stay."""
@@ -98,7 +113,7 @@ class CarlDock(QWidget):
         self._explore = ExplorePanel(session, connections)
         self._learn = LearnPanel(session, controller.offers, connections)
         panels = {
-            Step.CUBE: CubePanel(session, controller.offers, connections),
+            Step.CUBE: CubePanel(session, controller.opening, controller.offers, connections),
             Step.EXPLORE: self._explore,
             Step.ANNOTATE: AnnotatePanel(
                 session,

@@ -67,10 +67,16 @@ class ClassSpectrum:
     deviation: Float32Array
 
 
-def open_cube(path: Path, progress: Progress) -> LayerData:
-    """Read a cube from a file and return the layer that shows its bands."""
+def open_cube(path: Path, progress: Progress, **arguments: Any) -> LayerData:
+    """Read a cube from a file and return the layer that shows its bands.
+
+    Args:
+        path: file or folder.
+        progress: called with what is done.
+        arguments: of `carl.read_cube`.
+    """
     progress(0.0, f"Opening {path.name}")
-    cube = read_cube(path)
+    cube = read_cube(path, **arguments)
     check_pixels(cube)
     data, arguments, kind = cube_layer(cube)
     if is_large(cube):

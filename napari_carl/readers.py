@@ -6,14 +6,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from psygnal import Signal
+
 from carl.cube import SpectralCube
 from carl.errors import CarlError
-from carl.io import LabelMap, is_label_map, is_readable, read_cube, read_labels
+from carl.io import ChoiceError, LabelMap, is_label_map, is_readable, read_cube, read_labels
 from carl.spectra.normalise import check_pixels
 from napari_carl.layer_data import LayerData, cube_layers, label_layer
 
 NO_LAYERS: list[Any] = [(None,)]
 """napari's value for a file that the reader has handled without adding a layer."""
+
+
+class UndecidedFiles:
+    """Files that napari opened and that may be several cubes, for the docks that ask which one."""
+
+    found = Signal(Path, object)  # path, ChoiceError
+
+
+undecided_files = UndecidedFiles()
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[..., list[Any]] | None:
@@ -31,13 +42,19 @@ def read(path: str | Sequence[str]) -> list[Any]:
 
     A file that cannot be read ends in a notification of one sentence and adds no layer. If the
     error were raised, napari would wrap the sentence and open a dialog that asks for another
-    plugin, none of which reads cubes.
+    plugin, none of which reads cubes. If the file may be several cubes, the dock asks which one.
     """
     from napari.utils.notifications import show_error, show_info
 
     paths = [Path(path)] if isinstance(path, str) else [Path(each) for each in path]
     try:
         read_files = [(each.stem, _read_file(each)) for each in paths]
+    except ChoiceError as error:
+        if len(paths) == 1 and len(undecided_files.found):
+            undecided_files.found.emit(paths[0], error)
+        else:
+            show_error(f"{error} The dock of CARL asks for it.")
+        return NO_LAYERS
     except CarlError as error:
         show_error(str(error))
         return NO_LAYERS

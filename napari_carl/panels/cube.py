@@ -12,8 +12,10 @@ from napari_carl import bands
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
 from napari_carl.offers import Offers
+from napari_carl.opening import Opening
 from napari_carl.panels.coverage import CoveragePanel
 from napari_carl.panels.offers import CubeOffer
+from napari_carl.panels.opening import Assumptions, ChoiceForm, FileOffer
 from napari_carl.panels.wavelengths import WavelengthCheck, WavelengthForm
 from napari_carl.panels.widgets import (
     JobMessage,
@@ -31,9 +33,12 @@ from napari_carl.steps import describe_range, describe_size
 class CubePanel(QWidget):
     """Chooses a cube, shows its properties, and asks for wavelengths if they are unknown."""
 
-    def __init__(self, session: Session, offers: Offers, connections: Connections) -> None:
+    def __init__(
+        self, session: Session, opening: Opening, offers: Offers, connections: Connections
+    ) -> None:
         super().__init__()
         self._session = session
+        self._opening = opening
         self._choice = QComboBox()
         self._choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._choice.activated.connect(self._on_chosen)
@@ -53,9 +58,12 @@ class CubePanel(QWidget):
         layout.addWidget(CubeOffer(offers, connections))
         layout.addLayout(row(self._choice, open_, stretch=0))
         layout.addWidget(JobMessage(session.jobs, connections, JobKind.OPENING))
+        layout.addWidget(ChoiceForm(opening, connections))
         layout.addWidget(self._wavelengths)
         layout.addWidget(self._properties)
         layout.addWidget(self._notes)
+        layout.addWidget(FileOffer(opening, session, connections))
+        layout.addWidget(Assumptions(session, connections))
         layout.addWidget(CoveragePanel(session, connections))
         layout.addWidget(WavelengthCheck(session, connections))
         layout.addWidget(self._bad_bands)
@@ -104,7 +112,7 @@ class CubePanel(QWidget):
     def _on_open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a cube")
         if path:
-            self._session.open_cube(Path(path))
+            self._opening.open(Path(path))
 
 
 class BadBands(QWidget):

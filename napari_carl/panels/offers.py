@@ -57,7 +57,7 @@ class CubeOffer(OfferRow):
         if image is None:
             self.show_offer("")
         else:
-            self._use.setText(f"Use {_quoted(image.name)} as cube")
+            self._use.setText(f"Use {quoted(image.name)} as cube")
             self.show_offer(describe_image(image), [self._use])
 
 
@@ -88,7 +88,7 @@ class StrokesOffer(OfferRow):
             choice = (self._by_name, self._by_value, self._cancel)
             self.show_offer(describe_pending_strokes(offers.pending), choice)
         elif labels is not None:
-            self._use.setText(f"Use {_quoted(labels.name)} as strokes")
+            self._use.setText(f"Use {quoted(labels.name)} as strokes")
             self.show_offer("", [self._use])
         else:
             self.show_offer(offers.problem)
@@ -111,7 +111,7 @@ class TruthOffer(OfferRow):
         labels, truth = self._offers.fitting_labels, self._offers.truth
         buttons = []
         if labels is not None and (truth.labels is None or truth.labels.layer != labels.layer):
-            self._use.setText(f"Use {_quoted(labels.name)} as truth")
+            self._use.setText(f"Use {quoted(labels.name)} as truth")
             buttons.append(self._use)
         if truth.labels is not None:
             buttons.append(self._remove)
@@ -119,7 +119,7 @@ class TruthOffer(OfferRow):
         self.setToolTip(describe_scores(truth))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return the name of a layer for a button, shortened in the middle."""
     if len(name) > _MAX_NAME:
         half = _MAX_NAME // 2
