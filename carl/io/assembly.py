@@ -163,7 +163,7 @@ def assemble(
             )
     if bands is not None and (warning := unusual_wavelengths(bands.wavelengths)):
         notes.append(warning)
-    axis, reason = band_axis(contents, None if bands is None else bands.wavelengths.size)
+    axis, reason = _axis_and_reason(contents, None if bands is None else bands.wavelengths.size)
     data = contents.data if axis == 2 else np.moveaxis(cast(Any, contents.data), axis, -1)
     n_bands = int(data.shape[2])
     metadata: dict[str, Any] = {
@@ -188,11 +188,15 @@ def assemble(
     )
 
 
-def band_axis(contents: FileContents, n_known: int | None) -> tuple[int, str]:
-    """Return the axis of the bands, by the rule in the module's docstring, and the reason.
+def band_axis(contents: FileContents, n_known: int | None) -> int:
+    """Return the axis of the bands, by the rule in the module's docstring.
 
     `n_known` is the number of known wavelengths, or None.
     """
+    return _axis_and_reason(contents, n_known)[0]
+
+
+def _axis_and_reason(contents: FileContents, n_known: int | None) -> tuple[int, str]:
     if contents.band_axis is not None:
         return contents.band_axis, "by the layout of the file"
     shape = contents.data.shape
@@ -246,7 +250,7 @@ def _parsed(text: str, contents: FileContents) -> BandTable:
     except WavelengthError:
         # Not clear by itself, as "400-2500": the number of bands is that of the axis chosen without
         # wavelengths.
-        return parse_wavelengths(text, int(contents.data.shape[band_axis(contents, None)[0]]))
+        return parse_wavelengths(text, int(contents.data.shape[band_axis(contents, None)]))
 
 
 def _check_array(contents: FileContents, path: Path) -> None:
@@ -344,7 +348,7 @@ def _if_fitting(bands: BandTable, contents: FileContents, notes: list[str]) -> B
 
 
 def _n_bands(contents: FileContents, bands: BandTable) -> int:
-    return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)[0]])
+    return int(contents.data.shape[band_axis(contents, bands.wavelengths.size)])
 
 
 def _widths(stored: Any, stored_centres: Any, nm: Float64Array) -> Float64Array | None:

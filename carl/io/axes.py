@@ -33,8 +33,10 @@ _FRAMES = frozenset({
 
 def arrange(
     data: LazyArray, names: Sequence[str | None], path: Path
-) -> tuple[LazyArray, int | None]:
+) -> tuple[LazyArray, int | None, tuple[str, ...]]:
     """Bring an array with named axes into the order rows, columns, bands.
+
+    An array of several frames keeps the order of the file; `carl.io.selection` takes one of them.
 
     Args:
         data: the array.
@@ -42,39 +44,49 @@ def arrange(
         path: of the file.
 
     Returns:
-        the array without the axes of its frames; and the axis of the bands, None if the names do
-        not determine it, in which case the remaining axes have the order of the file.
+        the array without axes of frames of length 1; the axis of the bands, None if the names do
+        not determine it, in which case the remaining axes have the order of the file; and the names
+        of the axes if the array has several frames.
 
     Raises:
-        CubeError: the array has several frames.
+        CubeError: the array has several frames of fewer than three axes.
     """
     lower = [(name or "").lower() for name in names]
     frames = [axis for axis, name in enumerate(lower) if name in _FRAMES]
-    section, names = _section(data, lower, frames, path)
+    section, names, n_several = _section(data, lower, frames, path)
+    if n_several:
+        return section, None, tuple(map(_common_name, names))
     where = [
         [axis for axis, name in enumerate(names) if name in group]
         for group in (_ROWS, _COLUMNS, _BANDS)
     ]
     if section.ndim == 3 and all(len(found) == 1 for found in where):
-        return section.transpose([found[0] for found in where]), 2
+        return section.transpose([found[0] for found in where]), 2, ()
     bands = where[2]
-    return section, bands[0] if section.ndim == 3 and len(bands) == 1 else None
+    return section, bands[0] if section.ndim == 3 and len(bands) == 1 else None, ()
+
+
+def _common_name(name: str) -> str:
+    """Return the name of an axis in `carl.io.selection`."""
+    groups = {"y": _ROWS, "x": _COLUMNS, "channel": _BANDS}
+    return next((common for common, group in groups.items() if name in group), name)
 
 
 def _section(
     data: LazyArray, names: Sequence[str], frames: Sequence[int], path: Path
-) -> tuple[LazyArray, list[str]]:
-    """Return the only frame of an array, and the names of its remaining axes.
+) -> tuple[LazyArray, list[str], int]:
+    """Return an array without frames of length 1, the names of its axes, and of how many frames.
 
     Raises:
-        CubeError: there are several frames.
+        CubeError: there are several frames of fewer than three axes.
     """
-    several = [f"{names[axis]} of length {data.shape[axis]}" for axis in frames
-               if data.shape[axis] != 1]  # fmt: skip
-    if several:
+    several = [axis for axis in frames if data.shape[axis] != 1]
+    if several and data.ndim - len(frames) < 3:
+        along = [f"{names[axis]} of length {data.shape[axis]}" for axis in several]
         raise CubeError(
-            f"{path.name} holds several frames, along {' and '.join(several)}: save the frame that "
-            "you need to a file of its own."
+            f"{path.name} holds several frames, along {' and '.join(along)}, which are images "
+            "without bands: a cube needs height, width and bands."
         )
-    remaining = [name for axis, name in enumerate(names) if axis not in frames]
-    return data.at({axis: 0 for axis in frames}), remaining
+    dropped = [axis for axis in frames if axis not in several]
+    remaining = [name for axis, name in enumerate(names) if axis not in dropped]
+    return data.at({axis: 0 for axis in dropped}), remaining, len(several)

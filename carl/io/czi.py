@@ -66,10 +66,11 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         axes = entries[0].axes[:-1]  # without that of the samples
         pixels = _tiled(entries, path)
         xml = opened.metadata() or ""
-    data, band_axis = arrange(pixels, [_AXES.get(axis, axis) for axis in axes], path)
+    data, band_axis, axes = arrange(pixels, [_AXES.get(axis, axis) for axis in axes], path)
     return FileContents(
         data=data,
         band_axis=band_axis,
+        axes=axes,
         metadata={"format": "CZI", **_pixel_size(xml)},
         **_wavelengths(xml),
     )

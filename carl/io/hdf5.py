@@ -88,13 +88,16 @@ def _read_cube(
     table = None if listed is None else datasets.readable[listed.name]
     wavelengths, unit = _wavelengths(dataset, table, path)
     pixels = read_pixels(dataset, path, datasets.sources.get(cube.name, ()))
+    band_axis: int | None = None
+    axes: tuple[str, ...] = ()
     if _direction(dataset, path) < 0:
-        data, band_axis = pixels.transpose(range(pixels.ndim)[::-1]), None
+        data = pixels.transpose(range(pixels.ndim)[::-1])
     else:
-        data, band_axis = arrange(pixels, _axis_names(dataset), path)
+        data, band_axis, axes = arrange(pixels, _axis_names(dataset), path)
     return FileContents(
         data=data,
         band_axis=band_axis,
+        axes=axes,
         wavelengths=wavelengths,
         wavelength_unit=unit,
         fwhm=_beside(table, ("fwhm",), datasets, path),

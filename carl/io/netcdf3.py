@@ -50,10 +50,11 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         # The file cannot be closed while arrays refer to its map.
         del found
         file.variables.clear()
-    data, band_axis = arrange(pixels, names, path)
+    data, band_axis, axes = arrange(pixels, names, path)
     return FileContents(
         data=data,
         band_axis=band_axis,
+        axes=axes,
         wavelengths=wavelengths,
         wavelength_unit=unit.decode("utf-8", "replace") if isinstance(unit, bytes) else None,
         **scaling(attributes),

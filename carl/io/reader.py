@@ -34,7 +34,6 @@ class FileContents:
     """Contents of a cube's file as stored; None for what the file does not state."""
 
     data: ArraySource  # the pixels, axes in the order of the file; three for a cube
-    axes: tuple[str, ...] = ()  # names of the axes, such as "time" and "y"
     band_axis: int | None = None
     default_band_axis: int = 2  # axis of the bands if nothing else determines it
     wavelengths: ArrayLike | None = None  # band centres in `wavelength_unit`
@@ -46,6 +45,7 @@ class FileContents:
     scale: ArrayLike | None = None  # factor to physical values, one number or one per band
     offset: ArrayLike | None = None  # added after scaling, one number or one per band
     nodata: float | None = None  # stored number that means "no data"
+    axes: tuple[str, ...] = ()  # names of the axes, if one has to be chosen, such as "time", "y"
     flattened: str | None = None  # order of the pixels, "C" or "F", if two axes may be a table
     others: tuple[Variable, ...] = ()  # all arrays of the file
     name: str | None = None  # of the cube, if it is not that of the file

@@ -78,16 +78,18 @@ def choose_frame(
     for axis in sorted(chosen, reverse=True):
         data = at_index(data, axis, chosen[axis])
     remaining = [axis for axis in range(len(shape)) if axis not in chosen]
-    others = [axis for axis in remaining if names[axis] not in SPATIAL_AXES]
-    band_axis = contents.band_axis if contents.band_axis in remaining else None
-    if contents.axes and len(others) == 1:
-        (band_axis,) = others
+    band_axis = None
+    if {*SPATIAL_AXES} < {names[axis] for axis in remaining}:
+        (band,) = (axis for axis in remaining if names[axis] not in SPATIAL_AXES)
+        order = (*(names.index(name) for name in SPATIAL_AXES), band)
+        data = cast(Any, data).transpose([remaining.index(axis) for axis in order])
+        band_axis = 2
     described = _described(chosen, names)
     return replace(
         contents,
         data=data,
-        axes=tuple(contents.axes[axis] for axis in remaining) if contents.axes else (),
-        band_axis=None if band_axis is None else remaining.index(band_axis),
+        axes=(),
+        band_axis=band_axis,
         metadata={**contents.metadata, "frame": described},
         notes=(*contents.notes, f"The cube is the frame {described} of the file."),
     )

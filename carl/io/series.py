@@ -215,7 +215,7 @@ def _files_in(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_file()]
-    except OSError:
+    except (OSError, ValueError):  # no folder, or no name of one
         return []
     paths = (folder / name for name in names if not name.startswith("."))
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ def at_index(source: ArraySource, axis: int, index: int) -> ArraySource:
     if isinstance(source, np.ndarray):
         chosen: ArraySource = source[(slice(None),) * axis + (index,)]
         return chosen
-    return _AtIndex(source, axis, index)
+    return cast(LazyArray, source).at({axis: index})
 
 
 def with_axis_divided(source: ArraySource, outer: int, inner: int) -> ArraySource:
@@ -39,21 +39,6 @@ def with_axis_divided(source: ArraySource, outer: int, inner: int) -> ArraySourc
     if isinstance(source, np.ndarray):
         return source.reshape(outer, inner, *source.shape[1:])
     return _DividedAxis(source, outer, inner)
-
-
-class _AtIndex(LazyArray):
-    """An array at one index of an axis, without that axis."""
-
-    def __init__(self, source: ArraySource, axis: int, index: int) -> None:
-        shape = tuple(source.shape)
-        super().__init__(shape[:axis] + shape[axis + 1 :], source.dtype)
-        self._source = source
-        self._axis = axis
-        self._index = index
-
-    def _read_block(self, block: Block) -> NDArray[Any]:
-        key = (*block[: self._axis], self._index, *block[self._axis :])
-        return np.asarray(self._source[key])
 
 
 class _DividedAxis(LazyArray):

@@ -105,7 +105,7 @@ def read(path: Path, variable: str | None = None) -> FileContents:
     ]
     chosen = choose_cube(variables, variable, path)
     found = arrays[chosen.name]
-    data, band_axis = arrange(read_pixels(found.array, path), found.names, path)
+    data, band_axis, axes = arrange(read_pixels(found.array, path), found.names, path)
     listed = find_wavelengths(variables, chosen)
     bands = _bands(found)
     if bands.get("wavelengths") is None and listed is not None:
@@ -118,7 +118,16 @@ def read(path: Path, variable: str | None = None) -> FileContents:
         **_pixel_size(found),
     }
     notes = _missing_chunks(found.array, path)
-    return FileContents(data, band_axis, metadata=metadata, notes=notes, **bands)
+    return FileContents(
+        data,
+        band_axis,
+        axes=axes,
+        flattened="C",
+        others=tuple(variables),
+        metadata=metadata,
+        notes=notes,
+        **bands,
+    )
 
 
 def open_arrays(path: Path) -> dict[str, ZarrArray]:

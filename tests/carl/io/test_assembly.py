@@ -167,7 +167,7 @@ def test_band_axis_follows_the_documented_rule(
     shape: tuple[int, ...], stated: int | None, default: int, n_known: int | None, axis: int
 ) -> None:
     contents = FileContents(np.zeros(shape), stated, default_band_axis=default)
-    assert band_axis(contents, n_known)[0] == axis
+    assert band_axis(contents, n_known) == axis
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,13 @@ LAZY = JoinedBands([PIXELS], [(0, 0), (0, 1), (0, 2)])
     ],
 )
 def test_axes_that_are_in_order_stay(names: tuple[str | None, ...], band_axis: int | None):
-    arranged, found = arrange(LAZY, names, Path("a.nc"))
+    arranged, found, _ = arrange(LAZY, names, Path("a.nc"))
     assert np.array_equal(arranged[...], PIXELS)
     assert found == band_axis
 
 
 def test_named_axes_are_put_in_order():
-    arranged, band_axis = arrange(LAZY.transpose((1, 2, 0)), ("x", "c", "y"), Path("a.nc"))
+    arranged, band_axis, _ = arrange(LAZY.transpose((1, 2, 0)), ("x", "c", "y"), Path("a.nc"))
     assert np.array_equal(arranged[...], PIXELS)
     assert band_axis == 2
 
@@ -45,10 +45,22 @@ def test_frames_of_length_one_are_dropped():
         def _read_block(self, block):
             return PIXELS[None, ..., None][block]
 
-    arranged, _ = arrange(Stacked((1, 4, 5, 3, 1), int), ("t", "y", "x", "c", "z"), Path("a.nc"))
+    arranged, _, _ = arrange(Stacked((1, 4, 5, 3, 1), int), ("t", "y", "x", "c", "z"), Path("a.nc"))
     assert np.array_equal(arranged[...], PIXELS)
 
 
 def test_several_frames_are_an_error_with_their_names():
-    with pytest.raises(CubeError, match=r"a\.nc holds several frames, along time of length 4:"):
+    with pytest.raises(CubeError, match=r"a\.nc holds several frames, along time of length 4,"):
         arrange(LAZY, ("time", "y", "x"), Path("a.nc"))
+
+
+def test_frames_of_cubes_keep_their_names():
+    class Film(LazyArray):
+        def _read_block(self, block):
+            return np.stack([PIXELS, PIXELS])[block]
+
+    film, band_axis, names = arrange(
+        Film((2, 4, 5, 3), int), ("Time", "lat", "lon", "Band"), Path("a.nc")
+    )
+    assert (film.shape, band_axis) == ((2, 4, 5, 3), None)
+    assert names == ("time", "y", "x", "channel")

@@ -102,7 +102,7 @@ def test_several_cubes_in_a_folder_are_not_guessed(tmp_path: Path):
 def test_other_folders_are_refused(tmp_path: Path):
     (tmp_path / "notes").mkdir()
     assert not is_readable(tmp_path / "notes")
-    with pytest.raises(CubeError, match="notes is a folder of no known format"):
+    with pytest.raises(CubeError, match="notes is a folder without a series"):
         read_cube(tmp_path / "notes")
 
 

@@ -113,8 +113,10 @@ def test_emission_wavelengths_apply_without_ranges(tmp_path: Path):
 
 
 def test_several_times_are_not_guessed(tmp_path: Path):
-    with pytest.raises(CubeError, match=r"film\.czi holds several frames, along time of length 3"):
+    with pytest.raises(CubeError, match=r"film\.czi is several cubes, with the axes time \(3\)"):
         read_cube(write(tmp_path / "film.czi", n_times=3))
+    first, second = (read_cube(tmp_path / "film.czi", frame=number) for number in (0, 1))
+    assert first.shape == second.shape
 
 
 def test_compressed_files_are_refused(tmp_path: Path):

@@ -77,8 +77,9 @@ def test_full_resolution_of_an_image_is_one_cube(tmp_path: Path, version: str, s
 
 def test_frames_of_an_image_are_not_guessed(tmp_path: Path):
     path = write_image(tmp_path / "film.zarr", n_times=3)
-    with pytest.raises(CubeError, match=r"film.zarr holds several frames, along t of length 3"):
+    with pytest.raises(CubeError, match=r"film.zarr is several cubes, with the axes t \(3\)"):
         read_cube(path)
+    assert read_cube(path, frame=2).n_bands == read_cube(path, frame="t=0").n_bands == 12
 
 
 def test_one_of_several_images_is_chosen_by_its_path(tmp_path: Path):
