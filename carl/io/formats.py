@@ -152,7 +152,7 @@ def read_contents(path: Path, variable: str | None = None) -> FileContents:
         CubeError: the file is damaged, of an unknown format, or holds several arrays.
     """
     reader = _find_reader(path)
-    if reader is None and pictures.sniff(path):
+    if reader is None and os.path.isfile(path) and pictures.sniff(path):
         reader = pictures.READER
     if reader is None:
         raise CubeError(_unknown(path))

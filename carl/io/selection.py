@@ -186,7 +186,8 @@ def unflatten(
         if height is not None:
             raise CubeError(f"{path.name} is not a flattened table: leave the height out.")
         return contents
-    if height is None and contents.flattened is None:
+    is_table = height is not None or contents.flattened is not None
+    if not is_table or np.dtype(contents.data.dtype).kind not in "biuf":
         return contents  # carl.io.assembly refuses it
     pixel_axis = int(
         shape[0] == n_known != shape[1] or (n_known not in shape and shape[1] > shape[0])

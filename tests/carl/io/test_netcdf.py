@@ -44,7 +44,7 @@ def test_classic_files_are_read_lazily(tmp_path: Path, version: int):
 
 
 def test_several_times_are_not_guessed(tmp_path: Path):
-    with pytest.raises(CubeError, match=r"is several cubes, with the axes time \(3\)"):
+    with pytest.raises(CubeError, match=r"is several cubes, with the axes .*time \(3\)"):
         read_cube(write_3(tmp_path / "film.nc", 3))
     cube = read_cube(tmp_path / "film.nc", frame="time=1")
     assert np.array_equal(cube.data[...], PIXELS)

@@ -124,6 +124,13 @@ def test_more_bands_than_pixels_follow_from_the_wavelengths(tmp_path: Path):
     np.testing.assert_array_equal(found.to_numpy(), cube)
 
 
+def test_tables_of_text_are_refused(tmp_path: Path):
+    np.save(tmp_path / "a.npy", np.full((6, 4), b"ab"))
+    for height in (None, 3):
+        with pytest.raises(CubeError, match=r"a\.npy holds"):
+            read_cube(tmp_path / "a.npy", height=height)
+
+
 def test_a_cube_has_no_height_to_be_chosen(tmp_path: Path):
     np.save(tmp_path / "a.npy", image(8, 9, 3))
     with pytest.raises(CubeError, match="leave the height out"):
