@@ -225,7 +225,8 @@ def _assumptions(contents: FileContents, bands: BandTable | None, axis: str) -> 
     else:
         given = "" if bands.unit == "nm" else f", given in {bands.unit}"
         found.append(f"The wavelengths are from {bands.source}{given}.")
-    if np.any(np.asarray(contents.scale) != 1) or np.any(np.asarray(contents.offset) != 0):
+    stated = ((contents.scale, 1), (contents.offset, 0))
+    if any(each is not None and np.any(np.asarray(each) != neutral) for each, neutral in stated):
         found.append("The stored numbers are converted by the scale factors of the file.")
     if contents.nodata is not None and np.isfinite(contents.nodata):
         found.append(f"The stored number {contents.nodata:g} means that there is no data.")
