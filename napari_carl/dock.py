@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QScrollArea, QWidget
 from carl.io import ChoiceError
 from napari_carl.autosave import Autosave
 from napari_carl.canvas import CanvasText, CursorSpectrum, Framing, ViewportTracker
+from napari_carl.canvas_widget import pass_to_canvas, use_canvas_context
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
-from napari_carl.keys import StrokeKeys, pass_to_canvas
+from napari_carl.keys import StrokeKeys
 from napari_carl.layers import ViewerLayers
 from napari_carl.offered_layers import OfferedLayers
 from napari_carl.offers import Offers
@@ -141,6 +142,7 @@ class CarlDock(QWidget):
             connections.connect(signal, self._refresh)
         connections.connect(controller.layers.cube_added, self._on_cube_added)
         connections.connect(viewer.events.theme, self._on_theme)
+        connections.connect(viewer.layers.events.removing, self._on_removing)
         # This widget no longer exists when `destroyed` is emitted: the slot must not refer to it.
         self.destroyed.connect(lambda: controller.close(canvas_exists=False))
         application = QCoreApplication.instance()
@@ -189,6 +191,9 @@ class CarlDock(QWidget):
         self.setStyleSheet(stylesheet(colours))
         self._explore.set_colours(colours)
         self._learn.set_colours(colours)
+
+    def _on_removing(self, event: Any = None) -> None:
+        use_canvas_context(self)
 
     def _on_cube_added(self) -> None:
         # napari selects the layers of a file once all are added; select the strokes after that.

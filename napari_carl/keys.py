@@ -1,4 +1,4 @@
-"""Keys of the canvas: number keys of the classes, keys of the tools and of undo; keyboard focus."""
+"""Keys of the canvas: number keys of the classes, keys of the tools and of undo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
 from napari.utils.action_manager import action_manager
-from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
-from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_carl.connections import Connections
 from napari_carl.layers import ViewerLayers
@@ -216,24 +213,3 @@ def _set_keys(name: str, keys: list[Any]) -> None:
     """Bind an action of napari to keys, in this order."""
     for key in keys:
         action_manager.bind_shortcut(name, key)
-
-
-def focus_canvas(widget: QWidget) -> None:
-    """Give the keyboard focus to the canvas in the window of a widget."""
-    canvas = _find_canvas(widget)
-    if canvas is not None:
-        canvas.setFocus()
-
-
-def pass_to_canvas(widget: QWidget, event: QEvent) -> bool:
-    """Pass a key event that no control has used to the canvas in the window of a widget."""
-    canvas = _find_canvas(widget)
-    return canvas is not None and QCoreApplication.sendEvent(canvas, event)
-
-
-def _find_canvas(widget: QWidget) -> QOpenGLWidget | None:
-    above: QWidget | None = widget
-    while above is not None and not isinstance(above, QMainWindow):  # a floating dock is a window
-        above = above.parentWidget()
-    central = None if above is None else above.centralWidget()
-    return None if central is None else central.findChild(QOpenGLWidget)

@@ -13,8 +13,6 @@ from napari_carl.strokes import StrokeTools, Tool
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_BRUSH_CIRCLE = "_brush_circle"
-"""Name of napari's overlay that draws the circle of the brush around the cursor."""
 _PAINTING_TOOLS = ("paint", "erase", "fill")
 
 
@@ -43,7 +41,6 @@ class Painting:
         self._viewer = viewer
         self._layers = layers
         self._tools = tools
-        _hide_box_of_brush(viewer)
         for changed in (
             viewer.dims.events.ndisplay,
             viewer.dims.events.order,
@@ -123,14 +120,3 @@ class Painting:
     def _on_change(self, event: Any = None) -> None:
         self.notice = ""
         self.changed.emit()
-
-
-def _hide_box_of_brush(viewer: Viewer) -> None:
-    """Hide the empty box that napari draws behind the circle of the brush.
-
-    After the painted layer was removed, drawing this box reads memory that OpenGL has released, and
-    the process ends (napari 0.9.2, with any layer of labels).
-    """
-    overlays = viewer.canvas.overlays
-    if _BRUSH_CIRCLE in overlays:
-        overlays[_BRUSH_CIRCLE].box = False

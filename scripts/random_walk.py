@@ -785,7 +785,7 @@ class RandomWalk:
         dock = self._dock
         if dock is None:
             return
-        self._closed_docks.append(weakref.ref(dock))
+        self._closed_docks += [weakref.ref(dock), weakref.ref(dock.session)]
         self._dock = None
         self._viewer.window.remove_dock_widget(dock.parent())
         del dock

@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QSlider, QWidget
 from carl.errors import CarlError
 from carl.io import LabelClass
 from napari_carl.autosave import Autosave
+from napari_carl.canvas_widget import focus_canvas
 from napari_carl.connections import Connections
 from napari_carl.jobs import JobKind
-from napari_carl.keys import N_CLASS_KEYS, TOOL_KEYS, focus_canvas
+from napari_carl.keys import N_CLASS_KEYS, TOOL_KEYS
 from napari_carl.offers import Offers
 from napari_carl.painting import Painting
 from napari_carl.panels.offers import StrokesOffer
