@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,13 @@ class Embedding:
         """
         return colour_picture(self.spatial, self.shape, self.patch_size)
 
+    def _check(self) -> None:
+        """Raise a `ValueError` if there is not one vector of each kind for every patch."""
+        patches = tuple(ceil(length / max(self.patch_size, 1)) for length in self.shape)
+        for features in (self.spatial, self.spectral):
+            if features.ndim != 3 or features.shape[:2] != patches:
+                raise ValueError(f"features of {features.shape} for {patches} patches")
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` file: arrays ``spatial`` and ``spectral``, ``metadata`` as JSON.
 
@@ -133,7 +141,9 @@ class Embedding:
             is_newer = metadata.pop("version", 1) > _VERSION
             if not is_newer:
                 metadata["shape"] = tuple(metadata["shape"])
-                return cls(spatial=arrays["spatial"], spectral=arrays["spectral"], **metadata)
+                loaded = cls(spatial=arrays["spatial"], spectral=arrays["spectral"], **metadata)
+                loaded._check()
+                return loaded
         except READ_ERRORS as error:
             raise CarlError(
                 f"{Path(path).name} is not a saved embedding, or is damaged: make one with carl "

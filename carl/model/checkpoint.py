@@ -261,15 +261,17 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def unreadable_as(kind: str, path: Path) -> Iterator[None]:
-    """Convert errors while a file is read and parsed to a `ModelError` that names its kind.
+    """Convert errors while a file is read and parsed to a `ModelError` that names file and kind.
 
     A damaged header can lead to nearly any type of exception, so all are caught; use it around
     reading and parsing only.
     """
     try:
         yield
-    except ModelError:
-        raise
+    except ModelError as error:
+        if path.name in str(error):
+            raise
+        raise ModelError(f"{path}: {error}") from error
     except Exception as error:
         if is_out_of_memory(error):
             raise ModelError(

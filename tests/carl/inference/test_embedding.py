@@ -152,6 +152,17 @@ def test_a_file_that_is_not_an_embedding_is_refused(tmp_path: Path, content: byt
         Embedding.load(path)
 
 
+@pytest.mark.parametrize("shape", [[16] * 65, [16, 16], [], ["16", "24"], 16])
+def test_features_of_another_size_than_the_cube_are_refused(tmp_path: Path, shape: Any) -> None:
+    path = tmp_path / "features.npz"
+    features = np.ones((2, 3, 4), np.float32)
+    Embedding(features, features, (16, 24), 8, "m", "f", "bf16", "turbo").save(path)
+    assert Embedding.load(path).shape == (16, 24)
+    Embedding(features, features, shape, 8, "m", "f", "bf16", "turbo").save(path)
+    with pytest.raises(CarlError, match=r"features\.npz is not a saved embedding, or is damaged"):
+        Embedding.load(path)
+
+
 def test_unusable_cubes_and_options_are_refused(tiny_model: CARL) -> None:
     with pytest.raises(WavelengthError, match="has no wavelengths"):
         embed(SpectralCube(np.ones((9, 9, 3))), tiny_model)

@@ -21,6 +21,7 @@ from carl.model.checkpoint import (
     original_name,
     read_tensors,
     read_training_state,
+    unreadable_as,
     write_tensors,
     write_training_state,
 )
@@ -432,3 +433,17 @@ def test_errors_of_a_configuration_name_the_file(
     write_tensors(tmp_path / "a.safetensors", "carl", metadata, {})
     with pytest.raises(ModelError, match=r"a\.safetensors .* There is no key 'depth'"):
         read_model(tmp_path / "a.safetensors")
+
+
+def test_an_error_without_the_name_of_the_file_is_named_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "head.carl"
+    with (
+        pytest.raises(ModelError, match=r"head\.carl: hidden_size must be 1 or more"),
+        unreadable_as("a trained head", path),
+    ):
+        raise ModelError("hidden_size must be 1 or more.")
+    with (
+        pytest.raises(ModelError, match=r"^head\.carl has no classes\.$"),
+        unreadable_as("a trained head", path),
+    ):
+        raise ModelError("head.carl has no classes.")
