@@ -15,6 +15,7 @@ from psygnal import Signal
 from carl.errors import LabelError
 from carl.io import LabelClass
 from napari_carl.classes import ClassTable, default_name
+from napari_carl.foreign_labels import joined, matched_by_name
 
 if TYPE_CHECKING:
     from carl.learning import Predictor
@@ -262,10 +263,30 @@ class Annotation:
         """
         self.commit()
         is_first = not self._undo and not self._redo
-        self.add_strokes(strokes, classes)
+        filled = self.filled_in(_checked(strokes, self.pixels.shape), classes)
+        self._edit(filled.strokes, filled.classes)
         if is_first:
             self._undo.clear()
             self.history_changed.emit()
+
+    def filled_in(self, strokes: NDArray[Any], classes: Iterable[LabelClass]) -> AnnotationState:
+        """Return the state with strokes filled in where nothing is labelled.
+
+        Args:
+            strokes: (H, W) values 0..255, 0 = unlabelled.
+            classes: their classes, which replace those that were not edited since the cube was
+                opened.
+        """
+        state = self.state
+        labelled = {*_values(state.strokes)}
+        table = {each.value: each for each in state.classes if each.value in labelled}
+        table |= {each.value: each for each in classes}
+        table |= {each.value: each for each in state.classes if each not in self.initial_classes}
+        return replace(
+            state,
+            strokes=np.where(state.strokes == 0, strokes, state.strokes),
+            classes=tuple(table[value] for value in sorted(table)),
+        )
 
     def clear(self) -> None:
         """Erase all strokes."""
@@ -286,18 +307,6 @@ class Annotation:
         erased = np.where(self.pixels == value, 0, self.pixels)
         self._edit(erased, (each for each in self.classes if each.value != value))
 
-    def agrees_with(self, classes: Iterable[LabelClass]) -> bool:
-        """Return whether every labelled class has the same name among other classes, or no name.
-
-        A class has no name if it has the default one.
-        """
-        names = {each.value: each.name for each in classes}
-        return all(
-            self.classes[value].name == names.get(value)
-            or self.classes[value].name.casefold() == default_name(value).casefold()
-            for value in _values(self.pixels)
-        )
-
     def load_model(self, model: LoadedModel, *, by_name: bool = False) -> None:
         """Take over a loaded model and its classes; the strokes correct it from now on.
 
@@ -306,18 +315,20 @@ class Annotation:
             by_name: strokes of a class that the model knows by name get the model's value, and
                 those of other classes a value that is free; otherwise strokes take the model's
                 class of the same value.
+
+        Raises:
+            LabelError: there are more than 255 classes.
         """
-        table = {each.value: each for each in model.predictor.classes}
-        values = {each.name: each.value for each in table.values()}
-        lookup = np.arange(_HIGHEST_VALUE + 1, dtype=np.uint8)
-        for value in _values(self.pixels):
-            known = self.classes[value]
-            if by_name and known.name in values:
-                lookup[value] = values[known.name]
-            elif by_name or value not in table:
-                lookup[value] = new = value if value not in table else max(table) + 1
-                table[new] = replace(known, value=new)
-        self._edit(lookup[self.pixels], table.values(), model)
+        strokes, own, table = self.pixels, self.labelled_classes(), model.predictor.classes
+        if by_name:
+            strokes, classes = matched_by_name(strokes, table, own)
+        else:
+            classes = joined(own, table)
+        self._edit(strokes, classes, model)
+
+    def labelled_classes(self) -> tuple[LabelClass, ...]:
+        """Return the classes that have strokes."""
+        return tuple(self.classes[value] for value in _values(self.pixels))
 
     def unload_model(self) -> None:
         """Drop the loaded model; the classes and the strokes stay."""

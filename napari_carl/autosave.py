@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from psygnal import Signal
@@ -47,8 +47,9 @@ class _Record:
             OutputError: the folder cannot be written.
         """
         versions = self.versions or StrokeVersions(self.cube)
-        if self.versions is None and not self.annotation.is_restored:
-            state = _with_saved(state, versions.latest)
+        latest = versions.latest
+        if self.versions is None and not self.annotation.is_restored and latest is not None:
+            state = self.annotation.filled_in(latest.strokes.labels, latest.strokes.classes)
         self.versions = versions
         is_edited = state.has_strokes or state.classes != self.annotation.initial_classes
         # What was erased is saved too: otherwise the version before would be restored.
@@ -234,15 +235,6 @@ class Autosave:
 def _is_saved(state: AnnotationState, version: LatestStrokes) -> bool:
     saved = version.strokes
     return state.classes == saved.classes and np.array_equal(state.strokes, saved.labels)
-
-
-def _with_saved(state: AnnotationState, version: LatestStrokes | None) -> AnnotationState:
-    """Fill in strokes and classes saved earlier, as `Annotation.restore` does."""
-    if version is None:
-        return state
-    strokes = np.where(state.strokes == 0, version.strokes.labels, state.strokes)
-    table = {each.value: each for each in (*state.classes, *version.strokes.classes)}
-    return replace(state, strokes=strokes, classes=tuple(table[value] for value in sorted(table)))
 
 
 def _find_versions(cube: SpectralCube, progress: Progress) -> StrokeVersions:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from carl.cube import SpectralCube
-from carl.errors import CarlError
+from carl.errors import CarlError, LabelError
 from carl.io import DEFAULT_CONTENTS, ExportContent
 from carl.progress import Progress
 from carl.wavelengths.coverage import Coverage, coverage
@@ -29,6 +29,7 @@ from napari_carl.classes import ClassTable
 from napari_carl.connections import Connections
 from napari_carl.exports import Exported, ExportRequest
 from napari_carl.feature_jobs import EmbeddedCube, FineTuningRun, Network
+from napari_carl.foreign_labels import disagree
 from napari_carl.jobs import JobKind, Jobs, Runner
 from napari_carl.pictures import ClassSpectrum, DisplayMode, Picture
 from napari_carl.scheduling import FeatureLevel, SchedulingState, wanted_jobs
@@ -579,7 +580,7 @@ class Session:
             )
 
     def _set_loaded(self, model: LoadedModel) -> None:
-        if self.annotation.agrees_with(model.predictor.classes):
+        if not disagree(self.annotation.labelled_classes(), model.predictor.classes):
             self.annotation.load_model(model)
         else:
             self.pending_model = model
@@ -594,8 +595,13 @@ class Session:
                 same value.
         """
         model, self.pending_model = self.pending_model, None
-        if model is not None:
+        if model is None:
+            return
+        try:
             self.annotation.load_model(model, by_name=by_name)
+        except LabelError as error:
+            self.failed.emit(error)
+            self.model_changed.emit()
 
     def reject_model(self) -> None:
         """Drop the model that waits for a decision."""

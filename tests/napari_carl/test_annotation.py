@@ -198,16 +198,37 @@ def test_a_model_is_loaded_and_unloaded_as_edits(annotation, published):
     assert published == ["model"] * 4
 
 
-def test_classes_agree_if_those_with_strokes_have_one_name_or_none(annotation):
-    stroma, blood = LabelClass(1, "stroma", (1, 2, 3)), LabelClass(2, "blood", (4, 5, 6))
+def test_strokes_get_the_values_of_a_model_by_name(annotation):
     paint(annotation, 0, 1)
-    assert annotation.agrees_with([stroma, blood])
-    annotation.classes.rename(2, "nerve")  # it has no strokes
-    assert annotation.agrees_with([stroma, blood])
+    paint(annotation, 3, 2)
+    annotation.classes.rename(1, "Blood")
+    annotation.classes.rename(2, "nerve")
+    annotation.load_model(
+        loaded(LabelClass(2, "blood", (4, 5, 6)), LabelClass(3, "fat", (1, 2, 3))), by_name=True
+    )
+    assert names(annotation) == {1: "nerve", 2: "blood", 3: "fat"}
+    assert annotation.pixels[[0, 3], 0].tolist() == [2, 1]
+
+
+def test_a_model_of_all_values_leaves_no_value_for_another_class(annotation):
+    paint(annotation, 0, 1)
     annotation.classes.rename(1, "nerve")
-    assert not annotation.agrees_with([stroma, blood])
-    annotation.classes.rename(1, "stroma")
-    assert annotation.agrees_with([stroma, blood])
+    before = annotation.state
+    model = loaded(*(LabelClass(value, f"tissue {value}", (1, 2, 3)) for value in range(1, 256)))
+    with pytest.raises(LabelError, match="more than 255 classes"):
+        annotation.load_model(model, by_name=True)
+    assert annotation.state is before
+
+
+def test_classes_edited_before_the_saved_ones_are_found_stay(annotation):
+    annotation.classes.rename(1, "nerve")
+    paint(annotation, 0, 3)
+    saved = np.zeros((6, 8), np.uint8)
+    saved[2] = 2
+    colour = (1, 2, 3)
+    annotation.restore(saved, [LabelClass(1, "fat", colour), LabelClass(2, "vessel", colour)])
+    assert names(annotation) == {1: "nerve", 2: "vessel", 3: "Class 3"}
+    assert annotation.pixels[[0, 2], 0].tolist() == [3, 2]
 
 
 @given(
