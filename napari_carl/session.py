@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +20,7 @@ from psygnal import Signal
 
 from carl.cube import SpectralCube
 from carl.errors import CarlError, LabelError
-from carl.io import DEFAULT_CONTENTS, ExportContent
+from carl.io import DEFAULT_CONTENTS, ExportContent, LabelClass
 from carl.progress import Progress
 from carl.wavelengths.coverage import Coverage, coverage
 from napari_carl import bands, exports, feature_jobs, pictures, segmentation
@@ -44,8 +44,19 @@ _INDEPENDENT_OF_CUBE = {
     JobKind.PRELOADING,
     JobKind.RESTORING,
     JobKind.AUTOSAVING,
+    JobKind.EXPORTING,
+    JobKind.SAVING,
 }
 """Jobs that continue when another cube is selected."""
+
+
+class _ExportSource(NamedTuple):
+    """What is exported; another cube may be selected meanwhile."""
+
+    cube: SpectralCube
+    result: SegmentationResult
+    predictor: Predictor
+    classes: tuple[LabelClass, ...]
 
 
 class Session:
@@ -100,6 +111,7 @@ class Session:
     cursor_changed = Signal(object)  # (C,) spectrum under the cursor
     spectra_changed = Signal()
     features_changed = Signal()  # network, features or embedding
+    automatic_changed = Signal(bool)
     segmentation_changed = Signal()
     segmentation_refined = Signal()  # more labels of the same segmentation were predicted
     fine_tuning_changed = Signal()
@@ -153,6 +165,7 @@ class Session:
         self.fine_tuning: FineTuningRun | None = None
         self.exported_files: tuple[Path, ...] = ()
         self.export_question: Exported | None = None
+        self._asking_export: _ExportSource | None = None
         self.findings: tuple[Finding, ...] | None = None
 
     # ---- scheduling
@@ -540,7 +553,10 @@ class Session:
 
     def set_automatic(self, automatic: bool) -> None:
         """Segment whenever the strokes change, or only when `segment` is called."""
+        if automatic == self.automatic:
+            return
         self.automatic = automatic
+        self.automatic_changed.emit(automatic)
         if automatic:
             self.segment()
 
@@ -684,10 +700,11 @@ class Session:
 
     def answer_export(self, *, overwrite: bool) -> None:
         """Repeat the export that found existing files: overwrite them, or choose other names."""
-        if self.export_question is not None:
+        if self.export_question is not None and self._asking_export is not None:
             request, existing = self.export_question.request, self.export_question.existing
-            self._start_export(
-                request.overwriting(existing) if overwrite else request.keeping_existing()
+            self._run_export(
+                request.overwriting(existing) if overwrite else request.keeping_existing(),
+                self._asking_export,
             )
 
     def drop_export_question(self) -> None:
@@ -695,31 +712,36 @@ class Session:
         self._set_export_question(None)
 
     def _start_export(self, request: ExportRequest) -> None:
+        cube, result, predictor = self.cube, self.segmentation, self.predictor
+        if cube is not None and result is not None and predictor is not None:
+            self._run_export(request, _ExportSource(cube, result, predictor, tuple(self.classes)))
+
+    def _run_export(self, request: ExportRequest, source: _ExportSource) -> None:
         self._set_export_question(None)
-        cube, result, classes = self.cube, self.segmentation, tuple(self.classes)
-        predictor = self.predictor
-        if cube is None or result is None or predictor is None:
-            return
+        cube, result, predictor, classes = source
 
         def export(progress: Progress) -> Exported:
             if request.cubes is not None:
                 return exports.export_folder(request, predictor, classes, progress)
             return exports.export_segmentation(request, cube, result, classes, progress)
 
-        self.jobs.start(JobKind.EXPORTING, export, self._set_exported)
+        self.jobs.start(JobKind.EXPORTING, export, partial(self._set_exported, source))
 
-    def _set_exported(self, exported: Exported) -> None:
+    def _set_exported(self, source: _ExportSource, exported: Exported) -> None:
         if exported.existing:
-            self._set_export_question(exported)
+            self._set_export_question(exported, source)
             return
-        self.exported_files = exported.files
+        if source.cube is self.cube:
+            self.exported_files = exported.files
         self.exported.emit(exported)
         for _, failure in exported.failures:
             if not isinstance(failure, CarlError):
                 self.failed.emit(failure)
 
-    def _set_export_question(self, exported: Exported | None) -> None:
-        self.export_question = exported
+    def _set_export_question(
+        self, exported: Exported | None, source: _ExportSource | None = None
+    ) -> None:
+        self.export_question, self._asking_export = exported, source
         self.export_question_changed.emit()
 
     def save_predictor(self, path: Path) -> None:

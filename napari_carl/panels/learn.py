@@ -111,6 +111,7 @@ class LearnPanel(QWidget):
             session.jobs.changed,
         ):
             connections.connect(signal, self._refresh)
+        connections.connect(session.automatic_changed, self._on_automatic)
         connections.connect(session.predictor_saved, self._on_saved)
         connections.connect(session.cube_changed, self._on_fine_tuning)
         connections.connect(session.fine_tuning_changed, self._on_fine_tuning)
@@ -124,6 +125,9 @@ class LearnPanel(QWidget):
             f"<span style='color:{colours.muted}'>━</span> loss &nbsp; "
             f"<span style='color:{colours.accent}'>━</span> mIoU on held-out strokes"
         )
+
+    def _on_automatic(self, automatic: bool) -> None:
+        self._automatic.setChecked(automatic)
 
     def _refresh(self) -> None:
         session = self._session

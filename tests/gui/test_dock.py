@@ -644,3 +644,11 @@ def test_view_stays_when_bands_are_edited_or_the_dock_is_opened(viewer, no_netwo
 
     assert viewer.scene.camera.zoom == 40
     assert viewer.scene.camera.center == (0, 10, 20)
+
+
+def test_the_automatic_box_follows_the_session(dock):
+    (box,) = (each for each in dock.findChildren(QCheckBox) if each.text() == "Automatic")
+    dock.session.set_automatic(False)
+    assert not box.isChecked()
+    box.click()
+    assert dock.session.automatic

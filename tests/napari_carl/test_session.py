@@ -510,6 +510,35 @@ def test_export_writes_the_label_map(session, runner, make_cube, strokes, tmp_pa
     }
 
 
+def test_an_export_continues_when_another_cube_is_selected(ready, runner, make_cube, tmp_path):
+    exported = []
+    ready.exported.connect(exported.append)
+    ready.export(tmp_path)
+    ready.add_cube(make_cube("leaf"))
+    runner.go(JobKind.EXPORTING)
+
+    assert exported[0].files
+    assert exported[0].cubes == ("tissue",)
+    assert not ready.exported_files  # of the cube that is current now
+
+
+def test_an_export_that_asked_is_repeated_with_the_cube_it_was_of(
+    ready, runner, make_cube, tmp_path
+):
+    ready.export(tmp_path)
+    runner.go(JobKind.EXPORTING)
+    written = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    ready.export(tmp_path)
+    ready.add_cube(make_cube("leaf"))
+    runner.go(JobKind.EXPORTING)
+    ready.answer_export(overwrite=False)
+    runner.go(JobKind.EXPORTING)
+
+    assert {path: path.read_bytes() for path in written} == written
+    assert {path.name.split("_")[0] for path in tmp_path.iterdir()} == {"tissue"}
+    assert len(list(tmp_path.iterdir())) == 2 * len(written)
+
+
 def test_opening_a_bad_file_is_reported_and_changes_nothing(
     session, runner, failures, make_cube, tmp_path
 ):
