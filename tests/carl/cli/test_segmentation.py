@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 import yaml
 
 from carl.io import LabelClass, read_cube, read_labels, write_labels
+from carl.learning import finetune
 from carl.learning.head_training import TrainReport
 from carl.learning.head_training.train import HeadTraining
 from carl.model import CARL, build_model, save_model
@@ -84,9 +86,15 @@ def test_fit_to_several_cubes(call_json, cube_path: Path, labels_path: Path, tmp
     assert result["classes"] == {"left": 48, "class 2": 42}
 
 
-def test_fine_tuning_is_reported(call_json, cube_path: Path, labels_path: Path, tmp_path: Path):
-    pair = ("--pair", cube_path, labels_path)
-    result = call_json("fit", *pair, "-o", tmp_path / "two.carl", "--tune", "last_blocks")
+def test_fine_tuning_is_reported(
+    call_json, cube_path: Path, labels_path: Path, tmp_path: Path, tiny_model: CARL, monkeypatch
+):
+    monkeypatch.setattr("carl.learning.finetune", partial(finetune, steps=2))
+    save_model(tiny_model, tmp_path / "network.safetensors")
+    result = call_json(
+        "fit", "--pair", cube_path, labels_path, "--model", tmp_path / "network.safetensors",
+        "--tune", "last_blocks", "-o", tmp_path / "two.carl",
+    )  # fmt: skip
     assert isinstance(result["fine_tuning"]["kept"], bool)
 
 
