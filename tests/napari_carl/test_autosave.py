@@ -29,6 +29,25 @@ def next_window(session, runner):
     return make
 
 
+@pytest.fixture
+def earlier_window(session, runner, autosave, make_cube, strokes):
+    """A window that has saved strokes on the cube of `make_cube`, and is closed."""
+    session.add_cube(make_cube())
+    runner.go_all()
+    session.set_strokes(strokes)
+    runner.go_all()
+    autosave.close()
+
+
+@pytest.fixture
+def restored_window(earlier_window, next_window, make_cube):
+    """The session and the autosave of the next window, in which the strokes were restored."""
+    other, autosave = next_window()
+    other.add_cube(make_cube())
+    other.jobs._runner.go_all()
+    return other, autosave
+
+
 def saved_files(cube):
     versions = StrokeVersions(cube)
     versions.close()
@@ -80,14 +99,8 @@ def test_strokes_of_a_known_cube_are_restored_once(session, runner, autosave, ma
 
 
 def test_strokes_painted_before_restoring_has_ended_are_added_to_the_saved_ones(
-    session, runner, autosave, make_cube, strokes, next_window
+    earlier_window, make_cube, strokes, next_window
 ):
-    session.add_cube(make_cube())
-    runner.go_all()
-    session.set_strokes(strokes)
-    runner.go_all()
-    autosave.close()
-
     other, _ = next_window()
     other.add_cube(make_cube())
     early = np.zeros_like(strokes)
@@ -134,17 +147,8 @@ def test_closing_saves_what_is_not_saved_yet(session, autosave, make_cube, strok
     np.testing.assert_array_equal(saved_strokes(cube).strokes.labels, strokes)
 
 
-def test_erased_strokes_stay_in_an_earlier_version(
-    session, runner, autosave, make_cube, strokes, next_window
-):
-    session.add_cube(make_cube())
-    runner.go_all()
-    session.set_strokes(strokes)
-    runner.go_all()
-    autosave.close()
-    other, autosave = next_window()
-    other.add_cube(make_cube())
-    other.jobs._runner.go_all()
+def test_erased_strokes_stay_in_an_earlier_version(restored_window, make_cube, strokes):
+    other, autosave = restored_window
 
     other.annotation.clear()
     other.jobs._runner.go_all()
@@ -183,17 +187,8 @@ def test_strokes_of_two_windows_on_one_cube_are_merged(
     assert not autosave.is_shared
 
 
-def test_only_discard_deletes_saved_strokes(
-    session, runner, autosave, make_cube, strokes, next_window
-):
-    session.add_cube(make_cube())
-    runner.go_all()
-    session.set_strokes(strokes)
-    runner.go_all()
-    autosave.close()
-    other, autosave = next_window()
-    other.add_cube(make_cube())
-    other.jobs._runner.go_all()
+def test_only_discard_deletes_saved_strokes(restored_window, make_cube, strokes):
+    other, autosave = restored_window
 
     autosave.discard()
     other.jobs._runner.go_all()
