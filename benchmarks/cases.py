@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,28 @@ def sentinel2() -> Case:
     )
 
 
-CASES = {"sample": sample, "bladder": bladder, "sentinel2": sentinel2}
+def labelled(name: str) -> Case:
+    """Return a cube of `../shared/data/labelled` by the name of its file.
+
+    Raman shifts in cm⁻¹ are taken as if they were wavelengths in nm.
+    """
+    (path,) = (SHARED / "labelled").glob(f"*/{name}.npz")
+    with np.load(path) as file:
+        cube = SpectralCube(file["cube"].astype(np.float32), file["wavelengths"], name=name)
+        return Case(name, cube, file["labels"].astype(np.uint8))
+
+
+def labelled_names() -> list[str]:
+    """Return the names of the files of `../shared/data/labelled`; none without that folder."""
+    return sorted(path.stem for path in (SHARED / "labelled").glob("*/*.npz"))
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "sample": sample,
+    "bladder": bladder,
+    "sentinel2": sentinel2,
+    **{name: partial(labelled, name) for name in labelled_names()},
+}
 
 
 def available(*names: str) -> list[str]:
@@ -93,21 +115,78 @@ def half_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]
     generator = np.random.default_rng(seed)
     half = np.zeros_like(labels)
     for value in np.unique(labels[labels > 0]):
-        own = labels == value
-        # Closing erodes regions at the border of the image, hence the union with the labels.
-        regions, n = ndimage.label(ndimage.binary_closing(own, iterations=3) | own)
-        regions[~own] = 0
-        sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
-        large = np.flatnonzero(sizes >= max(20, sizes.max() // 20)) + 1
-        if len(large) > 1:
-            chosen = np.isin(regions, generator.permutation(large)[: len(large) // 2])
-        else:
-            columns = np.nonzero(own)[1]
-            left = np.arange(labels.shape[1]) < np.median(columns)
-            chosen = own & (left if generator.random() < 0.5 else ~left)
-        half[chosen] = value
+        regions = _region_masks(labels == value, generator)
+        for each in regions[: len(regions) // 2]:
+            half[each] = value
     training, _ = random_pixels(half, count, seed)
     return training, np.where(half > 0, 0, labels)
+
+
+def _region_masks(own: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
+    """Return the large regions of a (H, W) mask in random order; a single one is cut into two."""
+    # Closing erodes regions at the border of the image, hence the union with the labels.
+    regions, n = ndimage.label(ndimage.binary_closing(own, iterations=3) | own)
+    regions[~own] = 0
+    sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
+    large = np.flatnonzero(sizes >= max(20, sizes.max() // 20)) + 1
+    if len(large) > 1:
+        return [regions == number for number in generator.permutation(large)]
+    columns = np.nonzero(own)[1]
+    left = np.arange(own.shape[1]) < np.median(columns)
+    halves = [own & left, own & ~left]
+    return halves if generator.random() < 0.5 else halves[::-1]
+
+
+def left_out_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
+    """Draw training pixels from all regions of each class but one; test on that region."""
+    generator = np.random.default_rng(seed)
+    rest = labels.copy()
+    for value in np.unique(labels[labels > 0]):
+        rest[_region_masks(labels == value, generator)[-1]] = 0
+    training, _ = random_pixels(rest, count, seed)
+    return training, np.where(rest > 0, 0, labels)
+
+
+def strokes(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
+    """Draw strokes as a hand does: random walks within a class; test on all other labels.
+
+    At most half of the labels of each class are drawn over.
+    """
+    generator = np.random.default_rng(seed)
+    training = np.zeros_like(labels)
+    for value in np.unique(labels[labels > 0]):
+        own = labels == value
+        for _ in range(count):
+            training[_random_walk(own, generator)] = value
+        drawn = np.flatnonzero(training == value)
+        training.flat[drawn[max(1, np.count_nonzero(own) // 2) :]] = 0
+    return training, np.where(training > 0, 0, labels)
+
+
+def strokes_in_half_regions(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
+    """Draw strokes in half of the regions of each class; test on the other half."""
+    _, test = half_regions(labels, 1, seed)
+    training, _ = strokes(np.where(test > 0, 0, labels), count, seed)
+    return training, test
+
+
+def _random_walk(
+    own: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of a stroke of at most 20 pixels that stays within a (H, W) mask."""
+    at = generator.choice(np.argwhere(own)).astype(float)
+    direction = generator.uniform(0, 2 * np.pi)
+    walked = []
+    for _ in range(generator.integers(6, 21)):
+        row, column = at.round().astype(int)
+        inside = 0 <= row < own.shape[0] and 0 <= column < own.shape[1]
+        if not inside or not own[row, column]:
+            break
+        walked.append((row, column))
+        direction += generator.normal(0, 0.4)
+        at += np.sin(direction), np.cos(direction)
+    rows, columns = np.transpose(walked)
+    return rows, columns
 
 
 SPLITS: dict[str, Split] = {"other pixels": random_pixels, "other regions": half_regions}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from cases import SPLITS, Case, per_pixel, random_pixels
-from few_strokes import COUNTS, Claim, methods, verdict
+from network_features import COUNTS, Claim, methods, verdict
 from probes import LINEAR_PROBES, on_pixels, standardised
 
 from carl.metrics import evaluate

@@ -1,4 +1,4 @@
-"""Accuracy of linear probes, pixel classifiers and the segmenter from few labelled pixels.
+"""Contribution of the network's features from few labelled pixels: probes, and the segmenter.
 
 Rows: linear probes on raw spectra, on a filter bank and on CARL's features; common pixel
 classifiers; and the segmenter without CARL, with random weights and with trained weights. Columns:
@@ -6,10 +6,10 @@ classifiers; and the segmenter without CARL, with random weights and with traine
 pixels"), and, with training pixels from half of the regions of each class, on the other half
 ("other regions"). Below the table, claims about CARL are checked against it.
 
-    python benchmarks/few_strokes.py                  # bladder and Sentinel-2, from ../shared
-    python benchmarks/few_strokes.py --draws 20       # for small differences
-    python benchmarks/few_strokes.py --data sample    # the bundled sample
-    python benchmarks/few_strokes.py --model runs/first/carl-nano.safetensors
+    python benchmarks/network_features.py                  # bladder and Sentinel-2, from ../shared
+    python benchmarks/network_features.py --draws 20       # for small differences
+    python benchmarks/network_features.py --data sample    # the bundled sample
+    python benchmarks/network_features.py --model runs/first/carl-nano.safetensors
 """
 
 from __future__ import annotations
