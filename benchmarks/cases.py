@@ -170,9 +170,7 @@ def strokes_in_half_regions(labels: Labels, count: int, seed: int) -> tuple[Labe
     return training, test
 
 
-def _random_walk(
-    own: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _random_walk(own: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of a stroke of at most 20 pixels that stays within a (H, W) mask."""
     at = generator.choice(np.argwhere(own)).astype(float)
     direction = generator.uniform(0, 2 * np.pi)
@@ -212,19 +210,35 @@ def per_pixel(values: np.ndarray) -> FeatureStack:
     return FeatureStack(values.shape[:2], (FeatureMap("pixels", values, 1),))
 
 
-def filter_bank(pixels: np.ndarray) -> np.ndarray:
-    """Compute six principal components of the optical density and their local means and sds."""
-    white = np.percentile(pixels, 99.5)
-    density = -np.log(np.maximum(pixels / white, 0.01)).reshape(-1, pixels.shape[-1])
-    density -= density.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov(density.T))
-    components = (density @ directions[:, :-7:-1]).reshape(*pixels.shape[:2], -1)
+def filter_bank(pixels: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Compute six principal components of the optical density and their local means and sds.
+
+    Args:
+        pixels: (H, W, C) spectra.
+        like: spectra of the same bands whose principal components are used; the same by default.
+
+    Returns:
+        (H, W, 66) features, fewer with fewer than six bands.
+    """
+    densities = _optical_density(pixels)
+    reference = (densities if like is None else _optical_density(like)).reshape(
+        -1, pixels.shape[-1]
+    )
+    mean = reference.mean(axis=0)
+    _, directions = np.linalg.eigh(np.cov((reference - mean).T))
+    components = (densities - mean) @ directions[:, :-7:-1]
     features = [components]
     for sigma in (1.5, 3, 6, 12, 20):
         mean = ndimage.gaussian_filter(components, (sigma, sigma, 0))
         second = ndimage.gaussian_filter(components**2, (sigma, sigma, 0))
         features += [mean, np.sqrt(np.maximum(second - mean**2, 0))]
     return np.concatenate(features, axis=2).astype(np.float32)
+
+
+def _optical_density(pixels: np.ndarray) -> np.ndarray:
+    """Return -log of (H, W, C) spectra relative to white, the 99.5th percentile of all values."""
+    white = np.percentile(pixels, 99.5)
+    return -np.log(np.maximum(pixels / white, 0.01))
 
 
 def gaussian_features(pixels: np.ndarray) -> np.ndarray:
