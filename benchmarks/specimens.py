@@ -301,12 +301,24 @@ def label_maps() -> list[Specimen]:
     )
     tree = by_chance(json_mutated, json_mutated, json_mutated, text_mutated, rearranged)
     images = by_chance(png_mutated, png_mutated, rearranged, flipped)
+    (geojson,) = _written(lambda path: write_labels(path / "map.geojson", LABELS, CLASSES))
+    (coco,) = _written(lambda path: write_labels(path / "map.json", LABELS, CLASSES))
+    (nrrd,) = _written(lambda path: write_labels(path / "map.seg.nrrd", LABELS, CLASSES))
+    dat, hdr = _written(lambda path: write_labels(path / "map.hdr", LABELS, CLASSES))
+    picture, dicom = _written(lambda path: write_labels(path / "map_seg.dcm", LABELS, CLASSES))
+    header = by_chance(text_mutated, text_mutated, rearranged, flipped)
+    numbers = by_chance(numbers_changed(any_numbers), rearranged, flipped)
     geobench = _geobench()
     sample = by_chance(numbers_changed(any_numbers), rearranged, flipped, _attribute_mutated)
     return [
         _labels("labels, TIFF", {"map.tif": tif}, "", pages),
         _labels("labels, PNG", {"map.png": png}, "", images),
         _labels("labels, npy", {"map.npy": npy}, "", by_chance(npy_mutated, rearranged, flipped)),
+        _labels("labels, GeoJSON", {"map.geojson": geojson}, "", tree),
+        _labels("labels, COCO", {"map.json": coco}, "", tree),
+        _labels("labels, NRRD", {"map.seg.nrrd": nrrd}, "", header),
+        _labels("labels, ENVI", {"map.hdr": hdr, "map.dat": dat}, "", header),
+        _labels("labels, DICOM", {"map_seg.dcm": dicom, "map_colour.dcm": picture}, "", numbers),
         _labels("classes", {"map.tif": tif, "map.json": classes}, "map.json", tree),
         _simple("saved strokes", {"strokes.tif": strokes}, _read_strokes, pages),
         Specimen("GEO-Bench sample", geobench, "id_0.hdf5", _read_geobench, sample),

@@ -65,8 +65,8 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = _MAX_TEXT_BYTES) ->
     return content.decode("utf-8-sig")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a small JSON file.
+def read_json(path: str | os.PathLike[str], max_bytes: int = _MAX_TEXT_BYTES) -> Any:
+    """Read a JSON file of limited size.
 
     Raises:
         OSError: the file cannot be read.
@@ -74,7 +74,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             Unicode.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path, max_bytes))
         # An escape such as "\\ud800" alone is no character, and could not be written again.
         json.dumps(content, ensure_ascii=False).encode()
     except RecursionError as error:

@@ -191,13 +191,14 @@ def find_cubes(folder: Path) -> list[Path]:
 
 
 def _is_result(path: Path, files: Collection[Path]) -> bool:
-    """Return whether a file is a label map or probability map, by its name and the files beside it.
+    """Return whether a file is a result of an export, by its name and the files beside it.
 
     Those are the names of its classes, or the cube it belongs to.
     """
-    for ending in ("_labels", "_probabilities"):
-        if path.stem.endswith(ending):
-            stem = path.stem.removesuffix(ending)
+    own = path.stem.removesuffix(".ome")
+    for ending in ("_labels", "_probabilities", "_classification", "_cube"):
+        if own.endswith(ending):
+            stem = own.removesuffix(ending)
             listed = {f"{stem}_classes.json", f"{stem}_labels.json"}
             return any(each.name in listed or each.stem == stem for each in files)
     return False

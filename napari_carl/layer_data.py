@@ -57,6 +57,7 @@ def cube_layer(cube: SpectralCube) -> LayerData:
     arguments = {
         "name": cube.name,
         "rgb": False,  # napari would take three or four bands for colours
+        "axis_labels": ("band", "y", "x"),
         "contrast_limits": _contrast_limits(cube),
         "colormap": "gray",
         "multiscale": is_large(cube),
@@ -83,6 +84,7 @@ def colour_layer(cube: SpectralCube, step: int = 1) -> LayerData:
     arguments = {
         "name": f"{cube.name} {colours}",
         "rgb": True,
+        "axis_labels": ("y", "x"),
         "multiscale": is_large(cube),
         "metadata": {METADATA_KEY: {"picture_of": cube}},
     }
@@ -104,6 +106,7 @@ def label_layer(name: str, label_map: LabelMap) -> LayerData:
     colours |= {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}  # transparent
     arguments = {
         "name": name,
+        "axis_labels": ("y", "x"),
         "colormap": colours,
         "features": {
             "index": [0, *(each.value for each in classes)],

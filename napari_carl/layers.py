@@ -400,4 +400,5 @@ def placed_like(image: Image, step: int = 1) -> dict[str, Any]:
         "scale": scale * step,
         "translate": image.translate[-2:] + scale * centre_of(step),
         "units": image.units[-2:],
+        "axis_labels": ("y", "x"),
     }

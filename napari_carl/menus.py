@@ -1,4 +1,4 @@
-"""Commands of napari's menu Layers: the offers of the dock for the selected layer."""
+"""Commands of napari's menu Layers: the dock, and its offers for the selected layer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from napari_carl.offers import Offers
 
 _NO_LABELS = "Select a Labels layer of your own first, and open the cube that it belongs to."
 _NO_IMAGE = "Select an image first that has three axes, one of them of bands, and is no cube yet."
+
+
+def segment(viewer: Viewer) -> None:
+    """Open the dock, which segments the selected cube."""
+    _open_offers(viewer)
 
 
 def use_as_strokes(viewer: Viewer) -> None:

@@ -12,7 +12,7 @@ from carl.cube import SpectralCube
 from carl.errors import CarlError
 from carl.io import ChoiceError, LabelMap, is_label_map, is_readable, read_cube, read_labels
 from carl.spectra.normalise import check_pixels
-from napari_carl.layer_data import LayerData, cube_layers, label_layer
+from napari_carl.layer_data import METADATA_KEY, LayerData, cube_layers, label_layer
 
 NO_LAYERS: list[Any] = [(None,)]
 """napari's value for a file that the reader has handled without adding a layer."""
@@ -71,7 +71,22 @@ def read(path: str | Sequence[str]) -> list[Any]:
 
 def _read_file(path: Path) -> SpectralCube | LabelMap:
     if is_label_map(path):
-        return read_labels(path)
+        return read_labels(path, _shape_of_open_cube() if path.suffix == ".geojson" else None)
     cube = read_cube(path)
     check_pixels(cube)
     return cube
+
+
+def _shape_of_open_cube() -> tuple[int, int] | None:
+    """Return height and width of the cubes in the viewer if they agree, otherwise None.
+
+    GeoJSON files of other programs do not state the size of their image.
+    """
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    entries = (
+        [] if viewer is None else [each.metadata.get(METADATA_KEY, {}) for each in viewer.layers]
+    )
+    shapes = {entry["cube"].shape[:2] for entry in entries if "cube" in entry}
+    return shapes.pop() if len(shapes) == 1 else None

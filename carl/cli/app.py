@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 import carl
+from carl.cli.conversion import convert, export
 from carl.cli.cubes import cache, cameras, embed, info, simulate
 from carl.cli.files import interrupt
 from carl.cli.networks import download, import_, models, pretrain
@@ -31,8 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    info, models, download, cache, cameras, embed, fit, train, predict, evaluate, simulate,
-    pretrain, import_,
+    info, models, download, cache, cameras, embed, fit, train, predict, evaluate, export,
+    convert, simulate, pretrain, import_,
 ):  # fmt: skip
     app.command(
         _command.__name__.rstrip("_"),

@@ -25,11 +25,15 @@ from carl.cube import SpectralCube
 from carl.errors import CubeError
 from carl.files import atomic_write
 from carl.io.companions import find_references
+from carl.io.georeference import Georeference, envi_keys, from_envi
 from carl.io.reader import FileContents, Reader, starts_with
 from carl.mapped_files import open_array
 
 DATA_SUFFIXES = (".dat", ".img", ".raw", ".bil", ".bip", ".bsq", ".bin", ".hyspex", "")
 """Suffixes of the data file beside a header, the most likely first."""
+
+WRITTEN_SUFFIX = ".dat"
+"""Suffix of the data files that are written."""
 
 Header = Mapping[str, str | list[str]]
 
@@ -192,7 +196,7 @@ def _read_header(path: Path) -> dict[str, str | list[str]]:
     return _parse(text, path)
 
 
-def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
+def write(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     """Write a cube as ENVI, ``<stem>.hdr`` and ``<stem>.dat``, block by block.
 
     The stored numbers are written if ENVI has their type and one factor scales them; otherwise
@@ -211,7 +215,7 @@ def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, Path]:
     from spectral.io import envi
 
     path = Path(path)
-    header_path, data_path = path.with_suffix(".hdr"), path.with_suffix(".dat")
+    header_path, data_path = path.with_suffix(".hdr"), path.with_suffix(WRITTEN_SUFFIX)
     as_stored = _fits_envi(cube)
     stored_type = np.dtype(cube.data.dtype).newbyteorder("<") if as_stored else np.dtype("<f4")
     # The data replace their file first: a header without data is not left behind.
@@ -360,11 +364,26 @@ def _metadata(header: Header, header_path: Path, data_path: Path) -> dict[str, A
     names = header.get("band names")
     if isinstance(names, list):
         metadata["band_names"] = tuple(names)
-    return metadata | _pixel_size(header)
+    found = _georeference(header)
+    if found is not None:
+        metadata["georeference"] = found
+    return metadata | _pixel_size(header, found)
 
 
-def _pixel_size(header: Header) -> dict[str, Any]:
-    """Return height and width of a pixel from the map info, if they are in metres."""
+def _georeference(header: Header) -> Georeference | None:
+    map_info = header.get("map info")
+    wkt = header.get("coordinate system string", "")
+    return from_envi(map_info, str(wkt)) if isinstance(map_info, list) else None
+
+
+def _pixel_size(header: Header, georeference: Georeference | None) -> dict[str, Any]:
+    """Return height and width of a pixel, if they are in metres."""
+    listed = header.get("pixel size")
+    if georeference is None and isinstance(listed, list) and len(listed) >= 2:
+        width, height = _number(listed[0]), _number(listed[1])
+        units = " ".join(listed[2:]).lower()
+        if width and height and units in ("", "units=meters"):
+            return {"pixel_size": (height, width), "pixel_unit": "m"}
     map_info = header.get("map info")
     if not isinstance(map_info, list) or len(map_info) < 7 or map_info[0].lower() == "arbitrary":
         return {}
@@ -400,7 +419,7 @@ def _header_of(cube: SpectralCube, stored_type: np.dtype[Any], as_stored: bool) 
         header["fwhm"] = cube.fwhm.tolist()
     if not cube.good_bands.all():
         header["bbl"] = cube.good_bands.astype(int).tolist()
-    return header
+    return header | envi_keys(cube)
 
 
 def _fits_envi(cube: SpectralCube) -> bool:

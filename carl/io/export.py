@@ -1,27 +1,37 @@
-"""Export of segmentation results: label map, masks, tables of classes and regions, pictures."""
+"""Export of cubes and segmentation results to files of many formats, all of them or none."""
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carl.arrays import Float64Array
 from carl.cube import SpectralCube
 from carl.errors import LabelError
 from carl.files import atomic_folder
-from carl.io.labels import LabelClass, as_labels, default_classes, write_labels
+from carl.io.cube_writers import write_cube
+from carl.io.labels import (
+    LabelClass,
+    as_labels,
+    default_classes,
+    find_writer,
+    write_labels,
+)
 from carl.io.output_names import comparable, shortened
+from carl.io.tables import class_means, write_class_table, write_region_table
 from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.colour import true_colour
 
-ExportContent = Literal["label map", "masks", "table", "regions", "pictures"]
+ExportContent = Literal[
+    "label map", "masks", "table", "regions", "pictures", "geojson", "coco", "nrrd",
+    "envi labels", "dicom", "envi cube", "tiff cube", "ome-tiff cube",
+]  # fmt: skip
+"""What can be exported."""
 
 DEFAULT_CONTENTS: tuple[ExportContent, ...] = ("label map", "masks", "table")
 """Contents that are exported by default."""
@@ -31,6 +41,20 @@ _LABEL_MAP = ("_labels.tif", "_labels.png", "_classes.json")
 _TABLE = "_classes.csv"
 _REGIONS = "_regions.csv"
 _PICTURES = ("_colour.png", "_overlay.png")
+_LABEL_FILES: Mapping[ExportContent, tuple[str, ...]] = {
+    "geojson": ("_labels.geojson",),
+    "coco": ("_coco.json",),
+    "nrrd": ("_labels.seg.nrrd",),
+    "envi labels": ("_classification.hdr", "_classification.dat"),
+    "dicom": ("_seg.dcm", "_colour.dcm"),
+}
+"""Files of the contents that are the label map in a single format, the one to write first."""
+_CUBE_FILES: Mapping[ExportContent, tuple[str, ...]] = {
+    "envi cube": ("_cube.hdr", "_cube.dat"),
+    "tiff cube": ("_cube.tif",),
+    "ome-tiff cube": ("_cube.ome.tif",),
+}
+"""Files of the contents that are the cube in a single format, the one to write first."""
 _MAX_CLASS_BYTES = 64
 """Longest name of a class in the name of a file, in bytes: the name of the cube needs room too."""
 
@@ -52,9 +76,13 @@ def export_results(
     - "masks": ``<stem>_mask_<name>.png`` of each class (0 and 255)
     - "table": ``<stem>_classes.csv`` with value, name, number of pixels, share of the labelled
       pixels, area if the size of a pixel is known, and mean spectrum of each class
-    - "regions": ``<stem>_regions.csv`` with class, number of pixels, area, centroid and bounding
-      box of each connected region
+    - "regions": ``<stem>_regions.csv`` with class, number of pixels, area, centroid, bounding box,
+      shape and mean spectrum of each connected region
     - "pictures": ``<stem>_colour.png``, and ``<stem>_overlay.png`` with the label map over it
+    - "geojson", "coco", "nrrd", "envi labels", "dicom": the label map in another format,
+      ``<stem>_labels.geojson``, ``<stem>_coco.json``, ``<stem>_labels.seg.nrrd``,
+      ``<stem>_classification.hdr`` or ``<stem>_seg.dcm`` with the picture ``<stem>_colour.dcm``
+    - "envi cube", "tiff cube", "ome-tiff cube": the cube, ``<stem>_cube.hdr`` and so on
 
     Existing files of these names are replaced; `export_names` returns the names beforehand.
 
@@ -71,7 +99,8 @@ def export_results(
         Paths of the files.
 
     Raises:
-        LabelError: the values are not labels, or do not have the size of the cube.
+        LabelError: the values are not labels, or do not have the size of the cube, or a format
+            needs packages that are not installed.
         OutputError: the folder cannot be written.
     """
     array = as_labels(labels)
@@ -81,25 +110,36 @@ def export_results(
             f"{cube.shape[0]} × {cube.shape[1]}: labels must have the size of their cube."
         )
     classes = _sorted_classes((*default_classes(array), *classes))
+    for content in contents:
+        if content in _LABEL_FILES:
+            find_writer(Path(_LABEL_FILES[content][0])).require()
     folder = Path(folder)
     with atomic_folder(folder) as staging:
         if "table" in contents:
-            means = class_means(cube, array, classes, progress=subprogress(progress, 0.0, 0.6))
-            _write_table(staging / f"{stem}{_TABLE}", classes, array, means, cube)
+            means = class_means(cube, array, classes, progress=subprogress(progress, 0.0, 0.3))
+            write_class_table(staging / f"{stem}{_TABLE}", classes, array, means, cube)
+        if "regions" in contents:
+            here = subprogress(progress, 0.3, 0.5)
+            write_region_table(staging / f"{stem}{_REGIONS}", array, classes, cube, progress=here)
         if "pictures" in contents:
-            colours = true_colour(cube, subprogress(progress, 0.6, 0.8))
+            colours = true_colour(cube, subprogress(progress, 0.5, 0.6))
             colour, overlay = (staging / f"{stem}{ending}" for ending in _PICTURES)
             _write_png(colour, colours)
             _write_png(overlay, _overlay(colours, array, classes))
+        for content, (ending, *_) in _CUBE_FILES.items():
+            if content in contents:
+                progress(0.6, "Writing the cube")
+                write_cube(staging / f"{stem}{ending}", cube)
+        for content, (ending, *_) in _LABEL_FILES.items():
+            if content in contents:
+                progress(0.7, f"Writing {stem}{ending}")
+                write_labels(staging / f"{stem}{ending}", array, classes, cube)
         if "label map" in contents:
             progress(0.8, "Writing the label map")
             tiff, png, listed = (staging / f"{stem}{ending}" for ending in _LABEL_MAP)
-            write_labels(tiff, array)
+            write_labels(tiff, array, cube=cube)
             write_labels(png, array, classes)
             png.with_suffix(".json").replace(listed)
-        if "regions" in contents:
-            progress(0.85, "Measuring regions")
-            _write_regions(staging / f"{stem}{_REGIONS}", array, classes, cube)
         if "masks" in contents:
             progress(0.9, "Writing masks")
             for each, name in zip(classes, mask_names(classes), strict=True):
@@ -108,6 +148,13 @@ def export_results(
         names = sorted(path.name for path in staging.iterdir())
     progress(1.0, "Exported")
     return [folder / name for name in names]
+
+
+def missing_extra(content: ExportContent) -> str | None:
+    """Return the extra of the installation that a content needs and that is missing, or None."""
+    if content not in _LABEL_FILES:
+        return None
+    return find_writer(Path(_LABEL_FILES[content][0])).missing_extra
 
 
 def export_names(
@@ -128,40 +175,12 @@ def export_names(
         "table": (_TABLE,),
         "regions": (_REGIONS,),
         "pictures": _PICTURES,
+        **_LABEL_FILES,
+        **_CUBE_FILES,
     }
     return tuple(
         stem + ending for content, each in endings.items() if content in contents for ending in each
     )
-
-
-def class_means(
-    cube: SpectralCube,
-    labels: NDArray[np.unsignedinteger],
-    classes: Sequence[LabelClass],
-    *,
-    progress: Progress = no_progress,
-) -> Float64Array:
-    """Compute the mean spectrum of each class in one pass over the cube.
-
-    Returns:
-        (classes, bands) means of the finite physical values; NaN where there is none.
-    """
-    height, _, n_bands = cube.shape
-    values = [each.value for each in classes]
-    sums = np.zeros((len(values), n_bands))
-    counts = np.zeros((len(values), n_bands), np.int64)
-    for rows in cube.row_blocks():
-        progress(rows.start / height, "Averaging the spectra of the classes")
-        if not np.isin(labels[rows], values).any():
-            continue
-        block = cube.read(rows)
-        for i, value in enumerate(values):
-            spectra = block[labels[rows] == value]
-            finite = np.isfinite(spectra)
-            sums[i] += np.where(finite, spectra, 0).sum(axis=0, dtype=np.float64)
-            counts[i] += finite.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(sums / counts)
 
 
 def mask_names(classes: Sequence[LabelClass]) -> list[str]:
@@ -217,60 +236,3 @@ def _overlay(
         background = colours[inside] * (1 - _OVERLAY_OPACITY)
         blended[inside] = np.rint(background + _OVERLAY_OPACITY * np.array(each.colour))
     return blended
-
-
-def _write_table(
-    path: Path,
-    classes: Sequence[LabelClass],
-    labels: NDArray[np.unsignedinteger],
-    means: Float64Array,
-    cube: SpectralCube,
-) -> None:
-    n_labelled = np.count_nonzero(labels)
-    nm = cube.wavelengths
-    bands = (
-        [f"mean_band_{band + 1}" for band in range(cube.n_bands)]
-        if nm is None
-        else [f"mean_{centre:.6g}" for centre in nm]
-    )
-    header = ["value", "name", "pixels", "share", "area", "area_unit", *bands]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for each, mean in zip(classes, means, strict=True):
-            n_pixels = int(np.count_nonzero(labels == each.value))
-            share = n_pixels / n_labelled if n_labelled else 0.0
-            area = _area(cube, n_pixels)
-            spectrum = ["" if np.isnan(value) else f"{value:.6g}" for value in mean]
-            writer.writerow([each.value, each.name, n_pixels, f"{share:.6f}", *area, *spectrum])
-
-
-def _write_regions(
-    path: Path,
-    labels: NDArray[np.unsignedinteger],
-    classes: Sequence[LabelClass],
-    cube: SpectralCube,
-) -> None:
-    """Write a row for each region of a class whose pixels touch at sides or corners."""
-    from skimage.measure import label, regionprops
-
-    names = {each.value: each.name for each in classes}
-    header = ["value", "name", "pixels", "area", "area_unit", "row", "column"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*header, "first_row", "first_column", "last_row", "last_column"])
-        for region in regionprops(label(labels, background=0, connectivity=2)):
-            value, pixels = int(labels[tuple(region.coords[0])]), int(region.num_pixels)
-            row, column = (f"{position:.2f}" for position in region.centroid)
-            top, left, bottom, right = region.bbox
-            box = [top, left, bottom - 1, right - 1]
-            writer.writerow([value, names[value], pixels, *_area(cube, pixels), row, column, *box])
-
-
-def _area(cube: SpectralCube, n_pixels: int) -> list[str]:
-    """Return the area of pixels and its unit, both empty if the size of a pixel is unknown."""
-    size = cube.metadata.get("pixel_size")
-    if size is None:
-        return ["", ""]
-    area = n_pixels * (float(size[0]) * float(size[1]))
-    return [f"{area:.10g}", f"{cube.metadata.get('pixel_unit', '')}²"]

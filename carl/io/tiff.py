@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carl.errors import CubeError
+from carl.io.georeference import from_geotiff
 from carl.io.reader import (
     Choice,
     ChoiceError,
@@ -257,7 +258,7 @@ def _read_metadata(
         found = _from_gdal(str(page.tags["GDAL_METADATA"].value))
     if "GDAL_NODATA" in page.tags:
         found["nodata"] = _number(page.tags["GDAL_NODATA"].value)
-    found["metadata"] = {"format": "TIFF", **found.get("metadata", {}), **_pixel_size(page)}
+    found["metadata"] = {"format": "TIFF", **found.get("metadata", {}), **_georeference(page)}
     return found, size, shape
 
 
@@ -273,9 +274,19 @@ def _from_json(description: str) -> tuple[_Fields, tuple[int, ...] | None]:
         "scale": _numbers(content.get("scale")),
         "offset": _numbers(content.get("offset")),
         "nodata": _number(content.get("nodata")),
-        "metadata": {key: content[key] for key in ("description", "quantity") if key in content},
+        "good_bands": _numbers(content.get("good_bands")),
+        "metadata": {key: content[key] for key in ("description", "quantity") if key in content}
+        | _stated_pixel_size(content),
     }
     return found, tuple(int(n) for n in content["shape"]) if "shape" in content else None
+
+
+def _stated_pixel_size(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return height and width of a pixel as stored by `carl.io.tiff_writer`."""
+    size, unit = _numbers(content.get("pixel_size")), _text(content.get("pixel_unit"))
+    if size is None or unit is None or size.shape != (2,) or not np.all(size > 0):
+        return {}
+    return {"pixel_size": (float(size[0]), float(size[1])), "pixel_unit": unit}
 
 
 def _from_gdal(xml: str) -> _Fields:
@@ -366,13 +377,16 @@ def _from_lsm(content: Mapping[str, Any]) -> _Fields:
     return {"wavelengths": edges.mean(axis=1), "wavelength_unit": "m", "fwhm": last - first}
 
 
-def _pixel_size(page: Any) -> dict[str, Any]:
-    """Return height and width of a pixel, if the GeoTIFF is in a projection in metres."""
-    tags = page.tags
-    if "ModelPixelScaleTag" not in tags or not page.geotiff_tags.get("ProjectedCSTypeGeoKey"):
+def _georeference(page: Any) -> dict[str, Any]:
+    """Return the georeference of a page, and height and width of a pixel if they are in metres."""
+    found = from_geotiff({tag.code: tag.value for tag in page.tags})
+    if found is None:
         return {}
-    width, height, *_ = tags["ModelPixelScaleTag"].value
-    return {"pixel_size": (float(height), float(width)), "pixel_unit": "m"}
+    metadata: dict[str, Any] = {"georeference": found}
+    if found.step is not None and page.geotiff_tags.get("ProjectedCSTypeGeoKey"):
+        width, height = found.step
+        metadata |= {"pixel_size": (height, width), "pixel_unit": "m"}
+    return metadata
 
 
 def _numbers(values: Any) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, FileEdit
+from magicgui.widgets import CheckBox, Container, FileEdit
+from magicgui.widgets.bases import Widget
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from carl.io import DEFAULT_CONTENTS, ExportContent
+from carl.io import DEFAULT_CONTENTS, ExportContent, missing_extra
 from napari_carl.connections import Connections
 from napari_carl.exports import Exported
 from napari_carl.jobs import JobKind
@@ -35,6 +36,17 @@ _CONTENTS: dict[ExportContent, tuple[str, str]] = {
     "regions": ("Regions", "Size and position of each connected region, as CSV"),
     "pictures": ("Pictures", "The cube in colour, and with the map over it, as PNG"),
 }
+_MORE_CONTENTS: dict[ExportContent, tuple[str, str]] = {
+    "geojson": ("GeoJSON", "Polygons with names and colours, for QuPath and others"),
+    "coco": ("COCO", "A mask of each region and the list of classes, to train other networks"),
+    "nrrd": ("NRRD", "Segments with names and colours, for 3D Slicer"),
+    "envi labels": ("ENVI classes", "Classification with names and colours, for ENVI and QGIS"),
+    "dicom": ("DICOM", "Segmentation, and the picture in true colour that it refers to"),
+    "envi cube": ("Cube, ENVI", "The cube itself, with its wavelengths and position"),
+    "tiff cube": ("Cube, TIFF", "The cube itself; a GeoTIFF if its position is known"),
+    "ome-tiff cube": ("Cube, OME-TIFF", "The cube itself, for Fiji, OMERO and others"),
+}
+"""Contents for other programs, which are shown on request."""
 
 
 class ExportPanel(QWidget):
@@ -50,13 +62,16 @@ class ExportPanel(QWidget):
             tooltip="Folder the files are written to",
         )
         self.folder.choose_btn.text = "…"
-        self._boxes = {
-            content: CheckBox(text=text, value=content in DEFAULT_CONTENTS, tooltip=tip)
-            for content, (text, tip) in _CONTENTS.items()
-        }
-        boxes = list(self._boxes.values())
+        usual = {content: _box(content, *words) for content, words in _CONTENTS.items()}
+        more = {content: _box(content, *words) for content, words in _MORE_CONTENTS.items()}
+        self._boxes = usual | more
         self._folder_form = form(self.folder)
-        self._contents_form = form(form(*boxes[::2]), form(*boxes[1::2]), layout="horizontal")
+        self._contents_form = _in_two_columns(list(usual.values()))
+        self._more_form = _in_two_columns(list(more.values()))
+        self._more_form.native.hide()
+        self._more = button("More formats", "quiet", "Files for QuPath, 3D Slicer, ENVI and others")
+        self._more.setCheckable(True)
+        self._more.toggled.connect(self._more_form.native.setVisible)
         self._export = button("Export", "primary", "Write the map of this cube")
         self._export.clicked.connect(self._on_export)
         self._many = button("Export a folder …", tip="Segment all cubes in a folder and write maps")
@@ -68,12 +83,14 @@ class ExportPanel(QWidget):
         layout = column(self, spacing=8)
         layout.addWidget(self._folder_form.native)
         layout.addWidget(self._contents_form.native)
+        layout.addLayout(row(self._more, QWidget(), stretch=1))
+        layout.addWidget(self._more_form.native)
         layout.addLayout(row(self._export, self._many, QWidget(), self._open, stretch=2))
         layout.addWidget(JobBar(session.jobs, JobKind.EXPORTING, connections))
         layout.addWidget(ExistingFilesQuestion(session, connections))
         layout.addWidget(self._message)
         layout.addWidget(self._files)
-        for box in boxes:
+        for box in self._boxes.values():
             box.changed.connect(self._refresh)
         connections.connect(session.jobs.changed, self._refresh)
         connections.connect(session.cube_changed, self._on_cube_changed)
@@ -126,6 +143,19 @@ class ExportPanel(QWidget):
         self._files.setText("\n".join(breakable(path.name) for path in files))
         self._files.setVisible(bool(files))
         self._open.setVisible(bool(files))
+
+
+def _box(content: ExportContent, text: str, tip: str) -> CheckBox:
+    """Return the box of a content, disabled if packages that it needs are not installed."""
+    extra = missing_extra(content)
+    if extra is None:
+        return CheckBox(text=text, value=content in DEFAULT_CONTENTS, tooltip=tip)
+    install = f'{tip}. Needs more packages: pip install "napari-carl[{extra}]"'
+    return CheckBox(text=f"{text} (needs the extra {extra})", enabled=False, tooltip=install)
+
+
+def _in_two_columns(boxes: list[CheckBox]) -> Container[Widget]:
+    return form(form(*boxes[::2]), form(*boxes[1::2]), layout="horizontal")
 
 
 class ExistingFilesQuestion(QWidget):

@@ -68,7 +68,8 @@ def test_manifest_lists_every_format() -> None:
     (reader,) = manifest.contributions.readers
     cubes = {f"*{suffix}" for suffix in READABLE_SUFFIXES}
     # Other PNG files are pictures: for these napari should not ask which plugin reads them.
-    assert set(reader.filename_patterns) == cubes | {"*_labels.png"}
+    labels = {"*_labels.png", "*.geojson", "*_coco.json", "*.nrrd", "*.dcm"}
+    assert set(reader.filename_patterns) == cubes | labels
 
 
 def test_notes_of_a_file_are_shown(path: str) -> None:
@@ -148,6 +149,28 @@ def test_exported_label_maps_are_opened_as_labels(tmp_path: Path) -> None:
     for suffix in (".tif", ".png"):
         layers = ViewerModel().open(tmp_path / f"slide_labels{suffix}", plugin="napari-carl")
         assert_label_layer(layers, "slide_labels")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.geojson", "a_coco.json", "a.seg.nrrd", "a.dcm", "a_classification.hdr"]
+)
+def test_label_maps_for_other_programs_are_opened_as_labels(tmp_path: Path, name: str) -> None:
+    labels = np.arange(20).reshape(4, 5) % 3
+    classes = (LabelClass(1, "lumen", (9, 8, 7)), LabelClass(2, "blood", (1, 2, 3)))
+    opened = str(write_labels(tmp_path / name, labels, classes))
+    read = get_reader(opened)
+    assert read is not None
+    ((data, arguments, kind),) = read(opened)
+    assert kind == "labels"
+    assert np.array_equal(data, labels)
+    assert arguments["metadata"]["carl"]["classes"] == classes
+
+
+def test_other_json_and_dicom_files_are_not_claimed(tmp_path: Path) -> None:
+    (tmp_path / "a_coco.json").write_text('{"wavelengths": [500]}')
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 300)
+    for name in ("a_coco.json", "a.dcm"):
+        assert get_reader(str(tmp_path / name)) is None
 
 
 @pytest.mark.parametrize("name", ["map.tif", "map.npy"])

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
-from carl.errors import LabelError, OutputError
-from carl.io import LabelClass, read_labels
-from napari_carl.writers import write_labels
+from carl.cube import SpectralCube
+from carl.errors import CubeError, LabelError, OutputError
+from carl.io import LabelClass, read_cube, read_labels
+from napari_carl.layer_data import cube_layers
+from napari_carl.writers import write_bands, write_labels
 
 CLASSES = (LabelClass(1, "lumen", (9, 8, 7)), LabelClass(2, "blood", (1, 2, 3)))
 
 
 @pytest.mark.usefixtures("plugin")
-@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".geojson", ".json", ".nrrd", ".hdr", ".dcm"])
 def test_labels_layer_is_saved_with_its_classes(tmp_path: Path, suffix: str) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (6, 7))
     layer = Labels(labels, metadata={"carl": {"classes": CLASSES}})
@@ -66,3 +68,24 @@ def test_saving_replaces_no_other_json_file(tmp_path: Path) -> None:
         write_labels(str(tmp_path / "map.npy"), labels, other)
     write_labels(str(tmp_path / "map.tif"), labels, other)  # napari has asked about it
     assert read_labels(tmp_path / "map.tif").classes == CLASSES[:1]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_bands_are_saved_as_a_cube(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).random((4, 5, 3), np.float32)
+    cube = SpectralCube(pixels, [500, 600, 700], name="scan")
+    ((bands, arguments, _), _) = cube_layers(cube)
+    path = str(tmp_path / "saved.hdr")
+    Image(bands, **arguments).save(path, plugin="napari-carl")
+    back = read_cube(path)
+    np.testing.assert_array_equal(back.to_numpy(), pixels)
+    np.testing.assert_array_equal(back.wavelengths, cube.wavelengths)
+    with pytest.raises(CubeError, match="'photo' is no spectral cube"):
+        write_bands(path, pixels, {"name": "photo"})
+
+
+def test_a_data_file_without_its_header_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "map.dat").write_text("a cube")
+    with pytest.raises(OutputError, match=r"map\.dat exists"):
+        write_labels(str(tmp_path / "map.hdr"), np.ones((3, 4), int), {})
+    assert (tmp_path / "map.dat").read_text() == "a cube"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,18 @@ from PIL import Image
 
 from carl.cube import SpectralCube
 from carl.errors import Cancelled, LabelError, OutputError
-from carl.io import LabelClass, export_results, read_labels
-from carl.io.export import class_means, mask_names
+from carl.io import (
+    ExportContent,
+    LabelClass,
+    default_classes,
+    export_names,
+    export_results,
+    missing_extra,
+    read_cube,
+    read_labels,
+)
+from carl.io.export import mask_names
+from carl.io.tables import class_means
 
 CLASSES = (
     LabelClass(1, "lumen", (255, 0, 0)),
@@ -89,7 +100,7 @@ def test_class_means_do_not_depend_on_the_blocks(
     whole = class_means(cube, labels, CLASSES)
     blocks = cube.row_blocks(7 * 40 * 3)
     assert len(blocks) > 2
-    monkeypatch.setattr(SpectralCube, "row_blocks", lambda cube: blocks)
+    monkeypatch.setattr(SpectralCube, "row_blocks", lambda cube, max_values: blocks)
     assert whole.shape == (len(CLASSES), 3)
     np.testing.assert_allclose(class_means(cube, labels, CLASSES), whole)
 
@@ -157,3 +168,36 @@ def test_regions_are_connected_pixels_of_one_class(tmp_path: Path, cube: Spectra
         "10.50", "22.50", "10", "25",
     ]  # fmt: skip
     assert rows[0]["area_unit"] == "µm²"
+    assert [float(rows[2][key]) for key in ("perimeter", "major_axis", "solidity")] == [
+        pytest.approx(value, rel=1e-5) for value in (12.0, np.sqrt(35 / 12) * 4, 1.0)
+    ]
+    expected = np.asarray(cube.data)[10:12, 20:26].mean(axis=(0, 1))
+    means = [float(rows[2][column]) for column in ("mean_500", "mean_600.5", "mean_700")]
+    np.testing.assert_allclose(means, expected, rtol=1e-5)
+
+
+def test_every_content_is_written_under_its_planned_names(
+    tmp_path: Path, cube: SpectralCube, labels: np.ndarray
+) -> None:
+    contents = get_args(ExportContent)
+    files = export_results(tmp_path, "slide", labels, CLASSES, cube, contents=contents)
+    classes = (*default_classes(labels), *CLASSES)
+    assert {file.name for file in files} == set(export_names("slide", classes, contents))
+    for name in ("slide_labels.geojson", "slide_coco.json", "slide_labels.seg.nrrd",
+                 "slide_classification.hdr", "slide_seg.dcm"):  # fmt: skip
+        back = read_labels(tmp_path / name, cube.shape)
+        assert np.array_equal(back.labels, labels)
+        assert [c.name for c in back.classes] == ["lumen", "blood / vessel", "class 3", "absent"]
+    for name in ("slide_cube.hdr", "slide_cube.tif", "slide_cube.ome.tif"):
+        np.testing.assert_array_equal(read_cube(tmp_path / name).to_numpy(), cube.to_numpy())
+
+
+def test_a_format_without_its_packages_names_them_before_anything_is_written(
+    tmp_path: Path, cube: SpectralCube, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carl.io.labels.label_format.find_spec", lambda name: None)
+    assert missing_extra("dicom") == "dicom"
+    assert missing_extra("nrrd") is None
+    with pytest.raises(LabelError, match=r"napari-carl\[dicom\]"):
+        export_results(tmp_path, "a", labels, CLASSES, cube, contents=["nrrd", "dicom"])
+    assert list(tmp_path.iterdir()) == []
