@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carl.cube import SpectralCube
 from carl.errors import OutputError
-from carl.io import envi, tiff_writer
+from carl.io import envi, tiff_writer, zarr_output
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class CubeWriter:
 
 CUBE_WRITERS: tuple[CubeWriter, ...] = (
     CubeWriter("TIFF", (".tif", ".tiff"), tiff_writer.write),
+    CubeWriter("OME-Zarr", (zarr_output.SUFFIX,), zarr_output.write),
     CubeWriter("ENVI", (".hdr", *envi.DATA_SUFFIXES), envi.write),
 )
 """All formats; the first one whose suffix fits is written."""
@@ -47,7 +48,8 @@ def write_cube(path: str | Path, cube: SpectralCube) -> tuple[Path, ...]:
 
     Args:
         path: of the file; its suffix determines the format: .hdr (ENVI, with the data beside it),
-            .tif (with metadata as JSON; GeoTIFF if the cube has a georeference) or .ome.tif.
+            .tif (with metadata as JSON; GeoTIFF if the cube has a georeference), .ome.tif or .zarr
+            (a folder, OME-Zarr).
         cube: the cube.
 
     Returns:
@@ -70,4 +72,6 @@ def find_cube_writer(path: Path) -> CubeWriter:
     for writer in CUBE_WRITERS:
         if any(name.endswith(suffix) if suffix else not path.suffix for suffix in writer.suffixes):
             return writer
-    raise OutputError(f"{path} must end in .hdr (ENVI) or .tif: give the output another name.")
+    raise OutputError(
+        f"{path} must end in .hdr (ENVI), .tif or .zarr: give the output another name."
+    )

@@ -30,6 +30,7 @@ from carl.spectra.colour import true_colour
 ExportContent = Literal[
     "label map", "masks", "table", "regions", "pictures", "geojson", "coco", "nrrd",
     "envi labels", "dicom", "envi cube", "tiff cube", "ome-tiff cube",
+    "zarr labels", "zarr cube",
 ]  # fmt: skip
 """What can be exported."""
 
@@ -47,12 +48,14 @@ _LABEL_FILES: Mapping[ExportContent, tuple[str, ...]] = {
     "nrrd": ("_labels.seg.nrrd",),
     "envi labels": ("_classification.hdr", "_classification.dat"),
     "dicom": ("_seg.dcm", "_colour.dcm"),
+    "zarr labels": ("_labels.zarr",),
 }
 """Files of the contents that are the label map in a single format, the one to write first."""
 _CUBE_FILES: Mapping[ExportContent, tuple[str, ...]] = {
     "envi cube": ("_cube.hdr", "_cube.dat"),
     "tiff cube": ("_cube.tif",),
     "ome-tiff cube": ("_cube.ome.tif",),
+    "zarr cube": ("_cube.zarr",),
 }
 """Files of the contents that are the cube in a single format, the one to write first."""
 _MAX_CLASS_BYTES = 64
@@ -82,7 +85,8 @@ def export_results(
     - "geojson", "coco", "nrrd", "envi labels", "dicom": the label map in another format,
       ``<stem>_labels.geojson``, ``<stem>_coco.json``, ``<stem>_labels.seg.nrrd``,
       ``<stem>_classification.hdr`` or ``<stem>_seg.dcm`` with the picture ``<stem>_colour.dcm``
-    - "envi cube", "tiff cube", "ome-tiff cube": the cube, ``<stem>_cube.hdr`` and so on
+    - "zarr labels": the label map as an OME-Zarr label image, the folder ``<stem>_labels.zarr``
+    - "envi cube", "tiff cube", "ome-tiff cube", "zarr cube": the cube, ``<stem>_cube.hdr`` or so
 
     Existing files of these names are replaced; `export_names` returns the names beforehand.
 

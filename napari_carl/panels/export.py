@@ -45,6 +45,8 @@ _MORE_CONTENTS: dict[ExportContent, tuple[str, str]] = {
     "envi cube": ("Cube, ENVI", "The cube itself, with its wavelengths and position"),
     "tiff cube": ("Cube, TIFF", "The cube itself; a GeoTIFF if its position is known"),
     "ome-tiff cube": ("Cube, OME-TIFF", "The cube itself, for Fiji, OMERO and others"),
+    "zarr labels": ("OME-Zarr", "The label map as a label image, for napari, Fiji and others"),
+    "zarr cube": ("Cube, OME-Zarr", "The cube itself in a folder, for napari, Fiji and others"),
 }
 """Contents for other programs, which are shown on request."""
 

@@ -26,9 +26,12 @@ from carl.io.labels.label_map import (
     default_classes,
 )
 from carl.io.labels.nrrd import NRRD
+from carl.io.labels.ome_zarr import OME_ZARR
 from carl.io.reader import decoding_errors
 
-LABEL_FORMATS: tuple[LabelFormat, ...] = (TIFF, PNG, NUMPY, GEOJSON, COCO, NRRD, DICOM, ENVI)
+LABEL_FORMATS: tuple[LabelFormat, ...] = (
+    TIFF, PNG, NUMPY, GEOJSON, COCO, NRRD, DICOM, OME_ZARR, ENVI,
+)  # fmt: skip
 """All formats; the first one whose suffix and signature fit reads a file."""
 
 
@@ -86,8 +89,8 @@ def read_labels(
     Args:
         path: PNG (grey or palette), TIFF or .npy, whose classes are in ``<stem>.json`` or, for an
             exported ``<name>_labels.tif``, in ``<name>_classes.json``; or a format that has
-            classes: an ENVI classification, GeoJSON, COCO, NRRD or a DICOM segmentation. Or a file
-            that holds a cube and its labels.
+            classes: an ENVI classification, GeoJSON, COCO, NRRD, a DICOM segmentation or the
+            folder of an OME-Zarr label image. Or a file that holds a cube and its labels.
         shape: shape of the cube it belongs to, checked if given. GeoJSON files of other programs
             do not state a size and need it.
         variable: name of the array, in a file that holds several, such as .mat, .npz and HDF5.
@@ -146,9 +149,9 @@ def write_labels(
 
     Args:
         path: of the file; its suffix determines the format: .tif, .png (8-bit files store the
-            colours), .npy, .hdr (ENVI classification), .geojson, .json (COCO), .seg.nrrd or .dcm
-            (DICOM segmentation, which needs the extra "dicom" and is written with the picture in
-            true colour that it refers to, ``<stem>_colour.dcm``).
+            colours), .npy, .hdr (ENVI classification), .geojson, .json (COCO), .seg.nrrd, .zarr
+            (OME-Zarr) or .dcm (DICOM segmentation, which needs the extra "dicom" and is written
+            with the picture in true colour that it refers to, ``<stem>_colour.dcm``).
         labels: (H, W) whole numbers 0..65535.
         classes: names and colours; in formats that have classes, values without one get a default
             one.

@@ -44,7 +44,7 @@ def test_an_unknown_format_is_refused(call, cube_path: Path, labels_path: Path, 
     assert "There is no format 'jpeg': choose from label map" in err
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.hdr"])
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.hdr", "a.zarr"])
 def test_cubes_are_converted(call_json, cube_path: Path, tmp_path: Path, name: str):
     call_json("convert", cube_path, tmp_path / name)
     converted, cube = read_cube(tmp_path / name), read_cube(cube_path)
@@ -52,7 +52,7 @@ def test_cubes_are_converted(call_json, cube_path: Path, tmp_path: Path, name: s
     np.testing.assert_array_equal(converted.wavelengths, cube.wavelengths)
 
 
-@pytest.mark.parametrize("name", ["a.geojson", "a.json", "a.nrrd", "a.hdr", "a.npy"])
+@pytest.mark.parametrize("name", ["a.geojson", "a.json", "a.nrrd", "a.hdr", "a.npy", "a.zarr"])
 def test_label_maps_are_converted(call_json, labels_path: Path, tmp_path: Path, name: str):
     call_json("convert", labels_path, tmp_path / name, "--labels")
     labels = read_labels(labels_path)

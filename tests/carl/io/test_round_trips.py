@@ -16,6 +16,7 @@ import pytest
 import shapely
 import spectral
 import tifffile
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -184,6 +185,11 @@ CUBE_CASES = (
         "scan.ome.tif",
         lambda path: np.moveaxis(tifffile.imread(path), 0, -1),
         keeps_stored=False,
+        keeps_georeference=False,
+    ),
+    CubeCase(
+        "scan.zarr",
+        lambda path: np.moveaxis(zarr.open_group(path, mode="r")["0"][...], 0, -1),
         keeps_georeference=False,
     ),
 )
