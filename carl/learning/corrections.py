@@ -45,6 +45,10 @@ class KnownPixels:
     pixels: LabelledPixels
     values: tuple[int, ...]
 
+    def with_features(self, n: int) -> KnownPixels:
+        """Return the pixels with their first n features."""
+        return replace(self, pixels=self.pixels.with_features(n))
+
 
 @dataclass(frozen=True, eq=False)
 class PredictedMap:

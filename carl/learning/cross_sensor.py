@@ -40,6 +40,11 @@ class CrossSensorMapping:
     basis: Float32Array
     error_variance: Float32Array | None
 
+    @property
+    def is_same_camera(self) -> bool:
+        """Whether the bands are those that the components were fitted to."""
+        return self.to_grid is None and self.error_variance is None
+
     def components(self, spectra: Float32Array, white: float) -> Float32Array:
         """Return the (..., k) components of (..., C) spectra, given the value of white."""
         in_order = np.array_equal(self.bands, np.arange(spectra.shape[-1]))

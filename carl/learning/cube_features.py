@@ -13,7 +13,7 @@ from carl.arrays import Float32Array
 from carl.cube import SpectralCube
 from carl.inference import Embedding, embed_cached, embed_finely
 from carl.inference.options import DEFAULT_OPTIONS, ComputeOptions
-from carl.learning.feature_space import FeatureSpace
+from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
 from carl.learning.features import FeatureMap, FeatureStack, Region, grid_windows
 from carl.learning.filter_bank import ComponentReader, FilterBank, PixelComponents
 from carl.mapped_files import read_mapped
@@ -137,7 +137,8 @@ class CubeFeatures:
         scratch: Scratch = (),
     ) -> CubeFeatures:
         """Return the filter bank's features, shared and not copied, and a network's."""
-        bank_stack = replace(self.stack, maps=self.stack.maps[: len(space.bank.cells)])
+        maps = tuple(each for each in self.stack.maps if each.name not in NETWORK_GROUPS)
+        bank_stack = replace(self.stack, maps=maps)
         return replace(
             self,
             space=space,
@@ -301,6 +302,7 @@ class StreamedFeatures:
 
     Attributes:
         windows: rectangles that cover the cube, in the order in which it is read once.
+        has_views: whether the features hold the views of the spectra.
     """
 
     def __init__(
@@ -322,6 +324,7 @@ class StreamedFeatures:
         self._alignment = lcm(*space.bank.cells, patch_size)
         self._margin = _round_up(space.bank.reach, self._alignment)
         self._rows = _RowBuffer(self._reader)
+        self.has_views = self._reader.views is not None
         down, across = (
             _spans(length, _round_up(side, self._alignment))
             for length, side in zip(self._shape, (_ROWS, _COLUMNS), strict=True)
@@ -354,7 +357,7 @@ class _RowBuffer:
     def __init__(self, reader: ComponentReader) -> None:
         self._reader = reader
         shape = (0, reader.cube.shape[1])
-        self._values: Float32Array = np.empty((*shape, reader.mapping.basis.shape[1]), np.float32)
+        self._values: Float32Array = np.empty((*shape, reader.n_components), np.float32)
         self._valid: NDArray[np.bool_] = np.empty(shape, bool)
         self._rows = slice(0, 0)
 
@@ -387,12 +390,12 @@ def _bank_stack(
         return bank.stack(cube, progress), ()
     scratch = ScratchFolder()
     height, width, _ = cube.shape
+    streamed = StreamedFeatures(cube, FeatureSpace(bank, {}))
     arrays = [
         DiskArray(scratch.path / f"{number}.raw", (-(-height // cell), -(-width // cell), depth))
-        for number, (cell, depth) in enumerate(zip(bank.cells, bank.widths, strict=True))
+        for number, (cell, depth) in enumerate(bank.layout(streamed.has_views))
     ]
     valid = np.ones((height, width), bool)
-    streamed = StreamedFeatures(cube, FeatureSpace(bank, {}))
     groups: tuple[FeatureMap, ...] = ()
     n = len(streamed.windows)
     for done, region in enumerate(streamed.windows):

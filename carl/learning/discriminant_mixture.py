@@ -18,7 +18,7 @@ weighted sum of their scores, so that a prediction costs one linear map.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,14 @@ class LabelledPixels:
         of_modes[self.modes] = self.classes
         return of_modes
 
+    def with_features(self, n: int) -> LabelledPixels:
+        """Return the pixels with their first n features."""
+        return replace(self, features=self.features[:, :n])
+
+    def choose(self, chosen: IntArray) -> LabelledPixels:
+        """Return the pixels of these indices."""
+        return LabelledPixels(*(each[chosen] for each in vars(self).values()))
+
     def check(self, mixture: DiscriminantMixture) -> None:
         """Check pixels that were read from a file.
 
@@ -95,8 +103,8 @@ class LabelledPixels:
         numbers = (self.classes, self.modes, self.blocks, self.strokes)
         if any(each.dtype.kind != "i" or each.min() < NO_STROKE for each in numbers):
             raise ValueError("classes, modes, blocks or strokes are not numbered")
-        if lengths["p"] != mixture.means.shape[1] or np.any(self.weights <= 0):
-            raise ValueError("the pixels have other features than the mixture, or no weight")
+        if lengths["p"] < mixture.means.shape[1] or np.any(self.weights <= 0):
+            raise ValueError("the pixels have fewer features than the mixture, or no weight")
         if not np.array_equal(np.unique(self.modes), np.arange(len(mixture.means))) or np.any(
             mixture.mode_classes[self.modes] != self.classes
         ):
@@ -129,8 +137,7 @@ class DiscriminantMixture:
     @property
     def accuracy(self) -> float:
         """Accuracy on held-out strokes, averaged over the classes that have one; else NaN."""
-        judged = self.accuracies[~np.isnan(self.accuracies)]
-        return float(judged.mean()) if judged.size else float("nan")
+        return mean_accuracy(self.accuracies)
 
     def check(self) -> None:
         """Check a mixture that was read from a file.
@@ -373,11 +380,17 @@ def _mixture(
         masks,
         temperatures,
         weights,
-        _accuracies(pooled, pixels),
+        class_accuracies(pooled, pixels),
     )
 
 
-def _accuracies(held_out: Float64Array, pixels: LabelledPixels) -> Float64Array:
+def mean_accuracy(accuracies: Float64Array) -> float:
+    """Return the average over the classes that have an accuracy; NaN if none has."""
+    judged = accuracies[~np.isnan(accuracies)]
+    return float(judged.mean()) if judged.size else float("nan")
+
+
+def class_accuracies(held_out: Float64Array, pixels: LabelledPixels) -> Float64Array:
     """Compute the (K,) accuracies of (n, K) held-out scores; NaN for classes without any."""
     known = ~np.isnan(held_out[:, 0])
     classes, weights = pixels.classes[known], pixels.weights[known]

@@ -15,6 +15,7 @@ from carl.inference import Embedding
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.filter_bank import SHORTEST_SIDE, FilterBank
 from carl.learning.principal_components import MinimumNoiseFraction, PrincipalComponents
+from carl.learning.spectral_views import VIEWS, SpectralViews
 from carl.mapped_files import read_mapped
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -77,13 +78,15 @@ class FeatureSpace:
     def width(self) -> int:
         """Number of features p."""
         projected = sum(int(each.basis.shape[1]) for each in self.projections.values())
-        return int(self.bank.centre.size) + projected
+        views = 0 if self.bank.views is None else sum(self.bank.views.widths.values())
+        return int(self.bank.centre.size) + projected + views
 
     def stack(self, bank_stack: FeatureStack, embedding: Embedding | None) -> FeatureStack:
-        """Return the filter bank's features, shared and not copied, and the network's.
+        """Return the filter bank's features, shared and not copied, with the network's.
 
-        For a camera other than the one the bank was fitted to, the network's features get a
-        relative error variance as well.
+        The views of the spectra come last, as cubes of other cameras have none. For a camera other
+        than the one the bank was fitted to, the network's features get a relative error variance
+        as well.
         """
         if embedding is None:
             return bank_stack
@@ -97,7 +100,9 @@ class FeatureSpace:
             if is_other_camera:
                 variance = np.full(values.shape[2], _CROSS_SENSOR_ERROR_VARIANCE, np.float32)
             projected.append(FeatureMap(name, values, embedding.patch_size, variance))
-        return FeatureStack(bank_stack.shape, (*bank_stack.maps, *projected), bank_stack.valid)
+        own = [each for each in bank_stack.maps if each.name not in VIEWS]
+        views = [each for each in bank_stack.maps if each.name in VIEWS]
+        return FeatureStack(bank_stack.shape, (*own, *projected, *views), bank_stack.valid)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays by name, for a file; `from_arrays` is the inverse."""
@@ -110,6 +115,8 @@ class FeatureSpace:
         }
         for name, each in (transforms | dict(self.projections)).items():
             arrays |= {f"{name}.{field.name}": getattr(each, field.name) for field in fields(each)}
+        if bank.views is not None:
+            arrays |= {f"views.{name}": each for name, each in bank.views.to_arrays().items()}
         return arrays
 
     @classmethod
@@ -127,6 +134,7 @@ class FeatureSpace:
             arrays["bank.sigmas"],
             arrays["bank.centre"],
             arrays["bank.scale"],
+            _views_from(arrays, len(arrays["bank.grid"])),
         )
         bank.check()
         projections = {}
@@ -148,6 +156,20 @@ class FeatureSpace:
         found = {len(each.mean) for each in self.projections.values()}
         if found != (set() if n_features is None else {n_features}):
             raise ValueError(f"projections of {found} features for a network of {n_features}")
+
+
+def _views_from(arrays: Arrays, n_bands: int) -> SpectralViews | None:
+    """Return the views in a file; None for one of an earlier version."""
+    prefix = "views."
+    of_views = {
+        name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
+    }
+    if not of_views:
+        return None
+    views = SpectralViews.from_arrays(of_views)
+    if len(views.unit_mean) != n_bands:
+        raise ValueError(f"views of {len(views.unit_mean)} bands, a filter bank of {n_bands}")
+    return views
 
 
 def encodes_position(embedding: Embedding) -> bool:

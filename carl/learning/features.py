@@ -1,13 +1,16 @@
-"""Feature maps of a cube at several resolutions, and linear scores of them for every pixel.
+"""Feature maps of a cube at several resolutions, and scores of them for every pixel.
 
 A linear score of bilinearly interpolated features equals the bilinear interpolation of the score.
-So coarse maps are never upsampled to the size of the cube: they are multiplied by the weights
-first, and only the few scores per class are interpolated.
+So coarse maps are never upsampled to the size of the cube: scores are computed of their cells, and
+only these few numbers per class are interpolated. Other scores of smooth maps are interpolated in
+the same way.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,9 @@ from carl.mapped_files import read_mapped
 
 Region = tuple[slice, slice]
 """Rows and columns of pixels; a step of n takes every n-th pixel."""
+
+PixelFunction = Callable[[Float32Array], Float32Array]
+"""Maps (..., d) features to (..., K) scores."""
 
 EVERYWHERE: Region = (slice(None), slice(None))
 _BLOCK_PIXELS = 1 << 18
@@ -69,13 +75,16 @@ class FeatureMap:
         lower = lower_left * (1 - across) + lower_right * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
-    def scores(self, weights: Float32Array, shape: tuple[int, int], region: Region) -> Float32Array:
-        """Compute the linear scores ``features @ weights`` of the pixels of a region.
+    def apply(
+        self, function: PixelFunction, shape: tuple[int, int], region: Region
+    ) -> Float32Array:
+        """Apply a function to the features of the pixels of a region.
 
-        Weights are (d, K), `shape` is (H, W) of the cube; the result is (rows, columns, K).
+        The function maps (..., d) features to (..., K) scores, and `shape` is (H, W) of the cube;
+        the result is (rows, columns, K). Scores of coarse cells are interpolated.
         """
         if self.cell == 1:
-            return np.asarray(self.read(*region) @ weights, np.float32)
+            return np.asarray(function(self.read(*region)), np.float32)
         cells, inside = zip(
             *(
                 _needed(span, length, self.cell, n_cells)
@@ -84,7 +93,7 @@ class FeatureMap:
             strict=True,
         )
         ends = (inside[0].stop, inside[1].stop)
-        return upsample(self.read(*cells) @ weights, ends, self.cell, *inside)
+        return upsample(function(self.read(*cells)), ends, self.cell, *inside)
 
     def _normalised(self, values: Float32Array) -> Float32Array:
         if self.centre is None or self.scale is None:
@@ -150,6 +159,10 @@ class FeatureStack:
         """Return features of pixels, (n, p)."""
         return np.concatenate([each.at(rows, columns) for each in self.maps], axis=1)
 
+    def select(self, names: Container[str]) -> FeatureStack:
+        """Return the groups of these names, which are shared and not copied."""
+        return replace(self, maps=tuple(each for each in self.maps if each.name in names))
+
     def scores(
         self,
         weights: NDArray[np.floating],
@@ -160,20 +173,43 @@ class FeatureStack:
 
         Weights are (p, K), the bias is (K,), and the result is (rows, columns, K) float32.
         """
+        functions = {
+            name: partial(_linear, weights[where].astype(np.float32))
+            for name, where in self.columns().items()
+        }
+        return self.sum_of(functions, bias, region)
+
+    def sum_of(
+        self,
+        functions: Mapping[str, PixelFunction],
+        bias: NDArray[np.floating],
+        region: Region = EVERYWHERE,
+    ) -> Float32Array:
+        """Compute scores of the pixels of a region, as sums of functions of the feature groups.
+
+        Args:
+            functions: by name of the group, from (..., d) features to (..., K) scores.
+            bias: (K,) added to the sum.
+            region: rows and columns.
+
+        Returns:
+            (rows, columns, K) float32.
+        """
         rows, columns = (range(n)[span] for n, span in zip(self.shape, region, strict=True))
-        groups = [
-            (each, weights[where].astype(np.float32))
-            for each, where in zip(self.maps, self.columns().values(), strict=True)
-        ]
-        result = np.empty((len(rows), len(columns), weights.shape[1]), np.float32)
+        groups = [(each, functions[each.name]) for each in self.maps if each.name in functions]
+        result = np.empty((len(rows), len(columns), len(bias)), np.float32)
         result[:] = bias
         step = max(1, _BLOCK_PIXELS // max(len(columns), 1))
         for top in range(0, len(rows), step):
             block = rows[top : top + step]
             here = (slice(block.start, block.stop, block.step), region[1])
-            for each, group_weights in groups:
-                result[top : top + step] += each.scores(group_weights, self.shape, here)
+            for each, function in groups:
+                result[top : top + step] += each.apply(function, self.shape, here)
         return result
+
+
+def _linear(weights: Float32Array, values: Float32Array) -> Float32Array:
+    return np.asarray(values @ weights)
 
 
 def grid_windows(shape: tuple[int, ...], side: int) -> list[Region]:

@@ -2,7 +2,8 @@
 
 Spectra are converted to optical density, resampled to a fixed wavelength grid and reduced by a
 minimum noise fraction transform. The mean and the standard deviation of every component in Gaussian
-neighbourhoods of several widths describe the texture around a pixel.
+neighbourhoods of several widths describe the texture around a pixel. For the camera that the bank
+was fitted to, `SpectralViews` adds the spectrum of the pixel in other normalisations.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from carl.errors import CubeError
 from carl.learning.cross_sensor import CrossSensorMapping, cross_sensor_mapping
 from carl.learning.features import FeatureMap, FeatureStack
 from carl.learning.principal_components import MinimumNoiseFraction
+from carl.learning.spectral_views import VIEWS, SpectralViews
 from carl.progress import Progress, no_progress, subprogress
 from carl.spectra.normalise import fill_missing, optical_density, sample_spectra, white_level
 from carl.spectra.resample import resampling_matrix, wavelength_grid
@@ -51,7 +53,7 @@ class PixelComponents(NamedTuple):
     """Components of the spectra of a rectangle of pixels.
 
     Attributes:
-        values: (h, w, k) components, 0 where there is no data.
+        values: (h, w, k) components and those of the views, 0 where there is no data.
         valid: (h, w) True where there is data; None for everywhere.
     """
 
@@ -67,17 +69,24 @@ class ComponentReader:
         cube: without bad bands.
         mapping: from the spectra of this camera to components.
         white: value of the cube that counts as white.
+        views: of the spectra; None for another camera than that the bank was fitted to.
     """
 
     cube: SpectralCube
     mapping: CrossSensorMapping
     white: float
+    views: SpectralViews | None = None
+
+    @property
+    def n_components(self) -> int:
+        """Number of components of a pixel, with those of the views."""
+        views = 0 if self.views is None else sum(self.views.widths.values())
+        return int(self.mapping.basis.shape[1]) + views
 
     def read(self, rows: slice, progress: Progress = no_progress) -> PixelComponents:
         """Read rows of pixels, block by block, and return their components."""
         top, bottom, _ = rows.indices(self.cube.shape[0])
-        n_components = self.mapping.basis.shape[1]
-        values = np.empty((bottom - top, self.cube.shape[1], n_components), np.float32)
+        values = np.empty((bottom - top, self.cube.shape[1], self.n_components), np.float32)
         valid = np.ones(values.shape[:2], bool)
         step = self.cube.row_blocks()[0].stop
         for start in range(top, bottom, step):
@@ -86,7 +95,10 @@ class ComponentReader:
             here = slice(start - top, stop - top)
             valid[here] = np.isfinite(spectra).any(axis=2)
             fill_missing(spectra, self.cube.require_wavelengths())
-            values[here] = self.mapping.components(spectra, self.white)
+            n_own = self.mapping.basis.shape[1]
+            values[here, :, :n_own] = self.mapping.components(spectra, self.white)
+            if self.views is not None:
+                values[here, :, n_own:] = self.views(spectra[..., self.mapping.bands], self.white)
             progress((stop - top) / (bottom - top), "Reading spectra")
         values[~valid] = 0
         return PixelComponents(values, None if valid.all() else valid)
@@ -102,6 +114,7 @@ class FilterBank:
         sigmas: (S,) of the Gaussian neighbourhoods, in pixels.
         centre: (p,) mean of every feature over the cubes.
         scale: (p,) factor of every feature after centring.
+        views: other normalisations of the spectra on the grid; None in files of earlier versions.
     """
 
     grid: Float64Array
@@ -109,6 +122,7 @@ class FilterBank:
     sigmas: Float32Array
     centre: Float32Array
     scale: Float32Array
+    views: SpectralViews | None = None
 
     @classmethod
     def fit(
@@ -131,19 +145,21 @@ class FilterBank:
         make_stack = make_stack or cls.stack
         usable = [cube.usable_bands() for cube in cubes]
         grid = wavelength_grid([cube.require_wavelengths() for cube in usable])
-        samples = [_sample_densities(cube, grid, _SAMPLE // len(usable)) for cube in usable]
-        here, differences = (np.concatenate(each) for each in zip(*samples, strict=True))
-        spectra = MinimumNoiseFraction.fit(here, differences, N_COMPONENTS)
+        samples = [_sample_spectra(cube, grid, _SAMPLE // len(usable)) for cube in usable]
+        here, densities, differences = (np.concatenate(each) for each in zip(*samples, strict=True))
+        spectra = MinimumNoiseFraction.fit(densities, differences, N_COMPONENTS)
+        views = SpectralViews.fit(here, densities)
         side = min(min(cube.shape[:2]) for cube in usable)
         sigmas = np.array([s for s in SIGMAS if s * SHORTEST_SIDE <= side] or SIGMAS[:1])
         n_features = spectra.n_components * (1 + 2 * sigmas.size)
         neutral = np.zeros(n_features, np.float32), np.ones(n_features, np.float32)
-        plain = cls(grid, spectra, sigmas.astype(np.float32), *neutral)
+        plain = cls(grid, spectra, sigmas.astype(np.float32), *neutral, views)
         stacks = [
             make_stack(plain, cube, subprogress(progress, i / len(usable), (i + 1) / len(usable)))
             for i, cube in enumerate(usable)
         ]
-        sample = np.concatenate([_sampled(each, _SAMPLE // len(stacks)) for each in stacks])
+        sampled = np.concatenate([_sampled(each, _SAMPLE // len(stacks)) for each in stacks])
+        sample = sampled[:, :n_features]  # the views need no centre and scale
         scale = _texture_scale(stacks[0], sample.std(axis=0))
         bank = replace(plain, centre=sample.mean(axis=0), scale=scale)
         return bank, [bank.normalised(each) for each in stacks]
@@ -167,7 +183,8 @@ class FilterBank:
         """
         cube = cube.usable_bands()
         mapping = cross_sensor_mapping(cube, self.grid, self.spectra)
-        return ComponentReader(cube, mapping, white_level(cube))
+        views = self.views if mapping.is_same_camera else None
+        return ComponentReader(cube, mapping, white_level(cube), views)
 
     def stack_of(
         self,
@@ -179,10 +196,14 @@ class FilterBank:
 
         The components may have a relative error variance, (k,).
         """
-        groups = [FeatureMap("spectrum", pixels.values, 1, error_variance)]
+        n_own = self.spectra.n_components
+        own = np.ascontiguousarray(pixels.values[..., :n_own])
+        groups = [FeatureMap("spectrum", own, 1, error_variance)]
         for i, sigma in enumerate(self.sigmas.tolist()):
             progress(i / self.sigmas.size, "Computing texture")
-            groups.append(_neighbourhood(pixels.values, pixels.valid, sigma, error_variance))
+            groups.append(_neighbourhood(own, pixels.valid, sigma, error_variance))
+        if self.views is not None and pixels.values.shape[2] > n_own:
+            groups += _view_maps(self.views, pixels.values[..., n_own:])
         height, width, _ = pixels.values.shape
         return self.normalised(FeatureStack((height, width), tuple(groups), pixels.valid))
 
@@ -193,6 +214,9 @@ class FilterBank:
         columns = stack.columns()
         maps = []
         for group in stack.maps:
+            if group.name in VIEWS:
+                maps.append(group)
+                continue
             centre, scale = self.centre[columns[group.name]], self.scale[columns[group.name]]
             if group.values.flags.writeable:
                 values = group.values
@@ -218,12 +242,12 @@ class FilterBank:
 
     @property
     def cells(self) -> tuple[int, ...]:
-        """Pixels along a side of the cells of every feature group."""
+        """Pixels along a side of the cells of every feature group but the views."""
         return (1, *(_cell(sigma)[0] for sigma in self.sigmas.tolist()))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Number of features of every group."""
+        """Number of features of every group but the views."""
         return (self.spectra.n_components, *[2 * self.spectra.n_components] * self.sigmas.size)
 
     @property
@@ -233,9 +257,16 @@ class FilterBank:
         # One cell more for the interpolation between cells.
         return max(cell * (int(_TRUNCATE * inner + 0.5) + 1) for cell, inner in cells)
 
+    def layout(self, with_views: bool) -> list[tuple[int, int]]:
+        """Return the cell and the number of features of every group, with the views at the end."""
+        groups = list(zip(self.cells, self.widths, strict=True))
+        if self.views is not None and with_views:
+            groups += [(1, width) for width in self.views.widths.values()]
+        return groups
+
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Return the size in bytes of the features of a cube of (height, width, …) pixels."""
-        groups = zip(self.cells, self.widths, strict=True)
+        groups = self.layout(with_views=True)
         return sum(4 * width * -(-shape[0] // c) * -(-shape[1] // c) for c, width in groups)
 
 
@@ -258,22 +289,32 @@ def _texture_scale(stack: FeatureStack, spread: Float32Array) -> Float32Array:
     own = spread[columns["spectrum"]]
     scale = np.ones_like(spread)
     for name, where in columns.items():
-        if name != "spectrum":
+        if name != "spectrum" and name not in VIEWS:
             scale[where] = np.tile(own, 2) / np.where(spread[where] > 0, spread[where], 1)
     return scale
 
 
-def _sample_densities(
+def _sample_spectra(
     cube: SpectralCube, grid: Float64Array, n: int
-) -> tuple[Float32Array, Float32Array]:
-    """Return (n, G) optical densities of sampled pixels, and their differences to neighbours."""
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """Sample pixels: (n, G) spectra, densities, and differences of these to neighbours."""
     white = white_level(cube)
     matrix = resampling_matrix(cube.require_wavelengths(), grid)
-    here, beside = sample_spectra(cube, n)
+    here, beside = (each @ matrix for each in sample_spectra(cube, n))
     if len(here) < 2:
         raise CubeError(f"{cube.name} has one pixel with data: a segmentation needs several.")
-    here, beside = (optical_density(each @ matrix, white) for each in (here, beside))
-    return here, beside - here
+    densities = optical_density(here, white)
+    return here, densities, optical_density(beside, white) - densities
+
+
+def _view_maps(views: SpectralViews, components: Float32Array) -> list[FeatureMap]:
+    """Return the views of the pixels, (h, w, …), as feature groups."""
+    ends = np.cumsum(list(views.widths.values()))[:-1]
+    parts = np.split(components, ends, axis=2)
+    return [
+        FeatureMap(name, np.ascontiguousarray(values), 1)
+        for name, values in zip(views.widths, parts, strict=True)
+    ]
 
 
 def _neighbourhood(

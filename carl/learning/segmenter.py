@@ -38,10 +38,12 @@ from carl.learning.discriminant_mixture import (
     LabelledPixels,
     class_scores,
     fit_mixture,
+    mean_accuracy,
     refit_mixture,
 )
 from carl.learning.feature_space import NETWORK_GROUPS, FeatureSpace
-from carl.learning.features import Region
+from carl.learning.features import FeatureStack, Region
+from carl.learning.kernel_mixture import KernelMixture, fit_kernels
 from carl.learning.labelled_pixels import sample_labelled_pixels
 from carl.learning.predictor import (
     AnyCube,
@@ -52,6 +54,7 @@ from carl.learning.predictor import (
     classes_to_json,
     renamed_classes,
 )
+from carl.learning.spectral_views import VIEWS
 from carl.model import CARL, list_models, load_model
 from carl.model.checkpoint import (
     model_from_metadata,
@@ -72,7 +75,10 @@ _NETWORK_ALONE = 1 / 3
 """Share of that weight for the component that uses the network without the filter bank."""
 _HEADER = "carl_segmenter"
 """Key of the JSON header in the metadata of the file."""
-_VERSION = 1
+_VERSION = 2
+"""Version of the file: 2 added the kernels."""
+_UNLABELLED = 500
+"""Pairs of neighbouring pixels that the smoothness of maps is measured at."""
 _MIXTURE_KEYS = {
     "means": "means",
     "scatter": "scatter",
@@ -102,7 +108,8 @@ class FitReport:
             stroke is not judged.
         other_classes: names of the other classes.
         network_weight: total weight of the components that use the network's features.
-        component_weights: weight of each component of the mixture, by name.
+        component_weights: weight of each group of features, by name; they sum to 1. For segmenters
+            of several cameras, of each component of the mixture.
 
     Examples:
         >>> from carl import FitReport
@@ -144,7 +151,9 @@ class _Fitted(_Settings):
 
     Attributes:
         space: that the features are computed in.
-        mixture: classifies them.
+        kernels: classify cubes of the camera that was fitted to; None in files of earlier versions,
+            and for cubes of different cameras.
+        mixture: classifies cubes of other cameras, and all if there are no kernels.
         components: names of the components of the mixture.
         pixels: that the mixture was fitted to; None for files of earlier versions.
         features: of the cubes that were fitted to.
@@ -157,6 +166,12 @@ class _Fitted(_Settings):
     pixels: LabelledPixels | None
     features: tuple[CubeFeatures, ...] = ()
     description: str = _DESCRIPTION
+    kernels: KernelMixture | None = None
+
+    @property
+    def accuracies(self) -> NDArray[np.float64]:
+        """(K,) accuracy of each class on held-out strokes; NaN where there is none."""
+        return self.mixture.accuracies if self.kernels is None else self.kernels.accuracies
 
 
 class Segmenter(Predictor):
@@ -290,6 +305,8 @@ class Segmenter(Predictor):
         progress(0.95, "Fitting the segmenter")
         first = features[0]
         names, mixture = _fit_components(first, pixels)
+        has_views = all(_has_views(each.stack) for each in features)
+        kernels = _fit_kernels(first.stack, pixels) if has_views else None
         self._state = _Fitted(
             first.model,
             first.options,
@@ -299,6 +316,7 @@ class Segmenter(Predictor):
             names,
             pixels,
             tuple(features),
+            kernels=kernels,
         )
         progress(1.0, "Segmenter fitted")
         return self
@@ -370,15 +388,18 @@ class Segmenter(Predictor):
             ModelError: not fitted yet.
         """
         fitted = self._fitted()
-        mixture = fitted.mixture
-        weights = dict(zip(fitted.components, mixture.weights.tolist(), strict=True))
+        if fitted.kernels is None:
+            weights = dict(zip(fitted.components, fitted.mixture.weights.tolist(), strict=True))
+        else:
+            weights = fitted.kernels.shares
         network = sum(weight for name, weight in weights.items() if "CARL" in name)
-        is_judged = ~np.isnan(mixture.accuracies)
+        is_judged = ~np.isnan(fitted.accuracies)
         judged, others = (
             tuple(each.name for each, chosen in zip(fitted.classes, which, strict=True) if chosen)
             for which in (is_judged, ~is_judged)
         )
-        return FitReport(mixture.accuracy, judged, others, network, weights)
+        accuracy = mean_accuracy(fitted.accuracies)
+        return FitReport(accuracy, judged, others, network, weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything needed to predict and to refine: safetensors with a JSON header.
@@ -403,11 +424,16 @@ class Segmenter(Predictor):
             }
             pixels["features"] = pixels["features"].astype(np.float32)  # as they were computed
             arrays |= {f"pixels.{name}": values for name, values in pixels.items()}
+        kernels = fitted.kernels
+        if kernels is not None:
+            named = {name: each for name, each in vars(kernels).items() if name != "groups"}
+            arrays |= {f"kernels.{name}": each for name, each in named.items()}
         tensors = {name: torch.from_numpy(np.array(each)) for name, each in arrays.items()}
         header: dict[str, Any] = {
             "version": _VERSION,
             "classes": classes_to_json(fitted.classes),
             "experts": fitted.components,
+            "groups": None if kernels is None else kernels.groups,
             "accuracy": None if np.isnan(mixture.accuracy) else mixture.accuracy,
             "precision": fitted.options.precision,
             "speed": fitted.options.speed,
@@ -448,9 +474,16 @@ class Segmenter(Predictor):
                 tuple(str(name) for name in header["experts"]),
                 _pixels_from(_under("pixels.", tensors), mixture),
                 description=str(header.get("description", _DESCRIPTION)),
+                kernels=_kernels_from(header.get("groups"), _under("kernels.", tensors), space),
             )
         sizes = len(mixture.accuracies), mixture.means.shape[1], len(mixture.weights)
-        if sizes != (len(classes), space.width, len(fitted.components)):
+        widths = {_width_without_views(space), space.width}
+        is_contradictory = (
+            sizes != (len(classes), _width_without_views(space), len(fitted.components))
+            or (fitted.pixels is not None and fitted.pixels.features.shape[1] not in widths)
+            or (fitted.kernels is not None and len(fitted.kernels.accuracies) != len(classes))
+        )
+        if is_contradictory:
             raise ModelError(f"{path} contradicts itself and is damaged: save the segmenter again.")
         segmenter = cls()
         segmenter._state = fitted
@@ -479,11 +512,14 @@ class BoundSegmenter(BoundPredictor):
 
     def predict_window(self, region: Region, progress: Progress = no_progress) -> Prediction:
         """Predict the pixels of a window; see `BoundPredictor.predict_window`."""
-        mixture = self._fitted.mixture
+        mixture, kernels = self._fitted.mixture, self._fitted.kernels
         stack, inside = self._features.window(region, progress)
+        valid = None if stack.valid is None else stack.valid[inside]
+        if kernels is not None and _has_views(stack):
+            return Prediction(kernels.scores(stack, inside), self.classes, valid)
+        stack = _without_views(stack)
         if self._discriminant is None:  # the error variance is the same in all windows
             self._discriminant = mixture.discriminant(stack.error_variance)
-        valid = None if stack.valid is None else stack.valid[inside]
         scores = class_scores(stack.scores(*self._discriminant, inside), mixture.mode_classes)
         return Prediction(scores, self.classes, valid)
 
@@ -505,8 +541,16 @@ class BoundSegmenter(BoundPredictor):
             known, description = mean_pixels(mixture.means, values), _REFINED_WITHOUT_PIXELS
         else:
             known, description = KnownPixels(fitted.pixels, values), _REFINED
+        kernels = fitted.kernels if _has_views(features.stack) else None
         return Refinement(
-            features, fitted.classes, known, own_map, mixture, fitted.components, description
+            features,
+            fitted.classes,
+            known,
+            own_map,
+            mixture,
+            fitted.components,
+            description,
+            kernels,
         )
 
 
@@ -525,6 +569,7 @@ class Refinement:
         mixture: that the strokes are added to.
         components: names of its components.
         description: of the refined segmenter.
+        kernels: that the strokes are added to; None for a cube of another camera.
 
     Examples:
         >>> import numpy as np
@@ -552,6 +597,7 @@ class Refinement:
     mixture: DiscriminantMixture
     components: tuple[str, ...]
     description: str
+    kernels: KernelMixture | None = None
 
     def fit(
         self,
@@ -576,13 +622,13 @@ class Refinement:
         (strokes,) = check_labels([self.features.cube], labels)
         if not strokes.any():
             raise LabelError("Nothing is labelled: draw a stroke where the map is wrong.")
-        joined = join_pixels(
-            [
-                self.known,
-                self.own_map.uncontradicted(strokes),
-                stroke_pixels(self.features.stack, strokes),
-            ]
-        )
+        parts = [
+            self.known,
+            self.own_map.uncontradicted(strokes),
+            stroke_pixels(self.features.stack, strokes),
+        ]
+        n_features = min(each.pixels.features.shape[1] for each in parts)
+        joined = join_pixels([each.with_features(n_features) for each in parts])
         named = {each.value: each for each in (*self.classes, *classes)}
         refined = Segmenter()
         refined._state = _Fitted(
@@ -590,11 +636,12 @@ class Refinement:
             self.features.options,
             _named(joined.values, tuple(named.values())),
             self.features.space,
-            refit_mixture(self.mixture, joined.pixels),
+            refit_mixture(self.mixture, _without_view_columns(self.features.space, joined.pixels)),
             self.components,
             joined.pixels,
             (self.features,),
             self.description,
+            None if self.kernels is None else self.kernels.refit(joined.pixels),
         )
         progress(1.0, "Model refined")
         return refined
@@ -687,8 +734,40 @@ def _fit_components(
 ) -> tuple[tuple[str, ...], DiscriminantMixture]:
     """Fit a mixture to pixels, and return the names of its components and the mixture."""
     trained = features.model is not None and features.model.trained
-    names, masks, prior = mixture_components(features.stack.columns(), trained)
-    return names, fit_mixture(pixels, masks, prior)
+    columns = _without_views(features.stack).columns()
+    names, masks, prior = mixture_components(columns, trained)
+    return names, fit_mixture(pixels.with_features(masks.shape[1]), masks, prior)
+
+
+def _fit_kernels(stack: FeatureStack, pixels: LabelledPixels) -> KernelMixture:
+    """Fit kernels to pixels, and to pairs of neighbours that are spread over the cube."""
+    height, width = stack.shape
+    generator = np.random.default_rng(0)
+    rows, columns = (
+        generator.integers(0, height, _UNLABELLED),
+        generator.integers(0, max(width - 1, 1), _UNLABELLED),
+    )
+    beside = np.minimum(columns + 1, width - 1)
+    unlabelled = np.stack([stack.at(rows, columns), stack.at(rows, beside)])
+    return fit_kernels(pixels, stack.columns(), unlabelled)
+
+
+def _has_views(stack: FeatureStack) -> bool:
+    return any(each.name in VIEWS for each in stack.maps)
+
+
+def _without_views(stack: FeatureStack) -> FeatureStack:
+    return stack.select({each.name for each in stack.maps} - set(VIEWS))
+
+
+def _width_without_views(space: FeatureSpace) -> int:
+    views = space.bank.views
+    return space.width - (0 if views is None else sum(views.widths.values()))
+
+
+def _without_view_columns(space: FeatureSpace, pixels: LabelledPixels) -> LabelledPixels:
+    """Return pixels with the features that a cube of any camera has, which come first."""
+    return pixels.with_features(_width_without_views(space))
 
 
 def _held(cube: AnyCube, fitted: _Fitted) -> CubeFeatures | None:
@@ -721,6 +800,20 @@ def _pixels_from(tensors: dict[str, Tensor], mixture: DiscriminantMixture) -> La
     pixels = LabelledPixels(**arrays | {"features": arrays["features"].astype(np.float64)})
     pixels.check(mixture)
     return pixels
+
+
+def _kernels_from(
+    groups: Any, tensors: dict[str, Tensor], space: FeatureSpace
+) -> KernelMixture | None:
+    """Return the kernels of a file; None for one of an earlier version or of several cameras."""
+    if groups is None:
+        return None
+    arrays = {name: each.numpy() for name, each in tensors.items()}
+    kernels = KernelMixture(tuple(str(name) for name in groups), **arrays)
+    kernels.check()
+    if kernels.centres.shape[1] != space.width or not set(VIEWS) & set(kernels.groups):
+        raise ValueError("the kernels are those of other features")
+    return kernels
 
 
 def _load_network(
