@@ -134,6 +134,7 @@ def fit(
         "classes": ", ".join(f"{name} ({count} pixels)" for name, count in counts.items()),
     }
     rows["accuracy"] = segmenter.report.accuracy_text
+    rows["evidence"] = segmenter.report.evidence_text
     if network is not None:
         state = "trained" if network.trained else "untrained: see 'carl models'"
         weight = segmenter.report.network_weight

@@ -180,7 +180,7 @@ def compute_features(
         >>> cube = SpectralCube(pixels, wavelengths=[450, 550, 650, 750], name="noise")
         >>> features = compute_features(cube)
         >>> features
-        <CubeFeatures of 'noise': 32 × 32 pixels, 12 features, no network, 0 MB in memory>
+        <CubeFeatures of 'noise': 32 × 32 pixels, 20 features, no network, 0 MB in memory>
         >>> labels = np.zeros((32, 32), int)
         >>> labels[4, 4:28], labels[28, 4:28] = 1, 2
         >>> Segmenter().fit(features, labels).predict(features).labels.shape

@@ -119,6 +119,8 @@ class FitReport:
         'texture 20 px'
         >>> report.accuracy_text
         '95 % right on held-out strokes of lumen'
+        >>> report.evidence_text
+        'neighbourhood 75 %, network 25 %'
     """
 
     held_out_accuracy: float
@@ -126,6 +128,21 @@ class FitReport:
     other_classes: tuple[str, ...]
     network_weight: float
     component_weights: dict[str, float]
+
+    @property
+    def evidence_text(self) -> str:
+        """Shares of the spectrum of a pixel, its neighbourhood and the network in the decision."""
+        shares = dict.fromkeys(("spectrum", "neighbourhood", "network"), 0.0)
+        for name, weight in self.component_weights.items():
+            if "CARL" in name:
+                shares["network"] += weight
+            elif name in (*VIEWS, "spectrum"):
+                shares["spectrum"] += weight
+            else:
+                shares["neighbourhood"] += weight
+        return ", ".join(
+            f"{name} {share:.0%}".replace("%", " %") for name, share in shares.items() if share
+        )
 
     @property
     def accuracy_text(self) -> str:

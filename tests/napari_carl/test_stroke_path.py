@@ -83,6 +83,7 @@ LIBRARY = {
     "carl.learning.cube_features",
     "carl.learning.discriminant_mixture",
     "carl.learning.features",
+    "carl.learning.kernel_mixture",
     "carl.learning.labelled_pixels",
     "carl.learning.predictor",
     "carl.learning.segmenter",
