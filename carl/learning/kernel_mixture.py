@@ -55,7 +55,7 @@ _MOST_PIXELS = 200
 _LEAST_OF_CLASS = 8
 """Pixels of a class that are used whatever the number of classes."""
 _NEGLIGIBLE = 0.02
-"""Groups whose share of the weights is smaller are left out of predictions."""
+"""Groups whose weight is smaller are left out of predictions."""
 _TEMPERATURES = np.geomspace(0.5, 60.0, 24)
 """Candidate factors from scores, which are about −1 to 1, to log-probabilities."""
 _DEFAULT_TEMPERATURE = 5.0
@@ -101,16 +101,16 @@ class KernelMixture:
     accuracies: Float64Array
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Share of each group of features in the weights, by its name."""
-        shares = self.weights @ (self.kernels + self.linear)
-        return dict(zip(self.groups, shares.tolist(), strict=True))
+    def group_weights(self) -> dict[str, float]:
+        """Weight of each group of features over all components, by its name; they sum to 1."""
+        weights = self.weights @ (self.kernels + self.linear)
+        return dict(zip(self.groups, weights.tolist(), strict=True))
 
     def scores(self, stack: FeatureStack, region: Region = EVERYWHERE) -> Float32Array:
         """Compute the (rows, columns, K) class scores of the pixels of a region."""
         functions: dict[str, PixelFunction] = {}
         for g, (name, where) in enumerate(zip(self.groups, _columns(self.widths), strict=True)):
-            if self.shares[name] >= _NEGLIGIBLE:
+            if self.group_weights[name] >= _NEGLIGIBLE:
                 functions[name] = partial(
                     _group_scores,
                     _tensor(self.centres[:, where]),

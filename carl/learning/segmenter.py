@@ -131,18 +131,16 @@ class FitReport:
 
     @property
     def evidence_text(self) -> str:
-        """Shares of the spectrum of a pixel, its neighbourhood and the network in the decision."""
-        shares = dict.fromkeys(("spectrum", "neighbourhood", "network"), 0.0)
+        """Weights of the spectrum of a pixel, of its neighbourhood and of the network."""
+        weights = dict.fromkeys(("spectrum", "neighbourhood", "network"), 0.0)
         for name, weight in self.component_weights.items():
             if "CARL" in name:
-                shares["network"] += weight
+                weights["network"] += weight
             elif name in (*VIEWS, "spectrum"):
-                shares["spectrum"] += weight
+                weights["spectrum"] += weight
             else:
-                shares["neighbourhood"] += weight
-        return ", ".join(
-            f"{name} {share:.0%}".replace("%", " %") for name, share in shares.items() if share
-        )
+                weights["neighbourhood"] += weight
+        return ", ".join(f"{name} {100 * each:.0f} %" for name, each in weights.items() if each)
 
     @property
     def accuracy_text(self) -> str:
@@ -408,7 +406,7 @@ class Segmenter(Predictor):
         if fitted.kernels is None:
             weights = dict(zip(fitted.components, fitted.mixture.weights.tolist(), strict=True))
         else:
-            weights = fitted.kernels.shares
+            weights = fitted.kernels.group_weights
         network = sum(weight for name, weight in weights.items() if "CARL" in name)
         is_judged = ~np.isnan(fitted.accuracies)
         judged, others = (

@@ -42,7 +42,7 @@ def scores(mixture: KernelMixture, features: np.ndarray) -> np.ndarray:
 def test_the_informative_group_decides(group):
     pixels, unlabelled = two_classes(COLUMNS[group])
     mixture = fit_kernels(pixels, COLUMNS, unlabelled)
-    assert mixture.shares[group] > 0.55
+    assert mixture.group_weights[group] > 0.55
     predicted = scores(mixture, unlabelled[0]).argmax(axis=1)
     assert np.mean(predicted == np.repeat([0, 1], 200)) > 0.97
 
