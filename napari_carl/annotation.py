@@ -269,15 +269,21 @@ class Annotation:
             self._undo.clear()
             self.history_changed.emit()
 
-    def filled_in(self, strokes: NDArray[Any], classes: Iterable[LabelClass]) -> AnnotationState:
-        """Return the state with strokes filled in where nothing is labelled.
+    def filled_in(
+        self,
+        strokes: NDArray[Any],
+        classes: Iterable[LabelClass],
+        state: AnnotationState | None = None,
+    ) -> AnnotationState:
+        """Return a state with strokes filled in where nothing is labelled.
 
         Args:
             strokes: (H, W) values 0..255, 0 = unlabelled.
             classes: their classes, which replace those that were not edited since the cube was
                 opened.
+            state: an earlier state of this annotation; the present one by default.
         """
-        state = self.state
+        state = self.state if state is None else state
         labelled = {*_values(state.strokes)}
         table = {each.value: each for each in state.classes if each.value in labelled}
         table |= {each.value: each for each in classes}

@@ -49,7 +49,8 @@ class _Record:
         versions = self.versions or StrokeVersions(self.cube)
         latest = versions.latest
         if self.versions is None and not self.annotation.is_restored and latest is not None:
-            state = self.annotation.filled_in(latest.strokes.labels, latest.strokes.classes)
+            found = latest.strokes
+            state = self.annotation.filled_in(found.labels, found.classes, state)
         self.versions = versions
         is_edited = state.has_strokes or state.classes != self.annotation.initial_classes
         # What was erased is saved too: otherwise the version before would be restored.
