@@ -61,12 +61,22 @@ def measured() -> dict[str, float]:
 
 def too_low(ratios: dict[str, float]) -> list[str]:
     """Return a sentence for each ratio that is too low."""
-    committed = json.loads(RATIOS.read_text(encoding="utf-8"))
+    committed = _committed()[_kind()]
     return [
         f"{name}: {ratio:.2f} times as fast, and it was {committed[name]:.2f} times."
         for name, ratio in ratios.items()
         if ratio < TOLERATED * committed[name]
     ]
+
+
+def _kind() -> str:
+    """Return the kind of processor, as the ratios depend on it."""
+    return "processor with bf16" if has_fast_bf16(CPU) else "processor without bf16"
+
+
+def _committed() -> dict[str, dict[str, float]]:
+    """Return the committed ratios by kind of processor."""
+    return json.loads(RATIOS.read_text(encoding="utf-8"))
 
 
 def _ways(workers: Workers) -> dict[str, Callable[[], object]]:
@@ -119,9 +129,10 @@ def main() -> None:
     ratios = measured()
     if parser.parse_args().write:
         rounded = {name: round(ratio, 1) for name, ratio in ratios.items()}
-        RATIOS.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+        both = _committed() | {_kind(): rounded}
+        RATIOS.write_text(json.dumps(both, indent=2) + "\n", encoding="utf-8")
     print(machine_line())
-    committed = json.loads(RATIOS.read_text(encoding="utf-8"))
+    committed = _committed()[_kind()]
     for name, ratio in ratios.items():
         print(f"{name:20}{ratio:7.2f}   committed {committed[name]:5.2f}")
     sys.exit("\n".join(too_low(ratios)) or 0)

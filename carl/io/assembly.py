@@ -301,7 +301,9 @@ def _n_known(contents: FileContents, requested: BandTable | str | None) -> int |
             return parse_wavelengths(requested).wavelengths.size
         except WavelengthError:  # a range, which fits any number of bands
             return None
-    return None if contents.wavelengths is None else int(np.size(contents.wavelengths))
+    if contents.wavelengths is None:
+        return None
+    return int(np.asarray(contents.wavelengths, dtype=object).size)  # a damaged list may be ragged
 
 
 def _bands_beside(path: Path, contents: FileContents, notes: list[str]) -> BandTable | None:

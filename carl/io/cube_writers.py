@@ -19,6 +19,10 @@ class CubeWriter:
         name: display name.
         suffixes: endings of the names of its files, in lower case.
         write: writes a cube and returns the paths of all its files.
+
+    Examples:
+        >>> [each.name for each in CUBE_WRITERS if ".hdr" in each.suffixes]
+        ['ENVI']
     """
 
     name: str

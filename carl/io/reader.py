@@ -61,6 +61,10 @@ class Choice:
     Attributes:
         value: of the argument of `carl.read_cube` that selects it.
         description: for the user, such as "cube (86 × 123 × 135)".
+
+    Examples:
+        >>> Choice("cube", "cube (86 × 123 × 135)").value
+        'cube'
     """
 
     value: str | int

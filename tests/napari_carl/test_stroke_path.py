@@ -79,7 +79,7 @@ LIBRARY = {
     "carl.cube",
     "carl.inference.options",
     "carl.inference.upsampling",
-    "carl.io.labels",
+    "carl.io.labels.label_map",
     "carl.learning.cube_features",
     "carl.learning.discriminant_mixture",
     "carl.learning.features",

@@ -60,7 +60,7 @@ def is_label_map(path: str | Path) -> bool:
         False
     """
     path = Path(path)
-    if not os.path.exists(path):
+    if not _is_readable(path):
         return False
     try:
         found = find_label_format(path)
@@ -99,7 +99,7 @@ def read_labels(
         LabelError: the file is missing, damaged, not a label map, or of another size than the cube.
     """
     path = Path(path)
-    if not os.path.exists(path):
+    if not _is_readable(path):
         raise LabelError(f"{path} does not exist: check the name and the folder.")
     known = None if shape is None else (int(shape[0]), int(shape[1]))
     with decoding_errors(path, "a label map", LabelError):
@@ -116,6 +116,11 @@ def read_labels(
     named = read_classes(path) if stored.classes is None else stored.classes
     classes = {each.value: each for each in (*default_classes(labels), *named)}
     return LabelMap(labels, tuple(classes[value] for value in sorted(classes)))
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a path is a file or a folder; opening a pipe would wait for ever."""
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def _require_format(path: Path) -> LabelFormat:
@@ -139,6 +144,7 @@ def write_labels(
     The classes of .tif, .png and .npy files, if given, are written as JSON beside them.
 
     Examples:
+        >>> import numpy as np
         >>> from tempfile import TemporaryDirectory
         >>> labels = np.array([[0, 1], [2, 2]])
         >>> classes = [LabelClass(1, "lumen", (230, 159, 0)), LabelClass(2, "blood", (255, 0, 0))]

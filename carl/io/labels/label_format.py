@@ -56,6 +56,12 @@ class LabelFormat:
         sniff: returns whether a file with such a suffix has this format.
         extra: extra of the installation that the format needs, with the name of its package;
             None if it needs none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from carl.io.labels import find_writer
+        >>> find_writer(Path("cells.geojson")).name
+        'GeoJSON'
     """
 
     name: str

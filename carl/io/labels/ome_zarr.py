@@ -55,8 +55,9 @@ def read(path: Path, shape: Shape | None = None) -> StoredLabels:
     check_decoded_size(path, n_bytes, n_bytes, error_type=LabelError)
     pixels, _, frames = arrange(read_pixels(array, path), arrays[0].names, path)
     if frames:
+        axis, length = next(each for each in zip(frames, pixels.shape, strict=True) if each[1] > 1)
         raise LabelError(
-            f"{path.name} has the axes {', '.join(frames)}: a label map is a single frame."
+            f"{path.name} holds several frames, along {axis} of length {length}: give one."
         )
     values = np.asarray(pixels[...])
     if values.ndim == 3:  # one channel

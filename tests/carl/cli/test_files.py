@@ -50,7 +50,7 @@ app.run_and_exit(sys.argv[2:])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-@pytest.mark.parametrize("n_reads", [0, 60])
+@pytest.mark.parametrize("n_reads", [0, 40])
 @pytest.mark.parametrize("command", ["embed", "predict"])
 def test_sigterm_while_a_block_is_read(
     cube_path: Path, segmenter_path: Path, tmp_path: Path, command: str, n_reads: int

@@ -239,7 +239,7 @@ _TIMEOUT = 600
 def features_of(number: int) -> Embedding:
     """Features whose values are all the number."""
     values = np.full((_SIDE, _SIDE, 8), number, np.float32)
-    return Embedding(values, -values, (1, 1), 1, f"m{number}", "f", "float32", "exact")
+    return Embedding(values, -values, (_SIDE, _SIDE), 1, f"m{number}", "f", "float32", "exact")
 
 
 def read_and_write(seed: int, queue: Any) -> None:

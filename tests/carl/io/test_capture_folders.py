@@ -9,7 +9,7 @@ import pytest
 
 from carl.cube import SpectralCube
 from carl.errors import CubeError
-from carl.io import envi, identify_cube, is_readable, read_cube
+from carl.io import identify_cube, is_readable, read_cube, write_cube
 from carl.io.companions import References, find_references
 
 PIXELS = np.arange(6 * 7 * 5, dtype=np.uint16).reshape(6, 7, 5)
@@ -19,7 +19,7 @@ NM = np.linspace(400, 800, 5)
 def write(header: Path, pixels: np.ndarray = PIXELS, suffix: str = ".raw") -> Path:
     """Write an ENVI cube whose data file has another suffix than usual."""
     header.parent.mkdir(parents=True, exist_ok=True)
-    _, data = envi.write_cube(header, SpectralCube(pixels, NM))
+    _, data = write_cube(header, SpectralCube(pixels, NM))
     data.rename(header.with_suffix(suffix))
     return header
 

@@ -29,7 +29,7 @@ def train(head: Head, image, wavelengths_um, labels, steps: int, rate: float = 5
 @pytest.mark.parametrize(
     ("name", "steps", "rate"),
     [
-        ("linear", 200, 1e-2),
+        ("linear", 400, 1e-2),
         ("vit-adapter-upernet", 50, 5e-3),
         ("vit-adapter-mask2former", 80, 2e-3),
         ("swin-mask2former", 100, 2e-3),
